@@ -1,0 +1,25 @@
+# Latchkey's tasks. `make test` installs what it needs and runs every test.
+
+TAGS    := nomsgpack
+VERSION ?= 0.1.0
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: build test check unit bench clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
+
+# Everything, as it runs before each release.
+test: 
+	./test/install.sh
+	$(MAKE) check unit
+
+check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+
+unit:
+	go test -race -timeout 40m ./...
+
+clean:
+	rm -rf bin

@@ -1,0 +1,84 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// recentLogin is how fresh a login must be to set a password where none was.
+const recentLogin = 5 * time.Minute
+
+// ChangePassword replaces a user's own password. Every session of the user
+// ends with PasswordChanged, this one too, and a new one comes back.
+func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *string, fresh string, device Device) (*Login, error) {
+	if p.User.Role == RoleGuest {
+		return nil, refuse(Forbidden, "guests do not change passwords")
+	}
+	if !b.cfg.LocalLogin {
+		return nil, refuse(LocalLoginDisabled, "logging in with a password is switched off")
+	}
+	if err := b.proveOwner(ctx, p, current, device); err != nil {
+		return nil, err
+	}
+	if err := checkPassword(fresh, p.User.Username); err != nil {
+		return nil, err
+	}
+	hash, err := b.cfg.Hasher.Hash(ctx, fresh)
+	if err != nil {
+		return nil, err
+	}
+	var login *Login
+	err = b.retry(ctx, func() error {
+		now := b.now()
+		s := b.newSession(p.User.ID, device, now)
+		s.AMR, s.Scope, s.ClientID = []string{"pwd"}, p.Session.Scope, p.Session.ClientID
+		err := b.cfg.Store.Tx(ctx, func(store Store) error {
+			if err := b.replacePassword(ctx, store, p.User.ID, &p.User.PasswordHash, hash, device.IP); err != nil {
+				return err
+			}
+			return b.insertSession(ctx, store, s, hash)
+		})
+		if err != nil {
+			return err
+		}
+		login, err = b.mint(p.User, s, 0, 0, now)
+		return err
+	})
+	return login, err
+}
+
+// proveOwner asks for the current password; where there is none, for a login
+// of a moment ago, so that a stolen access token cannot make itself at home.
+func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, device Device) error {
+	if p.User.PasswordHash == "" {
+		if b.now().Sub(p.Session.AuthTime) > recentLogin {
+			return refuse(WrongPassword, "log in again to set a first password")
+		}
+		return nil
+	}
+	if current == nil {
+		return refuse(WrongPassword, "the current password is wrong")
+	}
+	_, err := b.checkLogin(ctx, p.User.Username, *current, device)
+	if errors.Is(err, InvalidCredentials) {
+		return refuse(WrongPassword, "the current password is wrong")
+	}
+	return err
+}
+
+// replacePassword is the body of the transaction that changes a password: no
+// session survives it.
+func (b *Broker) replacePassword(ctx context.Context, store Store, userID string, old *PasswordHash, hash PasswordHash, ip string) error {
+	done, err := store.SetPassword(ctx, userID, old, hash, b.now())
+	if err != nil {
+		return err
+	}
+	if !done {
+		return refuse(WrongPassword, "the password was changed in the meantime")
+	}
+	if _, err := b.endSessions(ctx, store, SessionFilter{UserID: userID}, PasswordChanged, false, ip); err != nil {
+		return err
+	}
+	return b.audit(ctx, store, Event{Name: EventPasswordChanged, UserID: userID, IP: ip})
+}

@@ -1,0 +1,72 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Names of audit events. A refresh of outcome o is "refresh." + o.
+const (
+	EventSessionStarted  = "session.started"
+	EventSessionEnded    = "session.ended"
+	EventUserCreated     = "user.created"
+	EventUserUpdated     = "user.updated"
+	EventUserDisabled    = "user.disabled"
+	EventUserEnabled     = "user.enabled"
+	EventUserDeleted     = "user.deleted"
+	EventPasswordChanged = "user.password_changed"
+	EventIdentityLinked  = "identity.linked"
+	eventRefresh         = "refresh."
+)
+
+// audit writes one event. It is a store call, for use inside a transaction.
+func (b *Broker) audit(ctx context.Context, store Store, e Event) error {
+	e.At = b.now()
+	e.ID = b.newID(e.At)
+	return store.InsertEvent(ctx, e)
+}
+
+// endSessions ends sessions and writes an event for each, in one transaction
+// of the caller.
+func (b *Broker) endSessions(ctx context.Context, store Store, f SessionFilter, cause EndCause, wipe bool, ip string) (int, error) {
+	ended, err := store.EndSessions(ctx, f, cause, wipe, b.now())
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range ended {
+		event := Event{
+			Name: EventSessionEnded, UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: ip,
+			Detail: map[string]string{"cause": string(cause)},
+		}
+		if err := b.audit(ctx, store, event); err != nil {
+			return 0, err
+		}
+		b.cfg.Log.InfoContext(ctx, "session ended", "event", EventSessionEnded, "sid", s.ID, "user_id", s.UserID, "cause", string(cause))
+	}
+	return len(ended), nil
+}
+
+// onceADay remembers which refusals were written to the audit log, so that a
+// client that repeats a dead token for ever fills neither log nor disk.
+type onceADay struct {
+	mu   sync.Mutex
+	seen map[string]time.Time
+}
+
+const onceADaySize = 10_000
+
+func newOnceADay() *onceADay { return &onceADay{seen: map[string]time.Time{}} }
+
+func (o *onceADay) first(key string, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if at, ok := o.seen[key]; ok && now.Sub(at) < 24*time.Hour {
+		return false
+	}
+	if len(o.seen) >= onceADaySize {
+		o.seen = map[string]time.Time{}
+	}
+	o.seen[key] = now
+	return true
+}

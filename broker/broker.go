@@ -1,0 +1,182 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+var errNoSigningKey = errors.New("no signing key is loaded")
+
+// PasswordHasher compares and makes password hashes, and bounds how many are
+// computed at once.
+type PasswordHasher interface {
+	// Hash makes a hash for storage.
+	Hash(ctx context.Context, password string) (PasswordHash, error)
+	// Verify compares. An empty hash costs the same and never matches. rehash
+	// asks for a new hash of the same password.
+	Verify(ctx context.Context, hash PasswordHash, password string) (ok, rehash bool, err error)
+}
+
+// Limiter counts failures per key in a window.
+type Limiter interface {
+	// Check reads without counting.
+	Check(ctx context.Context, key string) (LimitState, error)
+	// Fail counts one failure.
+	Fail(ctx context.Context, key string) (LimitState, error)
+}
+
+// LimitState is where a key stands.
+type LimitState struct {
+	Limit      int
+	Remaining  int
+	Window     time.Duration
+	Reset      time.Duration // until everything is available again
+	RetryAfter time.Duration // until one attempt is available again
+	Exceeded   bool
+}
+
+// Config is everything that a Broker needs. Store, Secrets, Hasher and
+// PublicURL are required.
+type Config struct {
+	Store              Store
+	Secrets            tokens.Secrets
+	Hasher             PasswordHasher
+	Limiter            Limiter // nil: no limit
+	Providers          []Provider
+	PublicURL          string // the issuer, without a trailing slash
+	Algorithm          string // of access tokens; empty: ES256
+	Lifetimes          Lifetimes
+	LocalLogin         bool
+	MobileRedirectURIs []string
+	RetryFor           time.Duration // how long trouble of ours is tried again inside; 0: 5 s; negative: not at all
+	Now                func() time.Time
+	Rand               io.Reader
+	Log                *slog.Logger
+}
+
+// Broker decides. It is safe for concurrent use. It is not ready before
+// [Broker.Load] has succeeded.
+type Broker struct {
+	cfg      Config
+	keys     atomic.Pointer[tokens.KeyRing]
+	notReady atomic.Pointer[error]
+	refused  *onceADay
+}
+
+// New returns a broker that is not ready yet.
+func New(cfg Config) (*Broker, error) {
+	if cfg.Store == nil || len(cfg.Secrets) == 0 || cfg.Hasher == nil || cfg.PublicURL == "" {
+		return nil, errors.New("broker: Store, Secrets, Hasher and PublicURL are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Algorithm == "" {
+		cfg.Algorithm = "ES256"
+	}
+	if cfg.RetryFor == 0 {
+		cfg.RetryFor = 5 * time.Second
+	}
+	cfg.Lifetimes = cfg.Lifetimes.withDefaults()
+	b := &Broker{cfg: cfg, refused: newOnceADay()}
+	b.keys.Store(&tokens.KeyRing{})
+	b.setNotReady(errNoSigningKey)
+	return b, nil
+}
+
+func (l Lifetimes) withDefaults() Lifetimes {
+	const day = 24 * time.Hour
+	for field, standard := range map[*time.Duration]time.Duration{
+		&l.Access: time.Hour, &l.Refresh: 30 * day, &l.Grace: 10 * time.Minute, &l.Retention: 90 * day,
+	} {
+		if *field == 0 {
+			*field = standard
+		}
+	}
+	return l
+}
+
+// PublicURL is the issuer and the base of every URL that is sent out.
+func (b *Broker) PublicURL() string { return b.cfg.PublicURL }
+
+// now is the broker's clock in the resolution of the database.
+func (b *Broker) now() time.Time { return b.cfg.Now().Truncate(time.Millisecond).UTC() }
+
+// newID makes a UUID version 7 (RFC 9562): its time order keeps index pages
+// that are written together, together.
+func (b *Broker) newID(now time.Time) string {
+	var id [16]byte
+	b.random(id[6:])
+	ms := now.UnixMilli()
+	for i := range 6 {
+		id[i] = byte(ms >> (8 * (5 - i)))
+	}
+	id[6], id[8] = id[6]&0x0f|0x70, id[8]&0x3f|0x80
+	h := hex.EncodeToString(id[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// newSecret makes n random bytes as base64url.
+func (b *Broker) newSecret(n int) string {
+	raw := make([]byte, n)
+	b.random(raw)
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func (b *Broker) random(into []byte) {
+	if _, err := io.ReadFull(b.cfg.Rand, into); err != nil {
+		panic(fmt.Errorf("broker: no randomness: %w", err)) // the program cannot go on
+	}
+}
+
+// hash is how one-time values are stored.
+func hash(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+}
+
+// retry runs f again while it reports trouble of ours, for a few seconds and
+// never past the caller's own deadline. A refusal comes back at once.
+func (b *Broker) retry(ctx context.Context, f func() error) error {
+	start, wait := time.Now(), 20*time.Millisecond
+	for {
+		err := f()
+		if err == nil || CodeOf(err) != TemporarilyUnavailable || ctx.Err() != nil {
+			return err
+		}
+		// The margin leaves time to answer before the caller gives up.
+		deadline, limited := ctx.Deadline()
+		if time.Since(start)+wait > b.cfg.RetryFor || limited && time.Until(deadline) < wait+100*time.Millisecond {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+		wait = min(wait*2, 500*time.Millisecond)
+	}
+}
+
+// Now is the broker's clock, for those who check its tokens.
+func (b *Broker) Now() time.Time { return b.now() }

@@ -1,0 +1,144 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// publishBeforeSigning is how long a new key is in the JWKS before it signs, so
+// that readers that cache the set know it by then.
+const publishBeforeSigning = 15 * time.Minute
+
+const factSecret = "root_secret_fingerprint"
+
+// Load makes the broker ready, or says why it is not: the database must answer,
+// the root secret must be the one that this database was used with, and there
+// must be a signing key. Call it at the start and now and then: it also brings
+// in what other replicas changed.
+func (b *Broker) Load(ctx context.Context) error {
+	err := b.load(ctx)
+	b.setNotReady(err)
+	return err
+}
+
+func (b *Broker) load(ctx context.Context) error {
+	if err := b.claimSecret(ctx); err != nil {
+		return err
+	}
+	ring, err := b.loadKeys(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(ring.Keys(), func(k *tokens.SigningKey) bool { return k.Algorithm == b.cfg.Algorithm }) {
+		if err := b.addKey(ctx, len(ring.Keys()) == 0); err != nil {
+			return err
+		}
+		if ring, err = b.loadKeys(ctx); err != nil {
+			return err
+		}
+	}
+	b.keys.Store(ring)
+	return nil
+}
+
+// Ready is nil when requests may be served.
+func (b *Broker) Ready() error {
+	if err := b.notReady.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (b *Broker) setNotReady(err error) {
+	if err == nil {
+		b.notReady.Store(nil)
+		return
+	}
+	b.notReady.Store(&err)
+}
+
+// KeyRing is the ring as of the last [Broker.Load].
+func (b *Broker) KeyRing() *tokens.KeyRing { return b.keys.Load() }
+
+// claimSecret compares fingerprints through the database, so that of two
+// processes with different root secrets only one serves.
+func (b *Broker) claimSecret(ctx context.Context) error {
+	mine := b.cfg.Secrets.Current().ID()
+	stands, err := b.cfg.Store.InitFact(ctx, factSecret, mine)
+	if err != nil || stands == mine {
+		return err
+	}
+	if b.cfg.Secrets.Find(stands) == nil {
+		return errors.New("the root secret of this process is not the one that the database was last used with: " +
+			"give the same JWT_SECRET_KEY to every process, or name the earlier one in JWT_SECRET_KEY_PREVIOUS")
+	}
+	if _, err = b.cfg.Store.SwapFact(ctx, factSecret, stands, mine); err == nil {
+		b.cfg.Log.InfoContext(ctx, "root secret changed; the previous one is still accepted", "event", "secret.changed", "fingerprint", mine)
+	}
+	return err
+}
+
+func keyPlace(id string) string { return "signing_keys.private." + id }
+
+// loadKeys opens the stored keys; what was sealed under an earlier root secret
+// is sealed anew.
+func (b *Broker) loadKeys(ctx context.Context) (*tokens.KeyRing, error) {
+	stored, err := b.cfg.Store.SigningKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]*tokens.SigningKey, 0, len(stored))
+	for _, row := range stored {
+		private, err := b.cfg.Secrets.Open(keyPlace(row.ID), row.Sealed)
+		if err != nil {
+			return nil, fmt.Errorf("signing key %s: %w", row.ID, err)
+		}
+		key, err := tokens.ParseSigningKey(row.Algorithm, private)
+		if err != nil {
+			return nil, err
+		}
+		key.CreatedAt, key.ActiveAt, key.RetiredAt = row.CreatedAt, row.ActiveAt, row.RetiredAt
+		keys = append(keys, key)
+		current := b.cfg.Secrets.Current()
+		if fresh, err := (tokens.Secrets{current}).Open(keyPlace(row.ID), row.Sealed); err != nil || len(fresh) == 0 {
+			if err := b.cfg.Store.ResealSigningKey(ctx, row.ID, row.Sealed, current.Seal(keyPlace(row.ID), private)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return tokens.NewKeyRing(keys)
+}
+
+// addKey makes a key of the configured algorithm. The first of all signs at once.
+func (b *Broker) addKey(ctx context.Context, first bool) error {
+	key, err := tokens.GenerateSigningKey(b.cfg.Algorithm, b.cfg.Rand)
+	if err != nil {
+		return err
+	}
+	private, err := key.Private()
+	if err != nil {
+		return err
+	}
+	now := b.now()
+	row := StoredKey{
+		ID: key.ID, Algorithm: key.Algorithm, Sealed: b.cfg.Secrets.Current().Seal(keyPlace(key.ID), private),
+		CreatedAt: now, ActiveAt: now,
+	}
+	if !first {
+		row.ActiveAt = now.Add(publishBeforeSigning)
+	}
+	return b.cfg.Store.InsertSigningKey(ctx, row)
+}
+
+// Ping asks the database whether it answers.
+func (b *Broker) Ping(ctx context.Context) error { return b.cfg.Store.Ping(ctx) }
+
+// Signer is the key that signs access tokens now, or nil.
+func (b *Broker) Signer() *tokens.SigningKey {
+	return b.keys.Load().Signer(b.cfg.Algorithm, b.now())
+}

@@ -1,0 +1,236 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+)
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// LoginPassword checks a local password and starts a session. Whatever is
+// wrong, the answer is the same InvalidCredentials after the same work: an
+// unknown name pays for a hash too.
+func (b *Broker) LoginPassword(ctx context.Context, username, password string, device Device) (*Login, error) {
+	if !b.cfg.LocalLogin {
+		return nil, refuse(LocalLoginDisabled, "logging in with a password is switched off")
+	}
+	u, err := b.checkLogin(ctx, username, password, device)
+	if err != nil {
+		return nil, err
+	}
+	return b.startSession(ctx, u, []string{"pwd"}, device, func(s *Session) {})
+}
+
+// checkLogin compares name and password within the limits on failures.
+func (b *Broker) checkLogin(ctx context.Context, username, password string, device Device) (User, error) {
+	if len(password) > MaxPasswordBytes || len(username) > 4*MaxUsername {
+		return User{}, refuse(InvalidRequest, "username or password is too long")
+	}
+	name := FoldUsername(username)
+	var u User
+	err := b.retry(ctx, func() (err error) {
+		u, err = b.cfg.Store.UserByUsername(ctx, name)
+		return err
+	})
+	if err != nil && !errors.Is(err, NotFound) {
+		return User{}, err
+	}
+	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
+		return User{}, err
+	}
+	ok, rehash, err := b.cfg.Hasher.Verify(ctx, u.PasswordHash, password)
+	if err != nil {
+		return User{}, err
+	}
+	if !ok || !u.DisabledAt.IsZero() {
+		return User{}, b.failedLogin(ctx, name, device)
+	}
+	if rehash {
+		u.PasswordHash = b.rehash(ctx, u, password)
+	}
+	return u, nil
+}
+
+// rehash brings an imported or older hash up to date. It is a convenience: if
+// it fails, the login goes on with the hash that is stored.
+func (b *Broker) rehash(ctx context.Context, u User, password string) PasswordHash {
+	fresh, err := b.cfg.Hasher.Hash(ctx, password)
+	if err != nil {
+		return u.PasswordHash
+	}
+	if done, err := b.cfg.Store.SetPassword(ctx, u.ID, &u.PasswordHash, fresh, b.now()); err != nil || !done {
+		return u.PasswordHash
+	}
+	return fresh
+}
+
+func limitKeys(name string, device Device) (address, account string) {
+	return "address " + device.IP, "account " + name
+}
+
+// withinLimits refuses an address or account that failed too often. An account
+// that strangers attack stays open to the addresses that its own sessions use,
+// so that the limit is no weapon against its owner.
+func (b *Broker) withinLimits(ctx context.Context, name, userID string, device Device) error {
+	if b.cfg.Limiter == nil {
+		return nil
+	}
+	address, account := limitKeys(name, device)
+	state, err := b.cfg.Limiter.Check(ctx, address)
+	if err != nil {
+		return Unavailable(err)
+	}
+	if !state.Exceeded {
+		if state, err = b.cfg.Limiter.Check(ctx, account); err != nil {
+			return Unavailable(err)
+		}
+		if state.Exceeded && userID != "" {
+			_, known, err := b.cfg.Store.ListSessions(ctx, SessionFilter{UserID: userID, IP: device.IP, LiveAt: b.now()}, 0, 1)
+			if err == nil && known > 0 {
+				return nil
+			}
+		}
+	}
+	if state.Exceeded {
+		return &Error{Code: RateLimited, Message: "too many failed attempts", RetryAfter: state.RetryAfter, Limit: &state}
+	}
+	return nil
+}
+
+// failedLogin counts and logs one failure. The message is stable and holds the
+// address, for fail2ban and its kin; nothing else in the program begins so.
+func (b *Broker) failedLogin(ctx context.Context, name string, device Device) error {
+	b.cfg.Log.WarnContext(ctx, "Failed login attempt from "+device.IP, "event", "auth.login.failed",
+		"remote_ip", device.IP, "username", cleanText(name, MaxUsername))
+	refusal := &Error{Code: InvalidCredentials, Message: "the username or the password is wrong"}
+	if b.cfg.Limiter == nil {
+		return refusal
+	}
+	address, account := limitKeys(name, device)
+	state, err := b.cfg.Limiter.Fail(ctx, address)
+	if err == nil {
+		refusal.Limit = &state
+		_, err = b.cfg.Limiter.Fail(ctx, account)
+	}
+	if err != nil {
+		return Unavailable(err)
+	}
+	return refusal
+}
+
+// startSession makes the row that every login ends in, and its tokens.
+func (b *Broker) startSession(ctx context.Context, u User, amr []string, device Device, fill func(*Session)) (*Login, error) {
+	var login *Login
+	err := b.retry(ctx, func() error {
+		now := b.now()
+		s := b.newSession(u.ID, device, now)
+		s.AMR, s.Scope = amr, AppScope
+		fill(&s)
+		err := b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertSession(ctx, store, s, u.PasswordHash) })
+		if err != nil {
+			return err
+		}
+		u.LastSeenAt = now
+		login, err = b.mint(u, s, 0, 0, now)
+		return err
+	})
+	return login, err
+}
+
+// insertSession is the body of the transaction that makes a session. A hash
+// makes it depend on the password being unchanged since it was compared.
+func (b *Broker) insertSession(ctx context.Context, store Store, s Session, hash PasswordHash) error {
+	if err := store.InsertSession(ctx, s, hash); err != nil {
+		return err
+	}
+	detail := map[string]string{"method": "password"}
+	if s.ProviderID != "" {
+		detail["method"] = s.ProviderID
+	}
+	return b.audit(ctx, store, Event{
+		Name: EventSessionStarted, UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: s.CreatedIP, Detail: detail,
+	})
+}
+
+// Principal is who a request comes from: a live session and its user, as the
+// database has them now.
+type Principal struct {
+	User    User
+	Session Session
+}
+
+// Authenticate reads the session of a verified access token or page cookie with
+// its user, in one statement. A session that ended or a user that is disabled
+// is refused at once, on every replica, whatever the token's exp says.
+func (b *Broker) Authenticate(ctx context.Context, sessionID string) (Principal, error) {
+	var p Principal
+	err := b.retry(ctx, func() (err error) {
+		p.Session, p.User, err = b.cfg.Store.SessionByID(ctx, sessionID)
+		return err
+	})
+	if err != nil {
+		if errors.Is(err, NotFound) {
+			err = &Error{Code: SessionUnknown}
+		}
+		return Principal{}, err
+	}
+	if cause := p.Session.Ended(b.now()); cause != "" {
+		return Principal{}, &Error{Code: cause, Wipe: p.Session.Wipe}
+	}
+	switch {
+	case p.User.ID == "":
+		return Principal{}, &Error{Code: UserDeleted}
+	case !p.User.DisabledAt.IsZero():
+		return Principal{}, &Error{Code: UserDisabled}
+	}
+	return p, nil
+}
+
+const pageCookiePurpose = "page cookie"
+
+// PageCookie is the opaque value of a browser's own cookie for a session.
+func (b *Broker) PageCookie(sessionID string) string {
+	return sessionID + "." + b.cfg.Secrets.Current().Tag(pageCookiePurpose, sessionID)
+}
+
+// AuthenticateCookie is [Broker.Authenticate] for a page cookie; using a page
+// counts as using the session.
+func (b *Broker) AuthenticateCookie(ctx context.Context, cookie string, device Device) (Principal, error) {
+	const idLength = 36
+	if len(cookie) <= idLength+1 || cookie[idLength] != '.' ||
+		!b.cfg.Secrets.CheckTag(cookie[idLength+1:], pageCookiePurpose, cookie[:idLength]) {
+		return Principal{}, &Error{Code: NoToken}
+	}
+	p, err := b.Authenticate(ctx, cookie[:idLength])
+	if err != nil {
+		return Principal{}, err
+	}
+	now := b.now()
+	if idle := b.slide(&p.Session, now); idle.Sub(p.Session.IdleExpiresAt) >= min(coarseIdle, b.cfg.Lifetimes.Refresh/24) {
+		touch := b.touch(p.Session.ID, device, now)
+		touch.IdleExpiresAt = idle
+		if err := b.cfg.Store.TouchSession(ctx, touch); err != nil {
+			b.cfg.Log.WarnContext(ctx, "idle end not moved", "error", err)
+		}
+	}
+	return p, nil
+}
+
+// Sweep ends what expired long ago and deletes what nobody needs any more, in
+// batches, until there is nothing left or the context ends.
+func (b *Broker) Sweep(ctx context.Context) error {
+	const batch = 1000
+	for ctx.Err() == nil {
+		n, err := b.cfg.Store.Sweep(ctx, b.now(), batch)
+		if err != nil || n < batch {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond): // others want the writer too
+		}
+	}
+	return ctx.Err()
+}

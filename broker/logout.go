@@ -1,0 +1,83 @@
+package broker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// Logout ends the session that a refresh token of any generation names, or
+// with allDevices every session of its user. A token that is none of ours ends
+// nothing and is no error: whoever asks is logged out. The session comes back,
+// for those who want to log out at the IdP as well.
+func (b *Broker) Logout(ctx context.Context, raw string, allDevices bool, device Device) (Session, error) {
+	claims, err := b.cfg.Secrets.ParseRefresh(raw, b.now())
+	if err != nil && !errors.Is(err, tokens.ErrPastMaxAge) {
+		return Session{}, nil
+	}
+	return b.LogoutSession(ctx, claims.SessionID, allDevices, device)
+}
+
+// LogoutSession is [Broker.Logout] by session.
+func (b *Broker) LogoutSession(ctx context.Context, id string, allDevices bool, device Device) (Session, error) {
+	var s Session
+	err := b.retry(ctx, func() (err error) {
+		if s, _, err = b.cfg.Store.SessionByID(ctx, id); err != nil {
+			return err
+		}
+		filter := SessionFilter{ID: s.ID}
+		// A token of a session that has ended proves nothing about the others.
+		if allDevices && s.EndedAt.IsZero() {
+			filter = SessionFilter{UserID: s.UserID}
+		}
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			_, err := b.endSessions(ctx, store, filter, LoggedOut, false, device.IP)
+			return err
+		})
+	})
+	if errors.Is(err, NotFound) {
+		return Session{}, nil
+	}
+	return s, err
+}
+
+// EndSessions ends what the filter names, durably, with an event for each.
+func (b *Broker) EndSessions(ctx context.Context, f SessionFilter, cause EndCause, wipe bool, ip string) (n int, err error) {
+	err = b.retry(ctx, func() error {
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			n, err = b.endSessions(ctx, store, f, cause, wipe, ip)
+			return err
+		})
+	})
+	return n, err
+}
+
+// Sessions lists live sessions of a user, newest activity first.
+func (b *Broker) Sessions(ctx context.Context, userID string, offset, limit int) ([]Session, int, error) {
+	return b.cfg.Store.ListSessions(ctx, SessionFilter{UserID: userID, LiveAt: b.now()}, offset, limit)
+}
+
+// SessionsBy lists sessions, ended ones too, for administrators.
+func (b *Broker) SessionsBy(ctx context.Context, f SessionFilter, offset, limit int) ([]Session, int, error) {
+	return b.cfg.Store.ListSessions(ctx, f, offset, limit)
+}
+
+// SessionIDOf reads which session a refresh token of ours names, of any
+// generation and age, or "".
+func (b *Broker) SessionIDOf(raw string) string {
+	claims, err := b.cfg.Secrets.ParseRefresh(raw, b.now())
+	if err != nil && !errors.Is(err, tokens.ErrPastMaxAge) {
+		return ""
+	}
+	return claims.SessionID
+}
+
+// EndOwnSession ends one session of the user, from the user's own list.
+func (b *Broker) EndOwnSession(ctx context.Context, userID, sessionID string, device Device) error {
+	n, err := b.EndSessions(ctx, SessionFilter{ID: sessionID, UserID: userID}, RevokedByUser, false, device.IP)
+	if err == nil && n == 0 {
+		return &Error{Code: NotFound}
+	}
+	return err
+}

@@ -1,0 +1,115 @@
+package broker
+
+import (
+	"context"
+	"time"
+)
+
+// Provisioning says what happens to somebody who is new here.
+type Provisioning string
+
+// What a provider's newcomers get.
+const (
+	ProvisionCreate Provisioning = "create" // a new user
+	ProvisionMatch  Provisioning = "match"  // an existing user, by the link rule
+	ProvisionDeny   Provisioning = "deny"   // nothing: only linked identities may log in
+)
+
+// LinkRule says how a newcomer may be matched to an existing user.
+type LinkRule string
+
+// How a newcomer is matched.
+const (
+	LinkNone          LinkRule = "none"
+	LinkVerifiedEmail LinkRule = "verified_email"
+)
+
+// EmailRule says what an IdP's email_verified must be for a login.
+type EmailRule string
+
+// What a login needs of email_verified.
+const (
+	EmailAlways    EmailRule = "always"     // true
+	EmailIfPresent EmailRule = "if_present" // anything but an explicit false
+	EmailNever     EmailRule = "never"      // nothing
+)
+
+// Provider is an IdP with the rules for who may come in through it.
+type Provider struct {
+	ID                   string
+	Name                 string
+	Provision            Provisioning
+	LinkBy               LinkRule
+	RequireVerifiedEmail EmailRule
+	AllowedGroups        []string
+	AllowedDomains       []string
+	RoleMap              map[string]Role // group → role; empty: the IdP says nothing about roles
+	IdP                  IdP
+}
+
+// IdP asks an identity provider who somebody is. Trouble of the IdP or of the
+// way to it is [TemporarilyUnavailable]; an answer that proves nothing is
+// [IdPBadResponse] or a more exact code; a refusal is [AccessDenied] or
+// [IdPRefused].
+type IdP interface {
+	// AuthURL returns where to send the browser. It fails within 5 s when the
+	// IdP is dark.
+	AuthURL(ctx context.Context, req IdPRequest) (string, error)
+	// Exchange redeems what the IdP answered. It never trusts the issuer that
+	// stands in a token.
+	Exchange(ctx context.Context, req IdPRequest, res IdPResponse) (IdPClaims, error)
+	// EndSessionURL is where a browser logs out at the IdP, or "".
+	EndSessionURL(ctx context.Context, returnTo string) string
+}
+
+// IdPRequest is our side of one trip to an IdP. All secrets are derived from
+// the state, of which only a hash is stored.
+type IdPRequest struct {
+	State       string
+	Nonce       string
+	Verifier    string // PKCE, RFC 7636
+	RedirectURI string
+}
+
+// IdPResponse is what came back on the callback.
+type IdPResponse struct {
+	Code             string
+	State            string
+	Issuer           string // the iss parameter, RFC 9207
+	Error            string
+	ErrorDescription string
+}
+
+// IdPClaims is what an IdP says of a person. Issuer is the configured one.
+type IdPClaims struct {
+	Issuer        string
+	Subject       string
+	SessionID     string
+	Username      string
+	Name          string
+	Email         string
+	EmailVerified *bool // nil: absent, or not a boolean
+	Groups        []string
+	AMR           []string
+	AuthTime      time.Time
+}
+
+func (b *Broker) provider(id string) (*Provider, error) {
+	for i := range b.cfg.Providers {
+		if b.cfg.Providers[i].ID == id {
+			return &b.cfg.Providers[i], nil
+		}
+	}
+	// The apps of the JSON contract know one provider, by the id openid.
+	if id == DefaultProviderID && len(b.cfg.Providers) > 0 {
+		return &b.cfg.Providers[0], nil
+	}
+	return nil, refuse(ProviderUnknown, "there is no identity provider of that name")
+}
+
+// DefaultProviderID is the id that apps of the JSON contract know; it is an
+// alias of the first provider if no provider bears it.
+const DefaultProviderID = "openid"
+
+// Providers lists the configured providers, in their order.
+func (b *Broker) Providers() []Provider { return b.cfg.Providers }

@@ -1,0 +1,205 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// maxRefreshTries bounds how often a refresh starts again because others wrote
+// the row in between; each round somebody else has made progress.
+const maxRefreshTries = 64
+
+// coarseIdle is the step in which the idle end moves where nothing else is
+// written.
+const coarseIdle = time.Hour
+
+// Refresh exchanges a refresh token for a new access token and the refresh
+// token of the pair that the rule names. It is safe to repeat: a lost answer is
+// answered again. An error is a refusal that says why, or
+// [TemporarilyUnavailable], which says nothing about the token.
+func (b *Broker) Refresh(ctx context.Context, raw, clientID string, device Device) (*Login, error) {
+	claims, err := b.parseRefresh(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	var login *Login
+	err = b.retry(ctx, func() error {
+		login, err = b.refresh(ctx, claims, clientID, device)
+		return err
+	})
+	return login, err
+}
+
+func (b *Broker) parseRefresh(ctx context.Context, raw string) (tokens.RefreshClaims, error) {
+	if raw == "" {
+		return tokens.RefreshClaims{}, &Error{Code: NoToken}
+	}
+	claims, err := b.cfg.Secrets.ParseRefresh(raw, b.now())
+	switch {
+	case err == nil:
+		return claims, nil
+	case errors.Is(err, tokens.ErrWrongType):
+		return claims, &Error{Code: WrongTokenType, Err: err}
+	case errors.Is(err, tokens.ErrPastMaxAge):
+		// The row may know a truer cause: logged out, password changed...
+		if s, _, rowErr := b.cfg.Store.SessionByID(ctx, claims.SessionID); rowErr == nil && !s.EndedAt.IsZero() {
+			return claims, &Error{Code: s.EndCause, Err: err, Wipe: s.Wipe}
+		}
+		return claims, &Error{Code: SessionMaxAge, Err: err}
+	}
+	return claims, &Error{Code: InvalidToken, Err: err}
+}
+
+// refresh tries the hot statement first; where it writes nothing, the row is
+// read, the rule decides, and its outcome is written under its own condition.
+func (b *Broker) refresh(ctx context.Context, claims tokens.RefreshClaims, clientID string, device Device) (*Login, error) {
+	if claims.ClientID != clientID {
+		return nil, b.refuseRefresh(ctx, nil, claims, device, Decision{Outcome: OutcomeClientMismatch, Refusal: ClientMismatch})
+	}
+	p := Presented{Generation: claims.Generation, Branch: claims.Branch, IssuedAt: time.Unix(claims.IssuedAt, 0), ClientID: clientID}
+	for range maxRefreshTries {
+		now := b.now()
+		s, u, ok, err := b.cfg.Store.AdvanceSession(ctx, Advance{
+			Touch: b.touch(claims.SessionID, device, now), ClientID: clientID,
+			Generation: p.Generation, Branch: p.Branch, AdvancedBefore: now.Add(-b.cfg.Lifetimes.Grace), IdleTTL: b.cfg.Lifetimes.Refresh,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return b.refreshed(OutcomeAdvance, u, s, s.Generation, s.Branch, now)
+		}
+		login, again, err := b.decideAndWrite(ctx, claims, p, device, now)
+		if err != nil || !again {
+			return login, err
+		}
+	}
+	return nil, Unavailable(errors.New("refresh: the row kept changing"))
+}
+
+// decideAndWrite carries out every outcome but the hot one. again says that
+// the row changed in between and everything starts over.
+func (b *Broker) decideAndWrite(ctx context.Context, claims tokens.RefreshClaims, p Presented, device Device, now time.Time) (login *Login, again bool, err error) {
+	row, u, err := b.cfg.Store.SessionByID(ctx, claims.SessionID)
+	s := &row
+	if errors.Is(err, NotFound) {
+		s, err = nil, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	d := Decide(s, p, Policy{Grace: b.cfg.Lifetimes.Grace, Idle: b.cfg.Lifetimes.Refresh}, now)
+	if d.Refusal == "" && (u.ID == "" || !u.DisabledAt.IsZero()) {
+		d = Decision{Outcome: OutcomeEnded, Refusal: UserDisabled, Next: d.Next}
+		if u.ID == "" {
+			d.Refusal = UserDeleted
+		}
+	}
+	switch d.Outcome {
+	case OutcomeAdvance:
+		return nil, true, nil // it became possible between the two statements
+	case OutcomeSame, OutcomeBound:
+		return b.unchanged(ctx, d, u, s, device, now)
+	case OutcomeConverge, OutcomeReissue, OutcomeAhead, OutcomeReuse:
+		written, err := b.writeOutcome(ctx, d, s, device, now)
+		if err != nil || !written {
+			return nil, !written, err
+		}
+	}
+	if d.Refusal != "" {
+		return nil, false, b.refuseRefresh(ctx, s, claims, device, d)
+	}
+	s.IdleExpiresAt = b.slide(s, now)
+	login, err = b.refreshed(d.Outcome, u, *s, d.Generation, d.Branch, now)
+	return login, false, err
+}
+
+// unchanged answers the same pair. The idle end moves in coarse steps.
+func (b *Broker) unchanged(ctx context.Context, d Decision, u User, s *Session, device Device, now time.Time) (*Login, bool, error) {
+	idle := b.slide(s, now)
+	if step := min(coarseIdle, b.cfg.Lifetimes.Refresh/24); idle.Sub(s.IdleExpiresAt) >= step {
+		touch := b.touch(s.ID, device, now)
+		touch.IdleExpiresAt = idle
+		if err := b.cfg.Store.TouchSession(ctx, touch); err != nil {
+			return nil, false, err
+		}
+		s.IdleExpiresAt = idle
+	}
+	login, err := b.refreshed(d.Outcome, u, *s, d.Generation, d.Branch, now)
+	return login, false, err
+}
+
+// writeOutcome writes a rare outcome and its audit event, durably.
+func (b *Broker) writeOutcome(ctx context.Context, d Decision, s *Session, device Device, now time.Time) (written bool, err error) {
+	touch := b.touch(s.ID, device, now)
+	touch.IdleExpiresAt = b.slide(s, now)
+	w := RotationWrite{Touch: touch, From: s.Rotation, Next: d.Next, KeepLaterIssue: d.Outcome == OutcomeConverge}
+	switch d.Outcome {
+	case OutcomeReissue:
+		w.IssuedBefore = now.Add(-b.cfg.Lifetimes.Grace)
+	case OutcomeReuse:
+		w.End = TokenReused
+	}
+	err = b.cfg.Store.Tx(ctx, func(store Store) error {
+		if written, err = store.WriteRotation(ctx, w); err != nil || !written {
+			return err
+		}
+		return b.audit(ctx, store, b.refreshEvent(d, s, device))
+	})
+	return written, err
+}
+
+func (b *Broker) refreshEvent(d Decision, s *Session, device Device) Event {
+	e := Event{
+		Name: eventRefresh + string(d.Outcome), UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: device.IP,
+		Detail: map[string]string{"generation": itoa(d.Next.Generation), "branch": itoa(d.Next.Branch)},
+	}
+	if d.Outcome == OutcomeReuse {
+		// Both holders, for the person who has to tell which was theirs.
+		e.Detail["cause"] = string(TokenReused)
+		e.Detail["user_agent"] = cleanText(device.UserAgent, maxUserAgent)
+		e.Detail["other_ip"], e.Detail["other_user_agent"] = s.LastIP, s.UserAgent
+		e.Detail["other_at"] = s.LastSeenAt.Format(time.RFC3339)
+	}
+	return e
+}
+
+func (b *Broker) refreshed(o Outcome, u User, s Session, generation, branch int64, now time.Time) (*Login, error) {
+	login, err := b.mint(u, s, generation, branch, now)
+	if err == nil {
+		login.Outcome = o
+	}
+	return login, err
+}
+
+// refuseRefresh logs a refusal, writes its event once a day, and makes the error.
+func (b *Broker) refuseRefresh(ctx context.Context, s *Session, claims tokens.RefreshClaims, device Device, d Decision) error {
+	refusal := &Error{Code: d.Refusal}
+	if s != nil {
+		refusal.Wipe = s.Wipe
+	}
+	if !b.refused.first(claims.SessionID+" "+string(d.Outcome), b.now()) {
+		return refusal
+	}
+	b.cfg.Log.InfoContext(ctx, "refresh refused", "event", eventRefresh+string(d.Outcome), "sid", claims.SessionID,
+		"user_id", claims.Subject, "code", string(d.Refusal), "remote_ip", device.IP)
+	if d.Outcome == OutcomeReuse {
+		return refusal // its event was written with the end of the session
+	}
+	err := b.audit(ctx, b.cfg.Store, Event{
+		Name: eventRefresh + string(d.Outcome), UserID: claims.Subject, SessionID: claims.SessionID, ClientID: claims.ClientID,
+		IP: device.IP, Detail: map[string]string{"code": string(d.Refusal)},
+	})
+	if err != nil {
+		b.cfg.Log.WarnContext(ctx, "audit event not written", "error", err)
+	}
+	return refusal
+}
+
+func (b *Broker) touch(id string, device Device, now time.Time) Touch {
+	idle := now.Add(b.cfg.Lifetimes.Refresh)
+	return Touch{ID: id, Now: now, IdleExpiresAt: idle, GCAfter: idle.Add(b.cfg.Lifetimes.Retention), IP: device.IP}
+}

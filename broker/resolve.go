@@ -1,0 +1,222 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// resolve finds the user that an IdP speaks of, or links or creates one, or
+// refuses: find → link → create → refuse. All rules are checked before
+// anything is written, and everything is written in one transaction.
+func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device Device) (User, error) {
+	if c.Issuer == "" || c.Subject == "" || len(c.Subject) > 255 {
+		return User{}, &Error{Code: IdPBadResponse, Message: p.Name + " sent no usable subject"}
+	}
+	if err := p.admits(c); err != nil {
+		return User{}, err
+	}
+	var u User
+	err := b.cfg.Store.Tx(ctx, func(store Store) (err error) {
+		u, err = b.findOrMake(ctx, store, p, c, device)
+		return err
+	})
+	return u, err
+}
+
+// admits applies the provider's rules, at every login.
+func (p *Provider) admits(c IdPClaims) error {
+	verified := c.EmailVerified != nil && *c.EmailVerified
+	switch {
+	case p.RequireVerifiedEmail == EmailAlways && !verified,
+		p.RequireVerifiedEmail == EmailIfPresent && c.EmailVerified != nil && !verified:
+		return refuse(EmailNotVerified, p.Name+" has not verified your e-mail address")
+	case len(p.AllowedGroups) > 0 && !slices.ContainsFunc(c.Groups, func(g string) bool { return slices.Contains(p.AllowedGroups, g) }):
+		return refuse(GroupNotAllowed, "your groups at "+p.Name+" may not log in here")
+	}
+	if len(p.AllowedDomains) == 0 {
+		return nil
+	}
+	email, err := checkEmail(c.Email)
+	_, domain, _ := strings.Cut(FoldEmail(email), "@")
+	if err != nil || !verified || !slices.Contains(p.AllowedDomains, domain) {
+		return refuse(DomainNotAllowed, "your e-mail address at "+p.Name+" may not log in here")
+	}
+	return nil
+}
+
+func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device) (User, error) {
+	now := b.now()
+	identity := Identity{
+		Issuer: c.Issuer, Subject: c.Subject, ProviderID: p.ID, Email: cleanText(c.Email, MaxEmail),
+		Username: cleanText(c.Username, MaxUsername), CreatedAt: now, LastUsedAt: now,
+	}
+	known, err := store.IdentityBySubject(ctx, c.Issuer, c.Subject)
+	if err == nil {
+		identity.UserID = known.UserID
+		if err := store.TouchIdentity(ctx, identity); err != nil {
+			return User{}, err
+		}
+		return b.updateFromIdP(ctx, store, p, known.UserID, c)
+	}
+	if !errors.Is(err, NotFound) {
+		return User{}, err
+	}
+	u, err := b.match(ctx, store, p, c)
+	if errors.Is(err, NotFound) && p.Provision == ProvisionCreate {
+		u, err = b.createFromIdP(ctx, store, p, c)
+	}
+	if errors.Is(err, NotFound) {
+		return User{}, refuse(NotProvisioned, "there is no account here for your "+p.Name+" login; ask an administrator")
+	}
+	if err != nil {
+		return User{}, err
+	}
+	identity.UserID = u.ID
+	if err := store.InsertIdentity(ctx, identity); err != nil {
+		return User{}, err
+	}
+	err = b.audit(ctx, store, Event{
+		Name: EventIdentityLinked, UserID: u.ID, IP: device.IP, Detail: map[string]string{"provider": p.ID, "subject": c.Subject},
+	})
+	if err != nil {
+		return User{}, err
+	}
+	return b.updateFromIdP(ctx, store, p, u.ID, c)
+}
+
+// match finds the user to link a newcomer to. Only an address that the IdP has
+// verified, as a boolean, counts; only one user may have it, without an
+// identity of that issuer; and the rule is off by default.
+func (b *Broker) match(ctx context.Context, store Store, p *Provider, c IdPClaims) (User, error) {
+	verified := c.EmailVerified != nil && *c.EmailVerified
+	email, err := checkEmail(c.Email)
+	if p.Provision == ProvisionDeny || p.LinkBy != LinkVerifiedEmail || !verified || err != nil || email == "" {
+		return User{}, &Error{Code: NotFound}
+	}
+	users, err := store.UsersByEmail(ctx, email)
+	if err != nil || len(users) == 0 {
+		return User{}, orNotFound(err)
+	}
+	conflict := refuse(IdentityConflict, "your e-mail address belongs to an account that cannot be linked; ask an administrator")
+	if len(users) > 1 || users[0].Role.IsAdmin() {
+		return User{}, conflict // an administrator links by hand, not by an address
+	}
+	identities, err := store.IdentitiesOfUser(ctx, users[0].ID)
+	if err != nil {
+		return User{}, err
+	}
+	if slices.ContainsFunc(identities, func(i Identity) bool { return i.Issuer == c.Issuer }) {
+		return User{}, conflict
+	}
+	return users[0], nil
+}
+
+func orNotFound(err error) error {
+	if err == nil {
+		return &Error{Code: NotFound}
+	}
+	return err
+}
+
+// createFromIdP makes a user; a taken name gets a suffix, and never the
+// account that has it.
+func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, c IdPClaims) (User, error) {
+	base := usernameFrom(c)
+	now := b.now()
+	for n := 1; n <= 1000; n++ {
+		name := base
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		_, err := store.UserByUsername(ctx, FoldUsername(name))
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, NotFound) {
+			return User{}, err
+		}
+		u := User{ID: b.newID(now), Username: name, Role: RoleUser, CreatedAt: now, UpdatedAt: now}
+		if err := store.InsertUser(ctx, u); err != nil {
+			if errors.Is(err, UsernameTaken) {
+				err = Unavailable(err) // somebody was quicker; the whole transaction starts again
+			}
+			return User{}, err
+		}
+		return u, b.audit(ctx, store, Event{
+			Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username, "provider": p.ID},
+		})
+	}
+	return User{}, refuse(UsernameTaken, "no free username was found")
+}
+
+// usernameFrom takes the best name that the IdP offers.
+func usernameFrom(c IdPClaims) string {
+	local, _, _ := strings.Cut(c.Email, "@")
+	for _, offer := range []string{c.Username, local, c.Name, c.Subject} {
+		// Room for a suffix.
+		if name, err := checkUsername(cleanText(offer, MaxUsername-6)); err == nil {
+			return name
+		}
+	}
+	return "user"
+}
+
+// updateFromIdP brings name, address, groups and role up to date. A disabled
+// user is refused here, after the IdP's word and before any session.
+func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, userID string, c IdPClaims) (User, error) {
+	u, err := store.UserByID(ctx, userID)
+	if err != nil {
+		return User{}, err
+	}
+	if !u.DisabledAt.IsZero() {
+		return User{}, refuse(UserDisabled, "your account was disabled by an administrator")
+	}
+	before := fmt.Sprint(u.Name, u.Email, u.EmailVerified, u.Groups, u.Role)
+	u.HasIdentity = true
+	if name := cleanText(c.Name, MaxName); name != "" {
+		u.Name = name
+	}
+	if email, err := checkEmail(c.Email); err == nil && email != "" && (u.Email == "" || u.PasswordHash == "") {
+		u.Email, u.EmailVerified = email, c.EmailVerified != nil && *c.EmailVerified
+	}
+	u.Groups = boundGroups(c.Groups)
+	if role, ok := p.role(u.Groups); ok && u.Role != RoleRoot {
+		u.Role = role
+	}
+	if before == fmt.Sprint(u.Name, u.Email, u.EmailVerified, u.Groups, u.Role) {
+		return u, nil
+	}
+	u.UpdatedAt = b.now()
+	return u, store.UpdateUser(ctx, u)
+}
+
+// role is the best role of the groups. Without a role map the IdP has no say;
+// with one, whoever lost the group loses the role.
+func (p *Provider) role(groups []string) (Role, bool) {
+	if len(p.RoleMap) == 0 {
+		return "", false
+	}
+	best := RoleUser
+	found := false
+	for _, g := range groups {
+		if role, ok := p.RoleMap[g]; ok && (!found || role.rank() < best.rank()) {
+			best, found = role, true
+		}
+	}
+	return best, true
+}
+
+// boundGroups keeps an IdP from filling our rows and tokens.
+func boundGroups(groups []string) []string {
+	const most, longest = 100, 128
+	out := []string{}
+	for _, g := range groups {
+		if g = cleanText(g, longest); g != "" && !slices.Contains(out, g) && len(out) < most {
+			out = append(out, g)
+		}
+	}
+	return out
+}

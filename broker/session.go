@@ -1,0 +1,148 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// Session is what every login ends in: one row per device, however often it
+// refreshes. The ID is the OIDC sid.
+type Session struct {
+	ID         string
+	UserID     string
+	ClientID   string
+	ParentID   string // the browser session it was authorized from, or empty
+	ProviderID string // the IdP behind the login; empty: a password
+	IdPSubject string
+	IdPSession string // the IdP's own sid, for its back-channel logout
+	AMR        []string
+	AuthTime   time.Time
+	Scope      string
+
+	Rotation
+	IdleExpiresAt  time.Time
+	AbsExpiresAt   time.Time // always set; ten years where there is no limit
+	DPoPThumbprint string    // RFC 9449; empty: a bearer session
+
+	CreatedAt  time.Time
+	LastSeenAt time.Time
+	CreatedIP  string
+	LastIP     string
+	UserAgent  string
+
+	EndedAt  time.Time // zero: not ended
+	EndCause EndCause
+	Wipe     bool // the client is asked to remove local data
+}
+
+// Ended gives the cause that the session is over at now, or "".
+func (s *Session) Ended(now time.Time) EndCause {
+	switch {
+	case !s.EndedAt.IsZero():
+		return s.EndCause
+	case !now.Before(s.AbsExpiresAt):
+		return SessionMaxAge
+	case !now.Before(s.IdleExpiresAt):
+		return SessionExpired
+	}
+	return ""
+}
+
+// Lifetimes of what is handed out.
+type Lifetimes struct {
+	Access    time.Duration // of an access token
+	Refresh   time.Duration // a session lives so long unused
+	MaxAge    time.Duration // a session lives so long at all; 0: no limit
+	Grace     time.Duration // W and R of the refresh rule
+	Retention time.Duration // an ended session is kept so long, to say why
+}
+
+// noMaxAge stands for "no absolute end": every session has one, so that every
+// comparison is plain.
+const noMaxAge = 10 * 365 * 24 * time.Hour
+
+// Device is what a request says of where it comes from.
+type Device struct {
+	IP        string
+	UserAgent string
+}
+
+// maxUserAgent bounds what is kept of a User-Agent, in code points.
+const maxUserAgent = 256
+
+// Login is the end of every successful login and refresh.
+type Login struct {
+	User             User
+	Session          Session
+	Outcome          Outcome // of a refresh; empty after a login
+	AccessToken      tokens.AccessToken
+	RefreshToken     tokens.RefreshToken
+	ExpiresIn        time.Duration // of the access token
+	RefreshExpiresIn time.Duration // the nearer of idle and absolute end
+}
+
+// newSession starts generation 0, branch 0.
+func (b *Broker) newSession(userID string, device Device, now time.Time) Session {
+	abs := b.cfg.Lifetimes.MaxAge
+	if abs == 0 {
+		abs = noMaxAge
+	}
+	s := Session{
+		ID: b.newID(now), UserID: userID, ClientID: AppClientID, AuthTime: now,
+		Rotation:     Rotation{AdvancedAt: now, IssuedAt: now},
+		AbsExpiresAt: now.Add(abs), CreatedAt: now, LastSeenAt: now,
+		CreatedIP: device.IP, LastIP: device.IP, UserAgent: cleanText(device.UserAgent, maxUserAgent),
+	}
+	s.IdleExpiresAt = b.slide(&s, now)
+	return s
+}
+
+// slide is where the idle end moves to when a session is used at now.
+func (b *Broker) slide(s *Session, now time.Time) time.Time {
+	return earlier(now.Add(b.cfg.Lifetimes.Refresh), s.AbsExpiresAt)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// mint makes the tokens of a session at a generation and branch.
+func (b *Broker) mint(u User, s Session, generation, branch int64, now time.Time) (*Login, error) {
+	signer := b.Signer()
+	if signer == nil {
+		return nil, Unavailable(errNoSigningKey)
+	}
+	access, err := signer.MintAccess(b.accessClaims(u, s, now))
+	if err != nil {
+		return nil, Unavailable(err)
+	}
+	refresh, err := b.cfg.Secrets.Current().MintRefresh(tokens.RefreshClaims{
+		Issuer: b.cfg.PublicURL, Audience: b.cfg.PublicURL, Subject: u.ID, ClientID: s.ClientID, SessionID: s.ID,
+		Generation: generation, Branch: branch, IssuedAt: now.Unix(), ExpiresAt: s.AbsExpiresAt.Unix(), ID: b.newSecret(16),
+	})
+	if err != nil {
+		return nil, Unavailable(err)
+	}
+	return &Login{
+		User: u, Session: s, AccessToken: access, RefreshToken: refresh,
+		ExpiresIn:        b.cfg.Lifetimes.Access,
+		RefreshExpiresIn: earlier(s.IdleExpiresAt, s.AbsExpiresAt).Sub(now),
+	}, nil
+}
+
+func (b *Broker) accessClaims(u User, s Session, now time.Time) tokens.AccessClaims {
+	groups := u.Groups
+	if groups == nil {
+		groups = []string{}
+	}
+	return tokens.AccessClaims{
+		Issuer: b.cfg.PublicURL, Subject: u.ID, Audience: b.cfg.PublicURL, ClientID: s.ClientID, SessionID: s.ID,
+		ID: b.newSecret(16), IssuedAt: now.Unix(), ExpiresAt: now.Add(b.cfg.Lifetimes.Access).Unix(),
+		AuthTime: s.AuthTime.Unix(), AMR: s.AMR, Scope: s.Scope,
+		PreferredUsername: u.Username, Role: string(u.Role), Groups: groups, UserID: u.ID, Username: u.Username,
+	}
+}

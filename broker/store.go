@@ -1,0 +1,195 @@
+package broker
+
+import (
+	"context"
+	"time"
+)
+
+// Store remembers. Its interfaces are small and by noun; one implementation
+// serves them all. Every method returns [NotFound] where nothing is found and
+// [TemporarilyUnavailable] for trouble of the database. It has no clock.
+type Store interface {
+	UserStore
+	SessionStore
+	LoginStore
+	KeyStore
+	AuditStore
+
+	// Tx runs f in one transaction that is durable when Tx returns nil. f makes
+	// store calls only: no network, no hashing. f may run again after a
+	// serialization failure.
+	Tx(ctx context.Context, f func(Store) error) error
+}
+
+// UserStore keeps users and their linked identities.
+type UserStore interface {
+	// InsertUser fails with UsernameTaken.
+	InsertUser(ctx context.Context, u User) error
+	// InsertFirstAdmin inserts only while there is no administrator, for two
+	// callers at once too; else SetupDone.
+	InsertFirstAdmin(ctx context.Context, u User) error
+	UserByID(ctx context.Context, id string) (User, error)
+	UserByUsername(ctx context.Context, username string) (User, error)
+	UsersByEmail(ctx context.Context, email string) ([]User, error)
+	ListUsers(ctx context.Context, afterUsername string, limit int) ([]User, error)
+	// UpdateUser writes all but password, id and creation; UsernameTaken.
+	UpdateUser(ctx context.Context, u User) error
+	// SetPassword replaces the hash where the stored one is still old; an old
+	// of nil replaces any. It reports whether it did.
+	SetPassword(ctx context.Context, id string, old *PasswordHash, hash PasswordHash, now time.Time) (bool, error)
+	DeleteUser(ctx context.Context, id string) error
+	HasAdmin(ctx context.Context) (bool, error)
+	IdentityStore
+}
+
+// IdentityStore keeps what IdPs call our users.
+type IdentityStore interface {
+	IdentityBySubject(ctx context.Context, issuer, subject string) (Identity, error)
+	// InsertIdentity fails with IdentityConflict when it is linked already.
+	InsertIdentity(ctx context.Context, i Identity) error
+	TouchIdentity(ctx context.Context, i Identity) error
+	IdentitiesOfUser(ctx context.Context, userID string) ([]Identity, error)
+}
+
+// SessionStore keeps sessions. Rotation and ends are properties of a
+// statement's WHERE, never of read-then-write.
+type SessionStore interface {
+	// InsertSession inserts only while the user is enabled, its password hash is
+	// still the given one (empty: any) and the parent, if any, has not ended;
+	// else UserDisabled.
+	InsertSession(ctx context.Context, s Session, hash PasswordHash) error
+	// SessionByID reads a session with its user; a user that is gone comes with
+	// an empty ID.
+	SessionByID(ctx context.Context, id string) (Session, User, error)
+	// AdvanceSession is the hot path: one statement that advances the row where
+	// it and its user permit it, and reads both. ok is false where it does not.
+	// Its commit may be relaxed: a lost one is healed by the rule (ahead).
+	AdvanceSession(ctx context.Context, a Advance) (s Session, u User, ok bool, err error)
+	// WriteRotation writes a rarer outcome where the row is still as it was read.
+	WriteRotation(ctx context.Context, w RotationWrite) (bool, error)
+	// TouchSession moves the idle end of a session, relaxed.
+	TouchSession(ctx context.Context, t Touch) error
+	// EndSessions ends what the filter names and has not ended yet, and returns it.
+	EndSessions(ctx context.Context, f SessionFilter, cause EndCause, wipe bool, now time.Time) ([]Session, error)
+	// ListSessions returns sessions, newest activity first, and how many there are.
+	ListSessions(ctx context.Context, f SessionFilter, offset, limit int) ([]Session, int, error)
+	// Sweep ends what expired long ago and deletes what nobody needs any more,
+	// at most limit rows of each kind. It returns how many rows it deleted.
+	Sweep(ctx context.Context, now time.Time, limit int) (int, error)
+}
+
+// Touch is what every use of a session leaves: where from and how long it
+// lives on unused. GCAfter is when nobody needs the row any more; the store
+// moves it at most once a day.
+type Touch struct {
+	ID            string
+	Now           time.Time
+	IdleExpiresAt time.Time
+	GCAfter       time.Time
+	IP            string
+}
+
+// Advance is the hot path's write: from (Generation, up to Branch) to the next
+// generation, where that generation began at AdvancedBefore or earlier.
+type Advance struct {
+	Touch
+	ClientID       string
+	Generation     int64
+	Branch         int64
+	AdvancedBefore time.Time
+	IdleTTL        time.Duration
+}
+
+// RotationWrite writes Next where the row is still at From's generation and
+// branch, has not ended, and the user is enabled.
+type RotationWrite struct {
+	Touch
+	From, Next Rotation
+	// IssuedBefore, if set, is a further condition: a reissue by somebody else
+	// must not be followed by another.
+	IssuedBefore time.Time
+	// KeepLaterIssue keeps the row's IssuedAt where it is later than Next's.
+	KeepLaterIssue bool
+	// End ends the session with the cause instead of sliding it.
+	End EndCause
+}
+
+// SessionFilter names sessions. Empty fields do not filter; All must be set to
+// mean everything.
+type SessionFilter struct {
+	ID         string
+	UserID     string
+	ExceptID   string
+	ParentID   string
+	ProviderID string
+	IP         string    // last used from this address
+	LiveAt     time.Time // only what is alive then
+	All        bool
+}
+
+// LoginStore keeps logins under way. Taking is single use.
+type LoginStore interface {
+	// InsertAuthRequest inserts unless one with that ID is alive, and returns the
+	// one that stands.
+	InsertAuthRequest(ctx context.Context, r AuthRequest, now time.Time) (AuthRequest, error)
+	AuthRequestByID(ctx context.Context, id string, now time.Time) (AuthRequest, error)
+	InsertIdPLogin(ctx context.Context, l IdPLogin) error
+	// TakeIdPLogin removes and returns it, if it belongs to the provider and is alive.
+	TakeIdPLogin(ctx context.Context, id, providerID string, now time.Time) (IdPLogin, error)
+	InsertGrant(ctx context.Context, g Grant) error
+	// RedeemGrant marks the grant redeemed by the session where code, provider,
+	// state and challenge fit, it is alive and not redeemed; else NotFound.
+	RedeemGrant(ctx context.Context, g Grant, sessionID string, now time.Time) (Grant, error)
+	GrantByID(ctx context.Context, id string) (Grant, error)
+}
+
+// KeyStore keeps signing keys, sealed, and the few facts of this installation.
+type KeyStore interface {
+	SigningKeys(ctx context.Context) ([]StoredKey, error)
+	// InsertSigningKey inserts unless another key of the algorithm is there.
+	InsertSigningKey(ctx context.Context, k StoredKey) error
+	ResealSigningKey(ctx context.Context, id, oldSealed, newSealed string) error
+	// Fact returns a value of this installation; NotFound.
+	Fact(ctx context.Context, key string) (string, error)
+	// InitFact sets a value if there is none, and returns the one that stands.
+	InitFact(ctx context.Context, key, value string) (string, error)
+	// SwapFact replaces old by value and reports whether it did.
+	SwapFact(ctx context.Context, key, old, value string) (bool, error)
+	Ping(ctx context.Context) error
+}
+
+// StoredKey is a signing key as the database has it.
+type StoredKey struct {
+	ID        string
+	Algorithm string
+	Sealed    string
+	CreatedAt time.Time
+	ActiveAt  time.Time
+	RetiredAt time.Time
+}
+
+// AuditStore keeps what happened, append only.
+type AuditStore interface {
+	InsertEvent(ctx context.Context, e Event) error
+	ListEvents(ctx context.Context, f EventFilter) ([]Event, error)
+}
+
+// Event is one line of the audit log. Detail never holds a secret.
+type Event struct {
+	ID        string
+	At        time.Time
+	Name      string
+	UserID    string
+	SessionID string
+	ClientID  string
+	IP        string
+	Detail    map[string]string
+}
+
+// EventFilter narrows a list of events, newest first.
+type EventFilter struct {
+	UserID    string
+	SessionID string
+	Name      string
+	Limit     int
+}

@@ -1,0 +1,309 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/oidc"
+	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// config is the configuration as people write it. The tags are the YAML keys;
+// the table in config_env.go has the environment's names and the defaults.
+type config struct {
+	PublicURL          string           `yaml:"public_url"`
+	Listen             string           `yaml:"listen"`
+	DataDir            string           `yaml:"data_dir"`
+	DatabaseURL        string           `yaml:"database_url"`
+	TLS                tlsConfig        `yaml:"tls"`
+	CORSOrigins        []string         `yaml:"cors_origins"`
+	TrustedProxies     []string         `yaml:"trusted_proxies"`
+	SecretKey          string           `yaml:"secret_key"`
+	PreviousSecretKeys []string         `yaml:"previous_secret_keys"`
+	Tokens             tokensConfig     `yaml:"tokens"`
+	RateLimit          rateLimitConfig  `yaml:"rate_limit"`
+	LocalLogin         bool             `yaml:"local_login"`
+	Providers          []providerConfig `yaml:"providers"`
+	MobileRedirectURIs []string         `yaml:"mobile_redirect_uris"`
+	Log                logConfig        `yaml:"log"`
+
+	// From the environment alone.
+	adminUsername string
+	adminPassword string
+}
+
+type tlsConfig struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+type tokensConfig struct {
+	Algorithm        string   `yaml:"algorithm"`
+	AccessTTL        duration `yaml:"access_ttl"`
+	RefreshTTL       duration `yaml:"refresh_ttl"`
+	SessionMaxAge    duration `yaml:"session_max_age"`
+	RefreshGrace     duration `yaml:"refresh_grace"`
+	SessionRetention duration `yaml:"session_retention"`
+}
+
+type rateLimitConfig struct {
+	AuthWindow duration `yaml:"auth_window"`
+	AuthMax    int      `yaml:"auth_max"`
+}
+
+type logConfig struct {
+	Format string `yaml:"format"`
+	Level  string `yaml:"level"`
+}
+
+type providerConfig struct {
+	ID                   string            `yaml:"id"`
+	Name                 string            `yaml:"name"`
+	Type                 string            `yaml:"type"`
+	Issuer               string            `yaml:"issuer"`
+	ClientID             string            `yaml:"client_id"`
+	ClientSecret         string            `yaml:"client_secret"`
+	ClientSecretFile     string            `yaml:"client_secret_file"`
+	TokenEndpointAuth    string            `yaml:"token_endpoint_auth"`
+	Claims               oidc.ClaimNames   `yaml:"claims"`
+	RoleMap              map[string]string `yaml:"role_map"`
+	AllowedGroups        []string          `yaml:"allowed_groups"`
+	AllowedDomains       []string          `yaml:"allowed_domains"`
+	Provision            string            `yaml:"provision"`
+	LinkBy               string            `yaml:"link_by"`
+	RequireVerifiedEmail string            `yaml:"require_verified_email"`
+	Scopes               []string          `yaml:"scopes"`
+	InsecureHTTP         bool              `yaml:"insecure_http"`
+	Logout               bool              `yaml:"logout"`
+}
+
+// problems collects everything that is wrong, so that one start tells all.
+type problems []string
+
+func (p *problems) add(key, format string, args ...any) {
+	*p = append(*p, key+": "+fmt.Sprintf(format, args...))
+}
+
+func (p problems) err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return fmt.Errorf("configuration: %s", strings.Join(p, "\n  "))
+}
+
+// warnings are what is allowed and unwise.
+func (c *config) warnings() (out []string) {
+	if c.Tokens.RefreshGrace.Duration() < 30*time.Second {
+		out = append(out, "tokens.refresh_grace is under 30s: an app that takes longer to store an answer can be logged out")
+	}
+	return out
+}
+
+// check finds every problem of the values themselves. It opens nothing.
+func (c *config) check(p *problems) {
+	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
+	if u, err := url.Parse(c.PublicURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		p.add("public_url", "must be http(s)://host[/path], such as https://id.example.org")
+	}
+	if _, port, ok := strings.Cut(c.Listen, ":"); !ok || port == "" {
+		p.add("listen", "must be [address]:port, such as :8080")
+	}
+	if err := storage.CheckURL(c.databaseURL()); err != nil {
+		p.add("database_url", "%v", err)
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		p.add("tls", "cert_file and key_file belong together")
+	}
+	for _, origin := range c.CORSOrigins {
+		if u, err := url.Parse(origin); err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" {
+			p.add("cors_origins", "%q is not an origin, such as https://app.example.org", origin)
+		}
+	}
+	if _, err := c.trustedProxies(); err != nil {
+		p.add("trusted_proxies", "%v", err)
+	}
+	c.checkSecrets(p)
+	c.checkTokens(p)
+	if c.RateLimit.AuthMax < 0 || c.RateLimit.AuthMax > 1_000_000 {
+		p.add("rate_limit.auth_max", "must be 0 (off) to 1000000")
+	}
+	if w := c.RateLimit.AuthWindow.Duration(); w < time.Second || w > 24*time.Hour {
+		p.add("rate_limit.auth_window", "must be 1s to 24h")
+	}
+	if !slices.Contains([]string{"", "text", "json"}, c.Log.Format) {
+		p.add("log.format", "must be text or json")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		p.add("log.level", "must be debug, info, warn or error")
+	}
+	for _, uri := range c.MobileRedirectURIs {
+		checkRedirectURI(p, uri)
+	}
+	c.checkProviders(p)
+	if (c.adminUsername == "") != (c.adminPassword == "") {
+		p.add("LATCHKEY_ADMIN_USERNAME", "and LATCHKEY_ADMIN_PASSWORD belong together")
+	}
+}
+
+func checkRedirectURI(p *problems, uri string) {
+	u, err := url.Parse(uri)
+	bad := err != nil || u.Scheme == "" || u.Fragment != "" || u.User != nil || u.Host == "" && u.Path == "" && u.Opaque == "" || strings.Contains(uri, "*")
+	if !bad {
+		bad = slices.Contains([]string{"javascript", "data", "vbscript", "file", "about", "blob"}, strings.ToLower(u.Scheme))
+	}
+	if bad {
+		p.add("mobile_redirect_uris", "%q is not a redirect URI of an app, such as myapp://oauth", uri)
+	}
+}
+
+func (c *config) checkSecrets(p *problems) {
+	if c.SecretKey != "" && len(c.SecretKey) < tokens.MinSecretBytes {
+		p.add("secret_key", "(JWT_SECRET_KEY) has %d bytes, at least %d are needed; make one with: openssl rand -base64 48", len(c.SecretKey), tokens.MinSecretBytes)
+	}
+	for _, s := range c.PreviousSecretKeys {
+		if len(s) < tokens.MinSecretBytes {
+			p.add("previous_secret_keys", "(JWT_SECRET_KEY_PREVIOUS) has an entry of %d bytes, at least %d are needed", len(s), tokens.MinSecretBytes)
+		}
+	}
+	if _, embedded := storage.IsSQLite(c.databaseURL()); !embedded && c.SecretKey == "" {
+		p.add("secret_key", "(JWT_SECRET_KEY) is needed with PostgreSQL, because replicas and new containers must share it; make one with: openssl rand -base64 48")
+	}
+}
+
+func (c *config) checkTokens(p *problems) {
+	if !slices.Contains(tokens.Algorithms, c.Tokens.Algorithm) {
+		p.add("tokens.algorithm", "must be one of %s", strings.Join(tokens.Algorithms, ", "))
+	}
+	for _, d := range []struct {
+		key         string
+		value       duration
+		least, most time.Duration
+		zero        bool
+	}{
+		{"tokens.access_ttl", c.Tokens.AccessTTL, time.Second, 30 * 24 * time.Hour, false},
+		{"tokens.refresh_ttl", c.Tokens.RefreshTTL, time.Second, 3650 * 24 * time.Hour, false},
+		{"tokens.session_max_age", c.Tokens.SessionMaxAge, time.Second, 3650 * 24 * time.Hour, true},
+		{"tokens.refresh_grace", c.Tokens.RefreshGrace, time.Second, time.Hour, false},
+		{"tokens.session_retention", c.Tokens.SessionRetention, time.Hour, 3650 * 24 * time.Hour, false},
+	} {
+		if v := d.value.Duration(); (v < d.least || v > d.most) && !(d.zero && v == 0) {
+			p.add(d.key, "is %s, must be %s to %s", d.value, duration(d.least), duration(d.most))
+		}
+	}
+}
+
+var providerID = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+// reservedIDs are path segments beside /auth/:provider.
+var reservedIDs = []string{"refresh", "config", "callback", "authorize", "mobile-redirect", "logout", "login", "local"}
+
+// publicIssuers let anybody make an account, so that whoever may come in must
+// be said.
+var publicIssuers = []string{"accounts.google.com", "login.microsoftonline.com", "appleid.apple.com", "discord.com", "github.com", "gitlab.com", "facebook.com", "login.yahoo.com"}
+
+func (c *config) checkProviders(p *problems) {
+	seen := map[string]bool{}
+	for i := range c.Providers {
+		x := &c.Providers[i]
+		key := fmt.Sprintf("providers[%d]", i)
+		if x.ID != "" {
+			key = "providers." + x.ID
+		}
+		x.setDefaults()
+		if !providerID.MatchString(x.ID) || slices.Contains(reservedIDs, x.ID) {
+			p.add(key+".id", "must be a lower-case word that is not reserved, such as pocketid")
+		}
+		if seen[x.ID] {
+			p.add(key+".id", "is used twice")
+		}
+		seen[x.ID] = true
+		x.check(p, key)
+	}
+}
+
+func (x *providerConfig) setDefaults() {
+	standard := func(field *string, value string) {
+		if *field == "" {
+			*field = value
+		}
+	}
+	standard(&x.Name, x.ID)
+	standard(&x.Type, "oidc")
+	standard(&x.TokenEndpointAuth, "auto")
+	standard(&x.Provision, string(broker.ProvisionCreate))
+	standard(&x.LinkBy, string(broker.LinkNone))
+	standard(&x.RequireVerifiedEmail, string(broker.EmailIfPresent))
+}
+
+func (x *providerConfig) check(p *problems, key string) {
+	oneOf := func(field, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			p.add(key+"."+field, "is %q, must be one of %s", value, strings.Join(allowed, ", "))
+		}
+	}
+	oneOf("type", x.Type, "oidc")
+	oneOf("token_endpoint_auth", x.TokenEndpointAuth, "auto", "client_secret_basic", "client_secret_post", "none")
+	oneOf("provision", x.Provision, "create", "match", "deny")
+	oneOf("link_by", x.LinkBy, "none", "verified_email")
+	oneOf("require_verified_email", x.RequireVerifiedEmail, "always", "if_present", "never")
+	for group, role := range x.RoleMap {
+		oneOf("role_map."+group, role, "admin", "user", "guest")
+	}
+	if x.ClientID == "" {
+		p.add(key+".client_id", "is needed")
+	}
+	if x.ClientSecret == "" && x.TokenEndpointAuth != "none" && x.TokenEndpointAuth != "auto" {
+		p.add(key+".client_secret", "is needed for token_endpoint_auth %s", x.TokenEndpointAuth)
+	}
+	u, err := url.Parse(x.Issuer)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
+		p.add(key+".issuer", "must be the issuer's URL, such as https://pocket.example.org")
+		return
+	}
+	if u.Scheme == "http" && !x.InsecureHTTP && !loopback(u.Hostname()) {
+		p.add(key+".issuer", "is plain http: code and secret would travel in the clear; use https, or insecure_http: true if you know the way")
+	}
+	if x.Provision == string(broker.ProvisionCreate) && len(x.AllowedGroups) == 0 && len(x.AllowedDomains) == 0 && slices.Contains(publicIssuers, u.Hostname()) {
+		p.add(key+".provision", "is create, and anybody can have an account at %s: name allowed_groups or allowed_domains, or set provision: match", u.Hostname())
+	}
+}
+
+func loopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+func (c *config) databaseURL() string {
+	if c.DatabaseURL != "" {
+		return c.DatabaseURL
+	}
+	return "sqlite:" + strings.TrimSuffix(c.DataDir, "/") + "/latchkey.db"
+}
+
+func (c *config) trustedProxies() (out []netip.Prefix, err error) {
+	for _, text := range c.TrustedProxies {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, fmt.Errorf("%q is neither an address nor a network, such as 10.0.0.0/8", text)
+			}
+			prefix = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		if prefix.Bits() == 0 {
+			return nil, fmt.Errorf("%q would believe everybody", text)
+		}
+		out = append(out, prefix)
+	}
+	return out, nil
+}

@@ -1,0 +1,113 @@
+// Command latchkey is the broker and everything around it in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set at release: -ldflags "-X main.version=1.2.3".
+var version = "0.1.0"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// program is what every command has: the outside world, as values.
+type program struct {
+	getenv  func(string) string
+	environ []string
+	stdin   io.Reader
+	stdout  io.Writer
+	stderr  io.Writer
+
+	configFile string
+	json       bool
+}
+
+// usageError is a wrong way to call a command: exit 2.
+type usageError struct{ error }
+
+// run is the whole program; it returns the exit code: 0 success, 1 failure, 2
+// wrong usage.
+func run(ctx context.Context, args []string, getenv func(string) string, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{getenv: getenv, environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
+	root := p.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "latchkey:", err)
+	if _, ok := errors.AsType[usageError](err); ok {
+		return 2
+	}
+	return 1
+}
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "latchkey",
+		Short: "An OIDC-aware identity broker: every login ends in a session with a refresh token",
+		Long: "Latchkey stands between apps and identity providers. People log in with a local password or through\n" +
+			"an OpenID provider, on the web or from a phone, and always get an access token and a refresh token.",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration file (LATCHKEY_CONFIG; else ./latchkey.yaml if it is there)")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.sessionCommand(), p.keyCommand(), p.configCommand(),
+		p.healthcheckCommand(), p.versionCommand())
+	wrongUsage(root)
+	return root
+}
+
+// wrongUsage makes unknown subcommands and wrong numbers of arguments exit 2.
+func wrongUsage(c *cobra.Command) {
+	if args := c.Args; args != nil {
+		c.Args = func(c *cobra.Command, given []string) error {
+			if err := args(c, given); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	if c.HasSubCommands() && c.Run == nil && c.RunE == nil {
+		c.RunE = func(c *cobra.Command, given []string) error {
+			if len(given) > 0 {
+				return usageError{fmt.Errorf("unknown command %q for %q; see %s --help", given[0], c.CommandPath(), c.CommandPath())}
+			}
+			return c.Help()
+		}
+		c.Args = cobra.ArbitraryArgs
+	}
+	for _, sub := range c.Commands() {
+		wrongUsage(sub)
+	}
+}
+
+func (p *program) versionCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if p.json {
+				return p.printJSON(map[string]string{"version": version})
+			}
+			fmt.Fprintln(p.stdout, version)
+			return nil
+		},
+	}
+	p.jsonFlag(c)
+	return c
+}

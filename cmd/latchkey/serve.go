@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"code.dny.dev/ssrf"
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/oidc"
+	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/web"
+)
+
+// Limits of the HTTP server. Idle connections live longer than those of the
+// usual proxies, so that no proxy reuses one that we have just closed.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 3 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	shutdownTimeout   = 20 * time.Second
+	reloadEvery       = 15 * time.Second
+	sweepEvery        = 10 * time.Minute
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "serve", Short: "Run the broker", Args: cobra.NoArgs,
+		Long: "Run the broker. With no configuration at all: SQLite at ./data/latchkey.db, port 8080,\n" +
+			"and a one-time setup link in the log while there is no administrator.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := p.loadConfig()
+			if err != nil {
+				return err
+			}
+			log := c.logger(p.stdout)
+			slog.SetDefault(log)
+			for _, w := range c.warnings() {
+				log.Warn(w, "event", "config.warning")
+			}
+			listener, err := net.Listen("tcp", c.Listen)
+			if err != nil {
+				return err
+			}
+			return c.serve(cmd.Context(), listener, log)
+		},
+	}
+}
+
+// serve listens at once and answers 503 until the database and the keys are
+// there, so that no client is ever told that its token is bad by a server that
+// cannot know.
+func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Logger) error {
+	front := newFront()
+	server := newHTTPServer(front, log)
+	served := make(chan error, 1)
+	go func() {
+		if c.TLS.CertFile != "" {
+			served <- server.ServeTLS(listener, c.TLS.CertFile, c.TLS.KeyFile)
+			return
+		}
+		served <- server.Serve(listener)
+	}()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	store, err := c.start(ctx, front, log)
+	if store != nil {
+		defer store.Close()
+	}
+	if err == nil {
+		log.Info("ready", "event", "ready", "version", version, "url", c.PublicURL, "listen", listener.Addr().String(), "database", store.Describe())
+		select {
+		case <-ctx.Done():
+		case err = <-served:
+		}
+	}
+	// Drain: what is under way is answered, nothing new is taken.
+	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancelStop()
+	if errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return errors.Join(err, server.Shutdown(stop))
+}
+
+func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// front stands before the real handler until that is there.
+type front struct{ next atomic.Pointer[http.Handler] }
+
+func newFront() *front { return &front{} }
+
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if next := f.next.Load(); next != nil {
+		(*next).ServeHTTP(w, r)
+		return
+	}
+	if r.URL.Path == "/healthz" {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	h := w.Header()
+	h.Set("Retry-After", "2")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Latchkey-Code", string(broker.TemporarilyUnavailable))
+	h.Set("Latchkey-Verdict", string(web.VerdictRetry))
+	h.Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_ = json.NewEncoder(w).Encode(map[string]string{
+		"error": "Starting", "code": string(broker.TemporarilyUnavailable), "verdict": string(web.VerdictRetry),
+	})
+}
+
+// start opens everything, waiting for a database that is not there yet, and
+// lets requests in.
+func (c *config) start(ctx context.Context, f *front, log *slog.Logger) (*storage.Store, error) {
+	store, err := c.waitForStore(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.newBroker(store, log)
+	if err != nil {
+		return store, err
+	}
+	proxies, _ := c.trustedProxies() // checked with the configuration
+	handler, err := web.New(web.Config{
+		Broker: b, Version: version, TrustedProxies: proxies, CORSOrigins: c.CORSOrigins, LocalLogin: c.LocalLogin, Log: log,
+		FetchMetadata: c.fetchMetadata(),
+	})
+	if err != nil {
+		return store, err
+	}
+	if err := b.Load(ctx); err != nil {
+		log.Error("not ready", "event", "not_ready", "error", err)
+	} else if err := c.firstAdmin(ctx, b, log); err != nil {
+		return store, err
+	}
+	f.next.Store(&handler)
+	go c.keepHouse(ctx, b, log)
+	return store, nil
+}
+
+// waitForStore tries again while the database cannot be reached.
+func (c *config) waitForStore(ctx context.Context, log *slog.Logger) (*storage.Store, error) {
+	for wait := 200 * time.Millisecond; ; wait = min(wait*2, 5*time.Second) {
+		store, err := c.openStore(ctx, log)
+		if err == nil || !errors.Is(err, broker.TemporarilyUnavailable) {
+			return store, err
+		}
+		log.Warn("the database cannot be reached yet", "event", "database.waiting", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// firstAdmin makes the administrator of the configuration, or prints the
+// one-time link.
+func (c *config) firstAdmin(ctx context.Context, b *broker.Broker, log *slog.Logger) error {
+	if c.adminUsername != "" {
+		made, err := b.EnsureAdmin(ctx, c.adminUsername, c.adminPassword)
+		if err != nil {
+			return fmt.Errorf("LATCHKEY_ADMIN_USERNAME, LATCHKEY_ADMIN_PASSWORD: %w", err)
+		}
+		if made {
+			log.Info("first administrator made", "event", "setup.done", "username", c.adminUsername)
+		}
+		return nil
+	}
+	needed, err := b.NeedsSetup(ctx)
+	if err != nil || !needed {
+		return err
+	}
+	token, err := b.SetupToken(ctx)
+	if err != nil {
+		return err
+	}
+	log.Warn("there is no administrator yet: open the setup link", "event", "setup.needed", "url", c.PublicURL+"/setup?token="+url.QueryEscape(token))
+	return nil
+}
+
+// keepHouse brings in what other replicas changed, and clears away what nobody
+// needs any more.
+func (c *config) keepHouse(ctx context.Context, b *broker.Broker, log *slog.Logger) {
+	reload, sweep := time.NewTicker(reloadEvery), time.NewTicker(sweepEvery)
+	defer reload.Stop()
+	defer sweep.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reload.C:
+			c.reload(ctx, b, log)
+		case <-sweep.C:
+			if err := b.Sweep(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("clean-up will be tried again", "event", "sweep.failed", "error", err)
+			}
+		}
+	}
+}
+
+// reload keeps a broker that was ready in service over trouble of the
+// database: its requests say 503 themselves.
+func (c *config) reload(ctx context.Context, b *broker.Broker, log *slog.Logger) {
+	was := b.Ready()
+	err := b.Load(ctx)
+	if err != nil && ctx.Err() == nil {
+		log.Error("not ready", "event", "not_ready", "error", err)
+	}
+	if was != nil && err == nil {
+		log.Info("ready", "event", "ready")
+		if err := c.firstAdmin(ctx, b, log); err != nil {
+			log.Error("first administrator", "event", "setup.failed", "error", err)
+		}
+	}
+}
+
+// fetchMetadata reads the discovery document of any issuer: a configured one
+// wherever it is, others only at public addresses (a guard against requests
+// that are forged into our own network).
+func (c *config) fetchMetadata() func(context.Context, string) (json.RawMessage, error) {
+	own := oidc.NewHTTPClient()
+	guarded := oidc.NewHTTPClientWithDialer(&net.Dialer{Timeout: 4 * time.Second, Control: ssrf.New(ssrf.WithAnyPort()).Safe})
+	return func(ctx context.Context, issuer string) (json.RawMessage, error) {
+		for _, x := range c.Providers {
+			if x.Issuer == issuer {
+				return oidc.FetchMetadata(ctx, own, issuer)
+			}
+		}
+		return oidc.FetchMetadata(ctx, guarded, issuer)
+	}
+}
+
+func (p *program) healthcheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "healthcheck", Short: "Exit 0 if the local server is ready (for containers)", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := p.loadConfig()
+			if err != nil {
+				return err
+			}
+			host, port, err := net.SplitHostPort(c.Listen)
+			if err != nil {
+				return err
+			}
+			if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+				host = "127.0.0.1"
+			}
+			return c.probe(cmd.Context(), net.JoinHostPort(host, port))
+		},
+	}
+}
+
+func (c *config) probe(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	scheme, client := "http", &http.Client{}
+	if c.TLS.CertFile != "" {
+		scheme, client = "https", localTLSClient()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server at %s is not ready: status %d", address, res.StatusCode)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/mattn/go-isatty"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/oidc"
+	"github.com/latchkey-id/latchkey/providers/password"
+	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// openStore opens the database and migrates it.
+func (c *config) openStore(ctx context.Context, log *slog.Logger) (*storage.Store, error) {
+	return storage.Open(ctx, storage.Options{URL: c.databaseURL(), Version: version, Log: log})
+}
+
+// newBroker puts the broker together over a store. It is not loaded yet.
+func (c *config) newBroker(store *storage.Store, log *slog.Logger) (*broker.Broker, error) {
+	secrets, err := c.secrets(log)
+	if err != nil {
+		return nil, err
+	}
+	hasher, err := password.New(password.Config{})
+	if err != nil {
+		return nil, err
+	}
+	cfg := broker.Config{
+		Store: store, Secrets: secrets, Hasher: hasher, Providers: c.brokerProviders(store),
+		PublicURL: c.PublicURL, Algorithm: c.Tokens.Algorithm, LocalLogin: c.LocalLogin, MobileRedirectURIs: c.MobileRedirectURIs,
+		Lifetimes: broker.Lifetimes{
+			Access: c.Tokens.AccessTTL.Duration(), Refresh: c.Tokens.RefreshTTL.Duration(), MaxAge: c.Tokens.SessionMaxAge.Duration(),
+			Grace: c.Tokens.RefreshGrace.Duration(), Retention: c.Tokens.SessionRetention.Duration(),
+		},
+		Log: log,
+	}
+	if c.RateLimit.AuthMax > 0 {
+		limiter, err := storage.NewLimiter(c.RateLimit.AuthMax, c.RateLimit.AuthWindow.Duration(), nil)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Limiter = limiter
+	}
+	return broker.New(cfg)
+}
+
+func (c *config) brokerProviders(cache oidc.Cache) []broker.Provider {
+	out := []broker.Provider{}
+	for _, x := range c.Providers {
+		roles := map[string]broker.Role{}
+		for group, role := range x.RoleMap {
+			roles[group] = broker.Role(role)
+		}
+		out = append(out, broker.Provider{
+			ID: x.ID, Name: x.Name, Provision: broker.Provisioning(x.Provision), LinkBy: broker.LinkRule(x.LinkBy),
+			RequireVerifiedEmail: broker.EmailRule(x.RequireVerifiedEmail), AllowedGroups: x.AllowedGroups,
+			AllowedDomains: lower(x.AllowedDomains), RoleMap: roles,
+			IdP: oidc.New(oidc.Config{
+				Issuer: x.Issuer, ClientID: x.ClientID, ClientSecret: x.ClientSecret, Scopes: x.Scopes,
+				TokenEndpointAuth: x.TokenEndpointAuth, Claims: x.Claims, Logout: x.Logout, Cache: cache,
+			}),
+		})
+	}
+	return out
+}
+
+func lower(list []string) (out []string) {
+	for _, s := range list {
+		out = append(out, broker.FoldEmail(s))
+	}
+	return out
+}
+
+// secrets derives the root secrets. On SQLite the first start makes one beside
+// the database, never in it: a copy of the database alone gives no tokens.
+func (c *config) secrets(log *slog.Logger) (tokens.Secrets, error) {
+	current := []byte(c.SecretKey)
+	if len(current) == 0 {
+		var err error
+		if current, err = c.secretFile(log); err != nil {
+			return nil, err
+		}
+	}
+	out := tokens.Secrets{}
+	for _, raw := range append([][]byte{current}, asBytes(c.PreviousSecretKeys)...) {
+		s, err := tokens.NewRootSecret(raw)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func asBytes(list []string) (out [][]byte) {
+	for _, s := range list {
+		out = append(out, []byte(s))
+	}
+	return out
+}
+
+// secretFile reads <data dir>/secret.key, or makes it. Of two processes that
+// start at once, one makes it and both read it: the file appears whole.
+func (c *config) secretFile(log *slog.Logger) ([]byte, error) {
+	name := filepath.Join(c.DataDir, "secret.key")
+	if raw, err := os.ReadFile(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		if err == nil && len(raw) < tokens.MinSecretBytes {
+			err = fmt.Errorf("%s is damaged: it has %d bytes", name, len(raw))
+		}
+		return raw, err
+	}
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, err
+	}
+	fresh := make([]byte, 48)
+	_, _ = rand.Read(fresh) // never fails
+	part, err := os.CreateTemp(c.DataDir, ".secret-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(part.Name())
+	_, err = part.WriteString(base64.StdEncoding.EncodeToString(fresh))
+	if err = errors.Join(err, part.Sync(), part.Close()); err != nil {
+		return nil, err
+	}
+	if err := os.Link(part.Name(), name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	log.Info("root secret made; keep a copy apart from the database", "event", "secret.made", "file", name)
+	return os.ReadFile(name)
+}
+
+// logger writes text to a terminal and JSON elsewhere, unless told otherwise.
+func (c *config) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
+	options := &slog.HandlerOptions{Level: level}
+	file, ok := w.(*os.File)
+	terminal := ok && isatty.IsTerminal(file.Fd())
+	if c.Log.Format == "text" || c.Log.Format == "" && terminal {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// withBroker is for commands that work on the database directly, also while
+// the server runs.
+func (p *program) withBroker(ctx context.Context, f func(*broker.Broker) error) error {
+	c, err := p.loadConfig()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	store, err := c.openStore(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	b, err := c.newBroker(store, log)
+	if err != nil {
+		return err
+	}
+	if err := b.Load(ctx); err != nil {
+		return err
+	}
+	return f(b)
+}

@@ -1,0 +1,144 @@
+// Package password makes and compares password hashes. New ones are argon2id;
+// bcrypt from elsewhere is verified and asked to be replaced. How many are
+// computed at once is bounded, and they run at a lower priority than the rest,
+// so that a storm of passwords costs refreshes little.
+package password
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/go-crypt/crypt"
+	"github.com/go-crypt/crypt/algorithm"
+	"github.com/go-crypt/crypt/algorithm/argon2"
+	"github.com/go-crypt/crypt/algorithm/bcrypt"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// The cost of a hash: OWASP's first choice for argon2id (19 MiB, two passes,
+// one lane), about 20 to 40 ms of one core.
+const (
+	memoryKiB  = 19 * 1024
+	iterations = 2
+	lanes      = 1
+)
+
+var errBusy = errors.New("too many passwords are being checked")
+
+// Config bounds the work. The zero value is the default.
+type Config struct {
+	// Parallel is how many hashes are computed at once. 0: half of the cores.
+	Parallel int
+	// Waiting is how many may wait; more are told to come again. 0: 128.
+	Waiting int
+	// MemoryKiB lowers the cost, for tests. 0: 19 MiB.
+	MemoryKiB uint32
+}
+
+// Hasher implements broker.PasswordHasher.
+type Hasher struct {
+	argon   *argon2.Hasher
+	decoder *crypt.Decoder
+	dummy   broker.PasswordHash
+	waiting chan struct{}
+	running chan struct{}
+}
+
+// New returns a Hasher.
+func New(cfg Config) (*Hasher, error) {
+	if cfg.Parallel == 0 {
+		cfg.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	if cfg.Waiting == 0 {
+		cfg.Waiting = 128
+	}
+	if cfg.MemoryKiB == 0 {
+		cfg.MemoryKiB = memoryKiB
+	}
+	argon, err := argon2.New(argon2.WithVariantID(), argon2.WithM(cfg.MemoryKiB), argon2.WithT(iterations), argon2.WithP(lanes))
+	if err != nil {
+		return nil, err
+	}
+	decoder := crypt.NewDecoder()
+	for _, register := range []func(algorithm.DecoderRegister) error{argon2.RegisterDecoder, bcrypt.RegisterDecoder} {
+		if err := register(decoder); err != nil {
+			return nil, err
+		}
+	}
+	h := &Hasher{argon: argon, decoder: decoder, waiting: make(chan struct{}, cfg.Waiting), running: make(chan struct{}, cfg.Parallel)}
+	return h, h.makeDummy()
+}
+
+// makeDummy writes a hash that nobody's password matches without computing
+// one: the key is not the hash of anything that is known.
+func (h *Hasher) makeDummy() error {
+	digest, err := argon2.Decode("$argon2id$v=19$m=19456,t=2,p=1$bGF0Y2hrZXkgZHVtbXkgcw$bm9ib2R5cyBwYXNzd29yZCBoYXMgdGhpcyBrZXkgISE")
+	if err != nil {
+		return err
+	}
+	h.dummy = broker.PasswordHash(digest.Encode())
+	return nil
+}
+
+// Hash implements broker.PasswordHasher. The text is normalised (NFC), so that
+// one password is one on every keyboard.
+func (h *Hasher) Hash(ctx context.Context, password string) (hash broker.PasswordHash, err error) {
+	err = h.run(ctx, func() error {
+		digest, err := h.argon.Hash(norm.NFC.String(password))
+		if err == nil {
+			hash = broker.PasswordHash(digest.Encode())
+		}
+		return err
+	})
+	return hash, err
+}
+
+// Verify implements broker.PasswordHasher.
+func (h *Hasher) Verify(ctx context.Context, hash broker.PasswordHash, password string) (ok, rehash bool, err error) {
+	known := hash != ""
+	if !known {
+		hash = h.dummy
+	}
+	ours := strings.HasPrefix(string(hash), "$argon2id$")
+	err = h.run(ctx, func() error {
+		digest, err := h.decoder.Decode(string(hash))
+		if err != nil {
+			return err
+		}
+		ok = digest.Match(norm.NFC.String(password))
+		if !ok && !ours {
+			ok = digest.Match(password) // hashed elsewhere, perhaps without normalising
+		}
+		return nil
+	})
+	return ok && known, ok && known && !ours, err
+}
+
+// run waits for its turn and computes on a thread of low priority.
+func (h *Hasher) run(ctx context.Context, f func() error) error {
+	select {
+	case h.waiting <- struct{}{}:
+		defer func() { <-h.waiting }()
+	default:
+		return &broker.Error{Code: broker.TemporarilyUnavailable, Err: errBusy, RetryAfter: 5 * time.Second}
+	}
+	select {
+	case h.running <- struct{}{}:
+	case <-ctx.Done():
+		return broker.Unavailable(ctx.Err())
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() { <-h.running }()
+		// Never unlocked: the thread ends with the goroutine, its priority with it.
+		runtime.LockOSThread()
+		lowerPriority()
+		done <- f()
+	}()
+	return <-done
+}

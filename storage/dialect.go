@@ -1,0 +1,248 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+	"github.com/ncruces/go-sqlite3"
+	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// dialect is the complete list of what SQLite and PostgreSQL do differently.
+type dialect struct {
+	name  string // for logs, without credentials
+	goose goose.Dialect
+	open  func(*dialect) (pools, error)
+
+	path   string   // SQLite: the file; empty: in memory
+	dsn    *url.URL // PostgreSQL
+	pooler bool     // PostgreSQL behind a transaction pooler
+}
+
+// CheckURL says what is wrong with a database URL, without connecting.
+func CheckURL(databaseURL string) error {
+	_, err := dialectOf(databaseURL)
+	return err
+}
+
+// IsSQLite reports whether the URL names an embedded database, and its file
+// ("" in memory).
+func IsSQLite(databaseURL string) (file string, ok bool) {
+	d, err := dialectOf(databaseURL)
+	if err != nil || d.goose != goose.DialectSQLite3 {
+		return "", false
+	}
+	return d.path, true
+}
+
+var errURL = errors.New("must be sqlite:<path> or postgres://user:password@host/database")
+
+func dialectOf(databaseURL string) (*dialect, error) {
+	if path, ok := strings.CutPrefix(databaseURL, "sqlite:"); ok {
+		d := &dialect{name: "sqlite", goose: goose.DialectSQLite3, open: openSQLite}
+		if path != ":memory:" {
+			if path = strings.TrimPrefix(path, "//"); path == "" || strings.ContainsAny(path, "?#") {
+				return nil, errURL
+			}
+			d.path, d.name = path, "sqlite "+path
+		}
+		return d, nil
+	}
+	u, err := url.Parse(databaseURL)
+	// The error of url.Parse repeats the URL, password included.
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, errURL
+	}
+	return &dialect{
+		name: "postgres " + u.Host + u.Path, goose: goose.DialectPostgres, open: openPostgres, dsn: u,
+		// lib/pq needs binary_parameters=yes behind a transaction pooler, so it is
+		// also how we know of one. A pooler takes neither settings at the start nor
+		// prepared statements.
+		pooler: u.Query().Get("binary_parameters") == "yes",
+	}, nil
+}
+
+// Pool sizes. PostgreSQL's own limit is 100 connections by default, shared by
+// all replicas.
+const (
+	sqliteReaders  = 4
+	postgresOpen   = 16
+	postgresIdle   = 5 * time.Minute
+	statementLimit = 10 * time.Second
+)
+
+func openSQLite(d *dialect) (pools, error) {
+	p := pools{writing: make(chan struct{}, 1)}
+	if d.path == "" {
+		only, err := openPool("sqlite3", "file::memory:?_pragma=foreign_keys(1)", 1)
+		return pools{writer: only, relaxed: only, reader: only, writing: p.writing}, err
+	}
+	if err := os.MkdirAll(filepath.Dir(d.path), 0o700); err != nil {
+		return p, fmt.Errorf("database folder: %w", err)
+	}
+	// Pragmas belong to a connection, so they stand in the DSN. Durability
+	// cannot be switched inside a transaction, hence a second writer.
+	dsn := func(extra string) string {
+		return "file:" + (&url.URL{Path: d.path}).EscapedPath() + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" + extra
+	}
+	var err error
+	write := "&_pragma=journal_mode(wal)&_txlock=immediate"
+	if p.writer, err = openPool("sqlite3", dsn(write+"&_pragma=synchronous(full)"), 1); err != nil {
+		return p, err
+	}
+	if p.relaxed, err = openPool("sqlite3", dsn(write+"&_pragma=synchronous(normal)"), 1); err != nil {
+		return p, err
+	}
+	// Opened on first use, after the writer has made the file.
+	p.reader, err = openPool("sqlite3", dsn("&_pragma=query_only(1)&_txlock=deferred"), sqliteReaders)
+	return p, err
+}
+
+func openPostgres(d *dialect) (pools, error) {
+	dsn := func(settings map[string]string) string {
+		u := *d.dsn
+		q := u.Query()
+		setDefault := func(name, value string) {
+			if !q.Has(name) {
+				q.Set(name, value)
+			}
+		}
+		setDefault("sslmode", "prefer")
+		setDefault("connect_timeout", "5")
+		setDefault("application_name", "latchkey")
+		if !d.pooler {
+			setDefault("statement_timeout", fmt.Sprint(statementLimit.Milliseconds()))
+			for name, value := range settings {
+				q.Set(name, value)
+			}
+		}
+		u.RawQuery = q.Encode()
+		return u.String()
+	}
+	writer, err := openPool("postgres", dsn(nil), postgresOpen)
+	if err != nil {
+		return pools{}, fmt.Errorf("database_url: %w", redactURL(err))
+	}
+	writer.direct = d.pooler
+	if d.pooler {
+		return pools{writer: writer, relaxed: writer, reader: writer}, nil
+	}
+	relaxed, err := openPool("postgres", dsn(map[string]string{"synchronous_commit": "off"}), postgresOpen)
+	return pools{writer: writer, relaxed: relaxed, reader: writer}, err
+}
+
+func openPool(driver, dsn string, size int) (*pool, error) {
+	db, err := sqlx.Open(driver, dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size)
+	if driver == "postgres" {
+		db.SetConnMaxIdleTime(postgresIdle)
+	}
+	return &pool{db: db}, nil
+}
+
+// redactURL drops what a URL parser may repeat of the password.
+func redactURL(err error) error {
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return errURL
+	}
+	return err
+}
+
+func (d *dialect) migrationOptions() ([]goose.ProviderOption, error) {
+	if d.goose != goose.DialectPostgres || d.pooler {
+		return nil, nil
+	}
+	locker, err := lock.NewPostgresSessionLocker()
+	return []goose.ProviderOption{goose.WithSessionLocker(locker)}, err
+}
+
+// afterMigrations leaves room in PostgreSQL's pages for the new version of a
+// refreshed row beside the old one (a HOT update).
+func (d *dialect) afterMigrations(ctx context.Context, db *sql.DB) error {
+	if d.goose != goose.DialectPostgres {
+		return nil
+	}
+	var has bool
+	if err := db.QueryRowContext(ctx, `SELECT reloptions::text LIKE '%fillfactor%' FROM pg_class WHERE relname = 'sessions' AND reloptions IS NOT NULL`).Scan(&has); err == nil && has {
+		return nil
+	}
+	_, err := db.ExecContext(ctx, `ALTER TABLE sessions SET (fillfactor = 70)`)
+	return d.translate(ctx, err)
+}
+
+// translate makes trouble of the database the broker's: nothing that a
+// database does proves anything about a token.
+func (d *dialect) translate(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctxErr := ctx.Err(); ctxErr != nil {
+		err = fmt.Errorf("%w: %w", ctxErr, err) // a cancelled query names only the cancel
+	}
+	if errors.Is(err, broker.TemporarilyUnavailable) {
+		return err
+	}
+	return broker.Unavailable(err)
+}
+
+// translateOpen tells a database that is not there yet from one that will
+// never let us in: the first is worth waiting for.
+func (d *dialect) translateOpen(err error) error {
+	if pe, ok := errors.AsType[*pq.Error](err); ok {
+		switch pe.Code.Class() {
+		case "28", "3D": // wrong password, no such database
+			return fmt.Errorf("database_url: %w", err)
+		}
+	}
+	if d.goose == goose.DialectSQLite3 {
+		return fmt.Errorf("%s: %w", d.name, err)
+	}
+	return broker.Unavailable(err)
+}
+
+func (d *dialect) isUnique(err error) bool {
+	if pe, ok := errors.AsType[*pq.Error](err); ok {
+		return pe.Code == "23505"
+	}
+	if se, ok := errors.AsType[*sqlite3.Error](err); ok {
+		code := se.ExtendedCode()
+		return code == sqlite3.CONSTRAINT_UNIQUE || code == sqlite3.CONSTRAINT_PRIMARYKEY
+	}
+	return false
+}
+
+// retryTx runs a transaction again after PostgreSQL chose it as the victim of a
+// conflict (40001, 40P01).
+func (d *dialect) retryTx(ctx context.Context, f func() error) (err error) {
+	for try := range 6 {
+		err = f()
+		pe, ok := errors.AsType[*pq.Error](err)
+		if !ok || pe.Code != "40001" && pe.Code != "40P01" {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(time.Duration(1+rand.IntN(10<<try)) * time.Millisecond):
+		}
+	}
+	return err
+}

@@ -1,0 +1,129 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	"golang.org/x/mod/semver"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/migrations"
+)
+
+// Options say which database to open.
+type Options struct {
+	// URL is sqlite:<path>, sqlite::memory: or postgres://...; see [CheckURL].
+	URL string
+	// Version of this program, such as 0.1.0; empty: newer than any.
+	Version string
+	Log     *slog.Logger
+}
+
+// Open connects, brings the schema up to date and returns the store. Several
+// processes may open one database at once: one migrates, the others wait. A
+// database that cannot be reached at the moment is broker.TemporarilyUnavailable.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	d, err := dialectOf(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	p, err := d.open(d)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{pools: p, d: d}
+	if err := s.migrate(ctx, o); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// migrate retries: on SQLite, which has no lock that spans transactions, the
+// slower of two processes fails on what the quicker one has just made, and
+// finds it made when it looks again.
+func (s *Store) migrate(ctx context.Context, o Options) (err error) {
+	for wait := 50 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
+		if err = s.migrateOnce(ctx, o); err == nil || errors.Is(err, errNewerSchema) || errors.Is(err, broker.TemporarilyUnavailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
+	return err
+}
+
+func (s *Store) migrateOnce(ctx context.Context, o Options) error {
+	options, err := s.d.migrationOptions()
+	if err != nil {
+		return err
+	}
+	options = append(options, goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
+	provider, err := goose.NewProvider(s.d.goose, s.pools.writer.db.DB, fs.FS(migrations.FS), options...)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	have, know := int64(0), provider.ListSources()[len(provider.ListSources())-1].Version
+	if err := s.pools.writer.db.PingContext(ctx); err != nil {
+		return s.d.translateOpen(err)
+	}
+	if have, err = provider.GetDBVersion(ctx); err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	if have > know {
+		return s.checkProgram(ctx, o.Version, have, know)
+	}
+	done, err := provider.Up(ctx)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	for _, m := range done {
+		o.Log.InfoContext(ctx, "migrated", "event", "schema.migrated", "file", m.Source.Path, "version", m.Source.Version)
+	}
+	if err := s.d.afterMigrations(ctx, s.pools.writer.db.DB); err != nil {
+		return err
+	}
+	return s.stateLowestProgram(ctx, know)
+}
+
+const factLowestProgram = "lowest_program"
+
+// stateLowestProgram writes into the database which program may open it, for
+// programs that are older than the schema.
+func (s *Store) stateLowestProgram(ctx context.Context, version int64) error {
+	lowest := migrations.LowestProgram[version]
+	for v := version; lowest == "" && v > 0; v-- {
+		lowest = migrations.LowestProgram[v]
+	}
+	stands, err := s.InitFact(ctx, factLowestProgram, lowest)
+	if err == nil && semver.Compare("v"+stands, "v"+lowest) < 0 {
+		_, err = s.SwapFact(ctx, factLowestProgram, stands, lowest)
+	}
+	return err
+}
+
+// checkProgram lets an older program open a newer schema only where that
+// schema says so: migrations first expand, and contract in a later version.
+func (s *Store) checkProgram(ctx context.Context, version string, have, know int64) error {
+	lowest, err := s.Fact(ctx, factLowestProgram)
+	if err != nil {
+		return newerSchema(have, know)
+	}
+	if version != "" && semver.Compare("v"+version, "v"+lowest) < 0 {
+		return fmt.Errorf("%w; it needs Latchkey %s or newer", newerSchema(have, know), lowest)
+	}
+	return nil
+}
+
+var _ broker.Store = (*Store)(nil)

@@ -1,0 +1,86 @@
+package storage
+
+import (
+	"context"
+	"sync"
+
+	"github.com/jmoiron/sqlx"
+)
+
+// pool is a connection pool with its prepared statements: parsing and planning
+// once is a third of a small statement's time.
+type pool struct {
+	db *sqlx.DB
+	// prepared maps a query's text to *sqlx.Stmt. The texts are constants of this
+	// package, so it is bounded.
+	prepared sync.Map
+	// direct is for transaction poolers, where a prepared statement may meet
+	// another client's connection.
+	direct bool
+}
+
+// runner is what a prepared statement and a direct query have in common.
+type runner interface {
+	ExecContext(ctx context.Context, args ...any) (result, error)
+	GetContext(ctx context.Context, into any, args ...any) error
+	SelectContext(ctx context.Context, into any, args ...any) error
+}
+
+type result interface{ RowsAffected() (int64, error) }
+
+// prepare returns how to run a query. Inside a transaction it runs unprepared:
+// preparing would ask the pool for a second connection while one is held, and
+// a pool of one, or an exhausted one, would wait for itself.
+func (p *pool) prepare(ctx context.Context, tx *sqlx.Tx, query string) (runner, error) {
+	if tx != nil {
+		return direct{tx, tx.Rebind(query)}, nil
+	}
+	if p.direct {
+		return direct{p.db, p.db.Rebind(query)}, nil
+	}
+	stmt, err := p.statement(ctx, query)
+	return prepared{stmt}, err
+}
+
+func (p *pool) statement(ctx context.Context, query string) (*sqlx.Stmt, error) {
+	if known, ok := p.prepared.Load(query); ok {
+		return known.(*sqlx.Stmt), nil
+	}
+	// The statement outlives the request that needed it first.
+	stmt, err := p.db.PreparexContext(context.WithoutCancel(ctx), p.db.Rebind(query))
+	if err != nil {
+		return nil, err
+	}
+	if known, loaded := p.prepared.LoadOrStore(query, stmt); loaded {
+		_ = stmt.Close()
+		return known.(*sqlx.Stmt), nil
+	}
+	return stmt, nil
+}
+
+type prepared struct{ stmt *sqlx.Stmt }
+
+func (p prepared) ExecContext(ctx context.Context, args ...any) (result, error) {
+	return p.stmt.ExecContext(ctx, args...)
+}
+func (p prepared) GetContext(ctx context.Context, into any, args ...any) error {
+	return p.stmt.GetContext(ctx, into, args...)
+}
+func (p prepared) SelectContext(ctx context.Context, into any, args ...any) error {
+	return p.stmt.SelectContext(ctx, into, args...)
+}
+
+type direct struct {
+	on    sqlx.ExtContext
+	query string
+}
+
+func (d direct) ExecContext(ctx context.Context, args ...any) (result, error) {
+	return d.on.ExecContext(ctx, d.query, args...)
+}
+func (d direct) GetContext(ctx context.Context, into any, args ...any) error {
+	return sqlx.GetContext(ctx, d.on, into, d.query, args...)
+}
+func (d direct) SelectContext(ctx context.Context, into any, args ...any) error {
+	return sqlx.SelectContext(ctx, d.on, into, d.query, args...)
+}

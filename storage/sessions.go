@@ -1,0 +1,258 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+type sessionRow struct {
+	ID             string         `db:"id"`
+	UserID         string         `db:"user_id"`
+	ClientID       string         `db:"client_id"`
+	ParentID       sql.NullString `db:"parent_id"`
+	ProviderID     string         `db:"provider_id"`
+	IdPSubject     string         `db:"idp_subject"`
+	IdPSession     string         `db:"idp_session"`
+	AMR            string         `db:"amr"`
+	AuthTime       int64          `db:"auth_time"`
+	Scope          string         `db:"scope"`
+	Gen            int64          `db:"rt_gen"`
+	Branch         int64          `db:"rt_branch"`
+	ParentBranch   sql.NullInt64  `db:"rt_parent_branch"`
+	AdvancedAt     int64          `db:"rt_advanced_at"`
+	IssuedAt       int64          `db:"rt_issued_at"`
+	IdleExpiresAt  int64          `db:"idle_expires_at"`
+	AbsExpiresAt   int64          `db:"abs_expires_at"`
+	DPoPThumbprint sql.NullString `db:"dpop_jkt"`
+	CreatedAt      int64          `db:"created_at"`
+	LastSeenAt     int64          `db:"last_seen_at"`
+	CreatedIP      string         `db:"created_ip"`
+	LastIP         string         `db:"last_ip"`
+	UserAgent      string         `db:"user_agent"`
+	EndedAt        sql.NullInt64  `db:"ended_at"`
+	EndCause       sql.NullString `db:"end_cause"`
+	Wipe           int64          `db:"wipe"`
+}
+
+const sessionColumns = `id, user_id, client_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope,
+	rt_gen, rt_branch, rt_parent_branch, rt_advanced_at, rt_issued_at, idle_expires_at, abs_expires_at, dpop_jkt,
+	created_at, last_seen_at, created_ip, last_ip, user_agent, ended_at, end_cause, wipe`
+
+func (r sessionRow) session() broker.Session {
+	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+	s := broker.Session{
+		ID: r.ID, UserID: r.UserID, ClientID: r.ClientID, ParentID: r.ParentID.String, ProviderID: r.ProviderID,
+		IdPSubject: r.IdPSubject, IdPSession: r.IdPSession, AMR: readList(r.AMR), AuthTime: at(r.AuthTime), Scope: r.Scope,
+		Rotation: broker.Rotation{
+			Generation: r.Gen, Branch: r.Branch, ParentBranch: broker.AnyBranch, AdvancedAt: at(r.AdvancedAt), IssuedAt: at(r.IssuedAt),
+		},
+		IdleExpiresAt: at(r.IdleExpiresAt), AbsExpiresAt: at(r.AbsExpiresAt), DPoPThumbprint: r.DPoPThumbprint.String,
+		CreatedAt: at(r.CreatedAt), LastSeenAt: at(r.LastSeenAt), CreatedIP: r.CreatedIP, LastIP: r.LastIP, UserAgent: r.UserAgent,
+		EndedAt: fromMillis(r.EndedAt), EndCause: broker.EndCause(r.EndCause.String), Wipe: r.Wipe != 0,
+	}
+	if r.ParentBranch.Valid {
+		s.ParentBranch = r.ParentBranch.Int64
+	}
+	return s
+}
+
+func parentBranch(b int64) sql.NullInt64 {
+	return sql.NullInt64{Int64: b, Valid: b != broker.AnyBranch}
+}
+
+// enabledUser is the check that no write to a session goes without.
+const enabledUser = `EXISTS (SELECT 1 FROM users u WHERE u.id = sessions.user_id AND u.disabled_at IS NULL)`
+
+// InsertSession implements broker.SessionStore. It locks the user's row against
+// a disabling, password change or deletion that is under way, so that whichever
+// comes first, the other sees it.
+func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker.PasswordHash) error {
+	if s.tx == nil {
+		return s.Tx(ctx, func(tx broker.Store) error { return tx.InsertSession(ctx, n, hash) })
+	}
+	touched, err := s.exec(ctx, `UPDATE users SET last_seen_at = ? WHERE id = ? AND disabled_at IS NULL AND (CAST(? AS TEXT) = '' OR password_hash = ?)
+		AND (CAST(? AS TEXT) = '' OR EXISTS (SELECT 1 FROM sessions p WHERE p.id = ? AND p.ended_at IS NULL))`,
+		n.CreatedAt.UnixMilli(), n.UserID, string(hash), string(hash), n.ParentID, n.ParentID)
+	if err != nil {
+		return err
+	}
+	if touched == 0 {
+		return &broker.Error{Code: broker.UserDisabled, Message: "the account was disabled or changed during the login"}
+	}
+	_, err = s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 26)+`?)`,
+		n.ID, n.UserID, n.ClientID, orNull(n.ParentID), n.ProviderID, n.IdPSubject, n.IdPSession, jsonList(n.AMR), n.AuthTime.UnixMilli(), n.Scope,
+		n.Generation, n.Branch, parentBranch(n.ParentBranch), n.AdvancedAt.UnixMilli(), n.IssuedAt.UnixMilli(),
+		n.IdleExpiresAt.UnixMilli(), n.AbsExpiresAt.UnixMilli(), orNull(n.DPoPThumbprint),
+		n.CreatedAt.UnixMilli(), n.LastSeenAt.UnixMilli(), n.CreatedIP, n.LastIP, n.UserAgent, nil, nil, flag(n.Wipe),
+		n.IdleExpiresAt.Add(firstSweep).UnixMilli())
+	return err
+}
+
+// firstSweep is when a session that was never refreshed is looked at again.
+const firstSweep = 24 * time.Hour
+
+type sessionUserRow struct {
+	sessionRow
+	userRow
+}
+
+// SessionByID implements broker.SessionStore, in one statement.
+func (s *Store) SessionByID(ctx context.Context, id string) (broker.Session, broker.User, error) {
+	var row sessionUserRow
+	err := s.get(ctx, &row, `SELECT `+prefixed("sessions", sessionColumns)+`, `+userColumns+`
+		FROM sessions LEFT JOIN users u ON u.id = sessions.user_id WHERE sessions.id = ?`, id)
+	return row.session(), row.user(), err
+}
+
+func prefixed(table, columns string) string {
+	names := strings.Split(columns, ",")
+	for i, n := range names {
+		names[i] = table + "." + strings.TrimSpace(n)
+	}
+	return strings.Join(names, ", ")
+}
+
+// SQLite's RETURNING sees the target table alone, hence a scalar subquery per
+// column of the user.
+var userSubqueries = func() string {
+	var parts []string
+	for _, column := range strings.Split(userColumns, " AS u_") {
+		parts = append(parts, column)
+	}
+	var out []string
+	expression := parts[0]
+	for _, part := range parts[1:] {
+		name, next, _ := strings.Cut(part, ",")
+		out = append(out, `(SELECT `+strings.TrimSpace(expression)+` FROM users u WHERE u.id = sessions.user_id) AS u_`+name)
+		expression = next
+	}
+	return strings.Join(out, ", ")
+}()
+
+// slide moves what every use of a session moves. gc_after is indexed, so it
+// moves at most once a day: PostgreSQL then updates the row in place.
+const slide = `last_seen_at = ?, last_ip = ?,
+	idle_expires_at = CASE WHEN abs_expires_at < ? THEN abs_expires_at ELSE ? END,
+	gc_after = CASE WHEN gc_after < ? THEN ? ELSE gc_after END`
+
+func slideArgs(t broker.Touch) []any {
+	idle, gc := t.IdleExpiresAt.UnixMilli(), t.GCAfter.UnixMilli()
+	return []any{t.Now.UnixMilli(), t.IP, idle, idle, gc, t.GCAfter.Add(24 * time.Hour).UnixMilli()}
+}
+
+var advanceQuery = `UPDATE sessions SET rt_parent_branch = ?, rt_gen = rt_gen + 1, rt_branch = 0, rt_advanced_at = ?, rt_issued_at = ?, ` + slide + `
+	WHERE id = ? AND rt_gen = ? AND rt_branch >= ? AND rt_advanced_at <= ? AND ended_at IS NULL
+	AND idle_expires_at > ? AND abs_expires_at > ? AND client_id = ? AND dpop_jkt IS NULL AND ` + enabledUser + `
+	RETURNING ` + sessionColumns + `, ` + userSubqueries
+
+// AdvanceSession implements broker.SessionStore: the hot path, one statement,
+// its commit relaxed.
+func (s *Store) AdvanceSession(ctx context.Context, a broker.Advance) (broker.Session, broker.User, bool, error) {
+	now := a.Now.UnixMilli()
+	args := append([]any{a.Branch, now, now}, slideArgs(a.Touch)...)
+	args = append(args, a.ID, a.Generation, a.Branch, a.AdvancedBefore.UnixMilli(), now, now, a.ClientID)
+	var row sessionUserRow
+	err := s.writeRow(ctx, s.pools.relaxed, &row, advanceQuery, args...)
+	if errors.Is(err, broker.NotFound) {
+		return broker.Session{}, broker.User{}, false, nil
+	}
+	return row.session(), row.user(), err == nil, err
+}
+
+// WriteRotation implements broker.SessionStore.
+func (s *Store) WriteRotation(ctx context.Context, w broker.RotationWrite) (bool, error) {
+	const where = ` WHERE id = ? AND rt_gen = ? AND rt_branch = ? AND rt_issued_at < ? AND ended_at IS NULL AND ` + enabledUser
+	issuedBefore, keepAfter := int64(math.MaxInt64), int64(math.MaxInt64)
+	if !w.IssuedBefore.IsZero() {
+		issuedBefore = w.IssuedBefore.UnixMilli()
+	}
+	if w.KeepLaterIssue {
+		keepAfter = w.Next.IssuedAt.UnixMilli()
+	}
+	at := []any{w.ID, w.From.Generation, w.From.Branch, issuedBefore}
+	if w.End != "" {
+		n, err := s.exec(ctx, `UPDATE sessions SET ended_at = ?, end_cause = ?`+where, append([]any{w.Now.UnixMilli(), string(w.End)}, at...)...)
+		return n > 0, err
+	}
+	args := []any{
+		w.Next.Generation, w.Next.Branch, parentBranch(w.Next.ParentBranch), w.Next.AdvancedAt.UnixMilli(),
+		keepAfter, w.Next.IssuedAt.UnixMilli(),
+	}
+	args = append(append(args, slideArgs(w.Touch)...), at...)
+	n, err := s.exec(ctx, `UPDATE sessions SET rt_gen = ?, rt_branch = ?, rt_parent_branch = ?, rt_advanced_at = ?,
+		rt_issued_at = CASE WHEN rt_issued_at > ? THEN rt_issued_at ELSE ? END, `+slide+where, args...)
+	return n > 0, err
+}
+
+// TouchSession implements broker.SessionStore.
+func (s *Store) TouchSession(ctx context.Context, t broker.Touch) error {
+	_, err := s.execIn(ctx, s.pools.relaxed, `UPDATE sessions SET `+slide+` WHERE id = ? AND ended_at IS NULL`, append(slideArgs(t), t.ID)...)
+	return err
+}
+
+// where writes a filter as a condition.
+func where(f broker.SessionFilter) (string, []any) {
+	conditions, args := []string{}, []any{}
+	add := func(condition string, values ...any) {
+		conditions, args = append(conditions, condition), append(args, values...)
+	}
+	for _, c := range []struct{ column, value string }{
+		{"id = ?", f.ID}, {"user_id = ?", f.UserID}, {"id <> ?", f.ExceptID}, {"parent_id = ?", f.ParentID},
+		{"provider_id = ?", f.ProviderID}, {"last_ip = ?", f.IP},
+	} {
+		if c.value != "" {
+			add(c.column, c.value)
+		}
+	}
+	if !f.LiveAt.IsZero() {
+		add("ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ?", f.LiveAt.UnixMilli(), f.LiveAt.UnixMilli())
+	}
+	if len(conditions) == 0 && !f.All {
+		return "1 = 0", nil // an empty filter names nothing, never everything
+	}
+	return strings.Join(append(conditions, "1 = 1"), " AND "), args
+}
+
+// EndSessions implements broker.SessionStore.
+func (s *Store) EndSessions(ctx context.Context, f broker.SessionFilter, cause broker.EndCause, wipe bool, now time.Time) ([]broker.Session, error) {
+	if s.tx == nil {
+		var out []broker.Session
+		err := s.Tx(ctx, func(tx broker.Store) (err error) {
+			out, err = tx.EndSessions(ctx, f, cause, wipe, now)
+			return err
+		})
+		return out, err
+	}
+	condition, args := where(f)
+	var rows []sessionRow
+	err := s.list(ctx, &rows, `UPDATE sessions SET ended_at = ?, end_cause = ?, wipe = ? WHERE `+condition+` AND ended_at IS NULL RETURNING `+sessionColumns,
+		append([]any{now.UnixMilli(), string(cause), flag(wipe)}, args...)...)
+	return sessions(rows), err
+}
+
+// ListSessions implements broker.SessionStore.
+func (s *Store) ListSessions(ctx context.Context, f broker.SessionFilter, offset, limit int) ([]broker.Session, int, error) {
+	condition, args := where(f)
+	var total int
+	if err := s.get(ctx, &total, `SELECT COUNT(*) FROM sessions WHERE `+condition, args...); err != nil {
+		return nil, 0, err
+	}
+	var rows []sessionRow
+	err := s.list(ctx, &rows, `SELECT `+sessionColumns+` FROM sessions WHERE `+condition+` ORDER BY last_seen_at DESC, id DESC LIMIT ? OFFSET ?`,
+		append(args, limit, offset)...)
+	return sessions(rows), total, err
+}
+
+func sessions(rows []sessionRow) []broker.Session {
+	out := make([]broker.Session, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.session())
+	}
+	return out
+}

@@ -1,0 +1,176 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// Store is a database. It implements broker.Store.
+type Store struct {
+	pools pools
+	tx    *sqlx.Tx // set inside Tx
+	d     *dialect
+}
+
+// pools are the ways into one database. On SQLite writer and relaxed are one
+// connection each and share the writing lock; on PostgreSQL writer and reader
+// are the same pool.
+type pools struct {
+	writer  *pool // commits are durable when they return
+	relaxed *pool // commits may be lost by a crash of the machine
+	reader  *pool
+	writing chan struct{} // SQLite's one writer; nil on PostgreSQL
+}
+
+// Tx runs f in one durable transaction, again after a serialization failure.
+func (s *Store) Tx(ctx context.Context, f func(broker.Store) error) error {
+	if s.tx != nil {
+		return f(s) // already inside
+	}
+	return s.d.retryTx(ctx, func() error {
+		release, err := s.lockWriter(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+		tx, err := s.pools.writer.db.BeginTxx(ctx, nil)
+		if err != nil {
+			return s.d.translate(ctx, err)
+		}
+		if err := f(&Store{pools: s.pools, tx: tx, d: s.d}); err != nil {
+			_ = tx.Rollback()
+			return err
+		}
+		return s.d.translate(ctx, tx.Commit())
+	})
+}
+
+// lockWriter waits its turn on SQLite: two connections that write would only
+// meet in its busy handler.
+func (s *Store) lockWriter(ctx context.Context) (release func(), err error) {
+	if s.pools.writing == nil || s.tx != nil {
+		return func() {}, nil
+	}
+	select {
+	case s.pools.writing <- struct{}{}:
+		return func() { <-s.pools.writing }, nil
+	case <-ctx.Done():
+		return nil, broker.Unavailable(ctx.Err())
+	}
+}
+
+// exec runs a durable write and returns how many rows it touched.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	return s.execIn(ctx, s.pools.writer, query, args...)
+}
+
+func (s *Store) execIn(ctx context.Context, p *pool, query string, args ...any) (int64, error) {
+	release, err := s.lockWriter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	stmt, err := p.prepare(ctx, s.tx, query)
+	if err != nil {
+		return 0, s.d.translate(ctx, err)
+	}
+	result, err := stmt.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, s.d.translate(ctx, err)
+	}
+	n, err := result.RowsAffected()
+	return n, s.d.translate(ctx, err)
+}
+
+// writeRow runs a write that returns one row; broker.NotFound where it wrote none.
+func (s *Store) writeRow(ctx context.Context, p *pool, into any, query string, args ...any) error {
+	release, err := s.lockWriter(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return s.getIn(ctx, p, into, query, args...)
+}
+
+// get reads one row; broker.NotFound.
+func (s *Store) get(ctx context.Context, into any, query string, args ...any) error {
+	return s.getIn(ctx, s.pools.reader, into, query, args...)
+}
+
+func (s *Store) getIn(ctx context.Context, p *pool, into any, query string, args ...any) error {
+	stmt, err := p.prepare(ctx, s.tx, query)
+	if err != nil {
+		return s.d.translate(ctx, err)
+	}
+	err = stmt.GetContext(ctx, into, args...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return &broker.Error{Code: broker.NotFound}
+	}
+	return s.d.translate(ctx, err)
+}
+
+// list reads rows.
+func (s *Store) list(ctx context.Context, into any, query string, args ...any) error {
+	stmt, err := s.pools.reader.prepare(ctx, s.tx, query)
+	if err != nil {
+		return s.d.translate(ctx, err)
+	}
+	return s.d.translate(ctx, stmt.SelectContext(ctx, into, args...))
+}
+
+// Ping asks the database whether it answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	return s.get(ctx, &one, `SELECT 1`)
+}
+
+// Close closes all connections.
+func (s *Store) Close() error {
+	var errs []error
+	seen := map[*sqlx.DB]bool{}
+	for _, p := range []*pool{s.pools.reader, s.pools.relaxed, s.pools.writer} {
+		if p != nil && !seen[p.db] {
+			seen[p.db] = true
+			errs = append(errs, p.db.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Describe names the database for logs, without credentials.
+func (s *Store) Describe() string { return s.d.name }
+
+// millis stores a time; the zero time as NULL.
+func millis(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.UnixMilli(), Valid: !t.IsZero()}
+}
+
+func fromMillis(n sql.NullInt64) time.Time {
+	if !n.Valid {
+		return time.Time{}
+	}
+	return time.UnixMilli(n.Int64).UTC()
+}
+
+func orNull(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
+
+// unique turns a unique violation into a code of the broker.
+func (s *Store) unique(err error, code broker.Code, message string) error {
+	if err != nil && s.d.isUnique(err) {
+		return &broker.Error{Code: code, Message: message, Err: err}
+	}
+	return err
+}
+
+var errNewerSchema = errors.New("the database was written by a newer Latchkey")
+
+func newerSchema(have, know int64) error {
+	return fmt.Errorf("%w: its schema is %d, this program knows up to %d; start a newer version", errNewerSchema, have, know)
+}

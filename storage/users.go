@@ -1,0 +1,198 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// userRow is users as read by userColumns; every column may be NULL where it is
+// the missing side of a join.
+type userRow struct {
+	ID            sql.NullString `db:"u_id"`
+	Username      sql.NullString `db:"u_username"`
+	Name          sql.NullString `db:"u_name"`
+	Email         sql.NullString `db:"u_email"`
+	EmailVerified sql.NullInt64  `db:"u_email_verified"`
+	Role          sql.NullString `db:"u_role"`
+	Groups        sql.NullString `db:"u_groups"`
+	PasswordHash  sql.NullString `db:"u_password_hash"`
+	CreatedAt     sql.NullInt64  `db:"u_created_at"`
+	UpdatedAt     sql.NullInt64  `db:"u_updated_at"`
+	LastSeenAt    sql.NullInt64  `db:"u_last_seen_at"`
+	DisabledAt    sql.NullInt64  `db:"u_disabled_at"`
+	HasIdentity   sql.NullInt64  `db:"u_has_identity"`
+}
+
+const userColumns = `u.id AS u_id, u.username AS u_username, u.display_name AS u_name, u.email AS u_email,
+	u.email_verified AS u_email_verified, u.role AS u_role, u.idp_groups AS u_groups, u.password_hash AS u_password_hash,
+	u.created_at AS u_created_at, u.updated_at AS u_updated_at, u.last_seen_at AS u_last_seen_at, u.disabled_at AS u_disabled_at,
+	CASE WHEN EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id) THEN 1 ELSE 0 END AS u_has_identity`
+
+func (r userRow) user() broker.User {
+	u := broker.User{
+		ID: r.ID.String, Username: r.Username.String, Name: r.Name.String, Email: r.Email.String,
+		EmailVerified: r.EmailVerified.Int64 != 0, Role: broker.Role(r.Role.String),
+		PasswordHash: broker.PasswordHash(r.PasswordHash.String), HasIdentity: r.HasIdentity.Int64 != 0,
+		CreatedAt: fromMillis(r.CreatedAt), UpdatedAt: fromMillis(r.UpdatedAt),
+		LastSeenAt: fromMillis(r.LastSeenAt), DisabledAt: fromMillis(r.DisabledAt),
+	}
+	u.Groups = readList(r.Groups.String)
+	return u
+}
+
+const insertUser = `INSERT INTO users (id, username, username_key, display_name, email, email_key, email_verified, role, idp_groups,
+	password_hash, created_at, updated_at, last_seen_at, disabled_at) `
+
+func userValues(u broker.User) []any {
+	return []any{
+		u.ID, u.Username, broker.FoldUsername(u.Username), u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified), string(u.Role),
+		jsonList(u.Groups), string(u.PasswordHash), u.CreatedAt.UnixMilli(), u.UpdatedAt.UnixMilli(), millis(u.LastSeenAt), millis(u.DisabledAt),
+	}
+}
+
+const usernameTaken = "this username is taken"
+
+// InsertUser implements broker.UserStore.
+func (s *Store) InsertUser(ctx context.Context, u broker.User) error {
+	_, err := s.exec(ctx, insertUser+`VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, userValues(u)...)
+	return s.unique(err, broker.UsernameTaken, usernameTaken)
+}
+
+// InsertFirstAdmin implements broker.UserStore. Both statements run in the
+// caller's transaction: the first takes a row lock, so that on PostgreSQL the
+// second sees what an earlier winner has committed.
+func (s *Store) InsertFirstAdmin(ctx context.Context, u broker.User) error {
+	_, err := s.exec(ctx, `INSERT INTO facts (name, value) VALUES ('first_admin', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value`, u.ID)
+	if err != nil {
+		return err
+	}
+	n, err := s.exec(ctx, insertUser+`SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT),
+		CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT)
+		WHERE NOT EXISTS (SELECT 1 FROM users WHERE role IN ('root', 'admin'))`, userValues(u)...)
+	if err == nil && n == 0 {
+		return &broker.Error{Code: broker.SetupDone, Message: "this installation has an administrator already"}
+	}
+	return s.unique(err, broker.UsernameTaken, usernameTaken)
+}
+
+func (s *Store) userWhere(ctx context.Context, where string, args ...any) (broker.User, error) {
+	var row userRow
+	err := s.get(ctx, &row, `SELECT `+userColumns+` FROM users u WHERE `+where, args...)
+	return row.user(), err
+}
+
+// UserByID implements broker.UserStore.
+func (s *Store) UserByID(ctx context.Context, id string) (broker.User, error) {
+	return s.userWhere(ctx, `u.id = ?`, id)
+}
+
+// UserByUsername implements broker.UserStore; the name is folded.
+func (s *Store) UserByUsername(ctx context.Context, folded string) (broker.User, error) {
+	return s.userWhere(ctx, `u.username_key = ?`, folded)
+}
+
+// UsersByEmail implements broker.UserStore.
+func (s *Store) UsersByEmail(ctx context.Context, email string) ([]broker.User, error) {
+	return s.usersWhere(ctx, `u.email_key = ? ORDER BY u.username_key LIMIT 10`, broker.FoldEmail(email))
+}
+
+// ListUsers implements broker.UserStore.
+func (s *Store) ListUsers(ctx context.Context, after string, limit int) ([]broker.User, error) {
+	return s.usersWhere(ctx, `u.username_key > ? ORDER BY u.username_key LIMIT ?`, after, limit)
+}
+
+func (s *Store) usersWhere(ctx context.Context, where string, args ...any) ([]broker.User, error) {
+	var rows []userRow
+	err := s.list(ctx, &rows, `SELECT `+userColumns+` FROM users u WHERE `+where, args...)
+	users := make([]broker.User, 0, len(rows))
+	for _, r := range rows {
+		users = append(users, r.user())
+	}
+	return users, err
+}
+
+// UpdateUser implements broker.UserStore.
+func (s *Store) UpdateUser(ctx context.Context, u broker.User) error {
+	n, err := s.exec(ctx, `UPDATE users SET username = ?, username_key = ?, display_name = ?, email = ?, email_key = ?, email_verified = ?,
+		role = ?, idp_groups = ?, updated_at = ?, disabled_at = ? WHERE id = ?`,
+		u.Username, broker.FoldUsername(u.Username), u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified),
+		string(u.Role), jsonList(u.Groups), u.UpdatedAt.UnixMilli(), millis(u.DisabledAt), u.ID)
+	return s.unique(found(n, err), broker.UsernameTaken, usernameTaken)
+}
+
+// SetPassword implements broker.UserStore.
+func (s *Store) SetPassword(ctx context.Context, id string, old *broker.PasswordHash, hash broker.PasswordHash, now time.Time) (bool, error) {
+	query, args := `UPDATE users SET password_hash = ?, updated_at = ? WHERE id = ?`, []any{string(hash), now.UnixMilli(), id}
+	if old != nil {
+		query, args = query+` AND password_hash = ?`, append(args, string(*old))
+	}
+	n, err := s.exec(ctx, query, args...)
+	return n > 0, err
+}
+
+// DeleteUser implements broker.UserStore.
+func (s *Store) DeleteUser(ctx context.Context, id string) error {
+	return found(s.exec(ctx, `DELETE FROM users WHERE id = ?`, id))
+}
+
+// HasAdmin implements broker.UserStore.
+func (s *Store) HasAdmin(ctx context.Context) (bool, error) {
+	var n int
+	err := s.get(ctx, &n, `SELECT COUNT(*) FROM (SELECT 1 FROM users WHERE role IN ('root', 'admin') LIMIT 1) AS one`)
+	return n > 0, err
+}
+
+type identityRow struct {
+	Issuer     string `db:"issuer"`
+	Subject    string `db:"subject"`
+	ProviderID string `db:"provider_id"`
+	UserID     string `db:"user_id"`
+	Email      string `db:"email"`
+	Username   string `db:"username"`
+	CreatedAt  int64  `db:"created_at"`
+	LastUsedAt int64  `db:"last_used_at"`
+}
+
+const identityColumns = `issuer, subject, provider_id, user_id, email, username, created_at, last_used_at`
+
+func (r identityRow) identity() broker.Identity {
+	return broker.Identity{
+		Issuer: r.Issuer, Subject: r.Subject, ProviderID: r.ProviderID, UserID: r.UserID, Email: r.Email, Username: r.Username,
+		CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), LastUsedAt: time.UnixMilli(r.LastUsedAt).UTC(),
+	}
+}
+
+// IdentityBySubject implements broker.IdentityStore.
+func (s *Store) IdentityBySubject(ctx context.Context, issuer, subject string) (broker.Identity, error) {
+	var row identityRow
+	err := s.get(ctx, &row, `SELECT `+identityColumns+` FROM identities WHERE issuer = ? AND subject = ?`, issuer, subject)
+	return row.identity(), err
+}
+
+// InsertIdentity implements broker.IdentityStore.
+func (s *Store) InsertIdentity(ctx context.Context, i broker.Identity) error {
+	_, err := s.exec(ctx, `INSERT INTO identities (`+identityColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		i.Issuer, i.Subject, i.ProviderID, i.UserID, i.Email, i.Username, i.CreatedAt.UnixMilli(), i.LastUsedAt.UnixMilli())
+	return s.unique(err, broker.IdentityConflict, "this identity is linked already")
+}
+
+// TouchIdentity implements broker.IdentityStore.
+func (s *Store) TouchIdentity(ctx context.Context, i broker.Identity) error {
+	_, err := s.exec(ctx, `UPDATE identities SET last_used_at = ?, email = ?, username = ?, provider_id = ? WHERE issuer = ? AND subject = ?`,
+		i.LastUsedAt.UnixMilli(), i.Email, i.Username, i.ProviderID, i.Issuer, i.Subject)
+	return err
+}
+
+// IdentitiesOfUser implements broker.IdentityStore.
+func (s *Store) IdentitiesOfUser(ctx context.Context, userID string) ([]broker.Identity, error) {
+	var rows []identityRow
+	err := s.list(ctx, &rows, `SELECT `+identityColumns+` FROM identities WHERE user_id = ? ORDER BY created_at`, userID)
+	out := make([]broker.Identity, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.identity())
+	}
+	return out, err
+}

@@ -1,0 +1,156 @@
+package tokens
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// TypeRefresh is the JOSE typ of a refresh token.
+const TypeRefresh = "rt+jwt"
+
+// MaxTokenBytes bounds a presented token of any kind; ours are below 1 KiB.
+const MaxTokenBytes = 8 << 10
+
+// Why a refresh token was not accepted as one of ours. The session's own state
+// (ended, expired by idleness, reused) is judged by the broker, not here.
+var (
+	ErrMalformed     = errors.New("tokens: not a token of ours")
+	ErrWrongType     = errors.New("tokens: a token, but not a refresh token")
+	ErrPastMaxAge    = errors.New("tokens: past the absolute end of its session")
+	errUnusableClaim = errors.New("tokens: unusable claim")
+)
+
+// RefreshClaims name the session (sid), the generation (g) and the branch (b)
+// that a refresh token stands for. ExpiresAt is the session's absolute end:
+// idleness is judged by the session row.
+type RefreshClaims struct {
+	Issuer     string `json:"iss"`
+	Audience   string `json:"aud"`
+	Subject    string `json:"sub"`
+	ClientID   string `json:"client_id"`
+	SessionID  string `json:"sid"`
+	Generation int64  `json:"g"`
+	Branch     int64  `json:"b"`
+	IssuedAt   int64  `json:"iat"`
+	ExpiresAt  int64  `json:"exp"`
+	ID         string `json:"jti"`
+	Type       string `json:"type"`
+}
+
+// RefreshToken is a signed refresh token. It prints as a placeholder; Reveal
+// gives the text for the one answer that carries it.
+type RefreshToken string
+
+// String keeps the token out of logs and errors.
+func (RefreshToken) String() string { return "[refresh token]" }
+
+// GoString keeps the token out of %#v.
+func (RefreshToken) GoString() string { return "[refresh token]" }
+
+// Reveal returns the token itself.
+func (t RefreshToken) Reveal() string { return string(t) }
+
+// MintRefresh signs a refresh token (HS256 under a derived key; kid names the
+// root secret).
+func (s *RootSecret) MintRefresh(c RefreshClaims) (RefreshToken, error) {
+	c.Type = "refresh"
+	raw, err := sign(jwt.SigningMethodHS256, TypeRefresh, s.id, c, s.refreshKey)
+	return RefreshToken(raw), err
+}
+
+// ParseRefresh checks the MAC, the type and the absolute end of a refresh
+// token. iss and aud are not compared, so that a change of the public URL logs
+// nobody out. A token past its end comes back with its claims and
+// [ErrPastMaxAge]; every other error comes with no claims.
+func (s Secrets) ParseRefresh(raw string, now time.Time) (RefreshClaims, error) {
+	var claims RefreshClaims
+	if len(raw) > MaxTokenBytes {
+		return claims, ErrMalformed
+	}
+	header, payload, ok := peek(raw)
+	if !ok {
+		return claims, ErrMalformed
+	}
+	if header.Type != TypeRefresh {
+		if payload.Type == "refresh" {
+			return claims, ErrMalformed // somebody else's refresh token
+		}
+		return claims, ErrWrongType
+	}
+	secret := s.Find(header.KeyID)
+	if secret == nil || header.Algorithm != jwt.SigningMethodHS256.Alg() || header.Critical != nil {
+		return claims, ErrMalformed
+	}
+	i := strings.LastIndexByte(raw, '.')
+	signature, err := base64.RawURLEncoding.DecodeString(raw[i+1:])
+	if err != nil || jwt.SigningMethodHS256.Verify(raw[:i], signature, secret.refreshKey) != nil {
+		return claims, ErrMalformed
+	}
+	if err := decodeSegment(raw[strings.IndexByte(raw, '.')+1:i], &claims); err != nil || claims.check() != nil {
+		return RefreshClaims{}, ErrMalformed
+	}
+	if now.Unix() >= claims.ExpiresAt {
+		return claims, ErrPastMaxAge
+	}
+	return claims, nil
+}
+
+func (c RefreshClaims) check() error {
+	if c.SessionID == "" || c.Generation < 0 || c.Branch < 0 || c.Type != "refresh" || c.ExpiresAt <= 0 {
+		return errUnusableClaim
+	}
+	return nil
+}
+
+type header struct {
+	Algorithm string          `json:"alg"`
+	Type      string          `json:"typ"`
+	KeyID     string          `json:"kid"`
+	Critical  json.RawMessage `json:"crit"`
+}
+
+type anyPayload struct {
+	Type string `json:"type"`
+}
+
+// peek reads the unverified head of anything that looks like a JWS (RFC 7515).
+func peek(raw string) (h header, p anyPayload, ok bool) {
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return h, p, false
+	}
+	if decodeSegment(parts[0], &h) != nil || decodeSegment(parts[1], &p) != nil {
+		return h, p, false
+	}
+	return h, p, true
+}
+
+func decodeSegment(segment string, into any) error {
+	raw, err := base64.RawURLEncoding.DecodeString(segment)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, into)
+}
+
+// sign writes a compact JWS. golang-jwt does the cryptography; the claims are
+// marshalled from a struct, because its map claims cost twice the time.
+func sign(method jwt.SigningMethod, typ, kid string, claims, key any) (string, error) {
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("tokens: %w", err)
+	}
+	head := fmt.Sprintf(`{"alg":%q,"kid":%q,"typ":%q}`, method.Alg(), kid, typ)
+	text := base64.RawURLEncoding.EncodeToString([]byte(head)) + "." + base64.RawURLEncoding.EncodeToString(payload)
+	signature, err := method.Sign(text, key)
+	if err != nil {
+		return "", fmt.Errorf("tokens: %w", err)
+	}
+	return text + "." + base64.RawURLEncoding.EncodeToString(signature), nil
+}

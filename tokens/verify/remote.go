@@ -1,0 +1,172 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// MaxJWKSBytes bounds a fetched key set.
+const MaxJWKSBytes = 256 << 10
+
+// RemoteConfig describes a key set behind a URL. URL is required.
+type RemoteConfig struct {
+	URL    string
+	Client *http.Client     // nil: a client with a 5 s limit that follows no redirect
+	Now    func() time.Time // nil: time.Now
+
+	// MaxAge is how long a fetched set is used without asking again. 0: 10 min.
+	MaxAge time.Duration
+	// MinInterval is the least time between two fetches, whatever tokens are
+	// presented: a forged kid must not become a request to the issuer. 0: 30 s.
+	MinInterval time.Duration
+	// Initial is a set that was good earlier (a JWKS document), used until a
+	// fetch succeeds.
+	Initial []byte
+	// Fetched is called with each new good document, for those who keep it.
+	Fetched func(jwks []byte)
+}
+
+// RemoteKeySet is a JWKS behind a URL. It reads with a size limit, keeps the
+// last good set when the issuer is down, and fetches at most once per
+// MinInterval. It is safe for concurrent use.
+type RemoteKeySet struct {
+	cfg     RemoteConfig
+	fetch   sync.Mutex // held over the network; readers do not wait for it unless they need it
+	mu      sync.RWMutex
+	set     jose.JSONWebKeySet
+	fetched time.Time // last success
+	tried   time.Time // last attempt
+	lastErr error
+}
+
+// NewRemoteKeySet fetches nothing yet.
+func NewRemoteKeySet(cfg RemoteConfig) *RemoteKeySet {
+	if cfg.Client == nil {
+		cfg.Client = &http.Client{
+			Timeout:       5 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.MaxAge == 0 {
+		cfg.MaxAge = 10 * time.Minute
+	}
+	if cfg.MinInterval == 0 {
+		cfg.MinInterval = 30 * time.Second
+	}
+	s := &RemoteKeySet{cfg: cfg}
+	if len(cfg.Initial) > 0 {
+		s.set, _ = parseKeys(cfg.Initial)
+	}
+	return s
+}
+
+// Keys returns the keys with that kid; with an empty kid, all keys. It asks
+// the issuer when the set is old or lacks the kid, within MinInterval.
+func (s *RemoteKeySet) Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error) {
+	keys, fresh := s.find(kid)
+	if len(keys) > 0 && fresh {
+		return keys, nil
+	}
+	err := s.refresh(ctx, kid)
+	if keys, _ = s.find(kid); len(keys) > 0 {
+		return keys, nil
+	}
+	return nil, err
+}
+
+func (s *RemoteKeySet) find(kid string) (keys []jose.JSONWebKey, fresh bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if kid == "" {
+		keys = s.set.Keys
+	} else {
+		keys = s.set.Key(kid)
+	}
+	age := s.cfg.Now().Sub(s.fetched)
+	return keys, !s.fetched.IsZero() && age < s.cfg.MaxAge
+}
+
+func (s *RemoteKeySet) refresh(ctx context.Context, kid string) error {
+	s.fetch.Lock()
+	defer s.fetch.Unlock()
+	if keys, fresh := s.find(kid); len(keys) > 0 && fresh {
+		return nil // somebody else has just fetched it
+	}
+	now := s.cfg.Now()
+	if !s.tried.IsZero() && now.Sub(s.tried) < s.cfg.MinInterval {
+		return s.lastErr
+	}
+	s.tried = now
+	// The caller may go away; what is fetched serves all.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	body, err := s.get(ctx)
+	var set jose.JSONWebKeySet
+	if err == nil {
+		set, err = parseKeys(body)
+	}
+	s.lastErr = err
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.set, s.fetched = set, now
+	s.mu.Unlock()
+	if s.cfg.Fetched != nil {
+		s.cfg.Fetched(body)
+	}
+	return nil
+}
+
+func (s *RemoteKeySet) get(ctx context.Context) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.cfg.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.cfg.Client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("key set: status %d", res.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, MaxJWKSBytes+1))
+	if err == nil && len(body) > MaxJWKSBytes {
+		err = fmt.Errorf("key set: more than %d bytes", MaxJWKSBytes)
+	}
+	return body, err
+}
+
+// parseKeys keeps the public keys that can verify; one unusable key does not
+// spoil the set.
+func parseKeys(body []byte) (jose.JSONWebKeySet, error) {
+	var raw struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(body, &raw); err != nil {
+		return set, errors.New("key set: not JSON")
+	}
+	for _, r := range raw.Keys {
+		var key jose.JSONWebKey
+		if json.Unmarshal(r, &key) == nil && key.Valid() && key.IsPublic() && key.Use != "enc" {
+			set.Keys = append(set.Keys, key)
+		}
+	}
+	if len(set.Keys) == 0 {
+		return set, errors.New("key set: no usable public key")
+	}
+	return set, nil
+}

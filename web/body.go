@@ -1,0 +1,133 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+)
+
+// fields reads a small flat body, JSON or a form: each wanted field at most
+// once, each a string or null. Anything else is a bad request, with the reason.
+// An empty body has no fields.
+func fields(c *gin.Context, names ...string) (map[string]*string, error) {
+	mediaType, _, _ := mime.ParseMediaType(c.ContentType())
+	switch mediaType {
+	case "application/json":
+		body, err := io.ReadAll(c.Request.Body)
+		if err != nil {
+			return nil, bodyError(err)
+		}
+		return jsonFields(body, names)
+	case "application/x-www-form-urlencoded":
+		if err := c.Request.ParseForm(); err != nil {
+			return nil, bodyError(err)
+		}
+		return formFields(c.Request.PostForm, names)
+	}
+	return map[string]*string{}, nil
+}
+
+func bodyError(err error) error {
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge
+	}
+	return errBadRequest
+}
+
+var errBadRequest = badRequest("")
+
+// jsonFields reads token by token: encoding/json would take the last of two
+// equal names, and two readers of one body must not see two things.
+func jsonFields(body []byte, names []string) (map[string]*string, error) {
+	out := map[string]*string{}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return out, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errBadRequest
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, errBadRequest
+		}
+		var value any
+		if err := d.Decode(&value); err != nil {
+			return nil, errBadRequest
+		}
+		if err := take(out, names, name.(string), value); err != nil {
+			return nil, err
+		}
+	}
+	if t, err := d.Token(); err != nil || t != json.Delim('}') {
+		return nil, errBadRequest
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errBadRequest // something stands behind the object
+	}
+	return out, nil
+}
+
+func formFields(form url.Values, names []string) (map[string]*string, error) {
+	out := map[string]*string{}
+	for name, values := range form {
+		for _, value := range values {
+			if err := take(out, names, name, value); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+func take(out map[string]*string, names []string, name string, value any) error {
+	wanted := false
+	for _, n := range names {
+		wanted = wanted || n == name
+	}
+	if !wanted {
+		return nil
+	}
+	if _, twice := out[name]; twice {
+		return errBadRequest
+	}
+	switch value := value.(type) {
+	case nil:
+		out[name] = nil
+	case string:
+		if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
+			return errBadRequest
+		}
+		out[name] = &value
+	default:
+		return errBadRequest
+	}
+	return nil
+}
+
+// query reads one query parameter, which must not be repeated (RFC 6749
+// section 3.1).
+func query(c *gin.Context, names ...string) (map[string]string, error) {
+	values, out := c.Request.URL.Query(), map[string]string{}
+	for _, name := range names {
+		switch got := values[name]; {
+		case len(got) > 1:
+			return nil, badRequest("Invalid request, " + name + " is repeated")
+		case len(got) == 1:
+			if !utf8.ValidString(got[0]) || strings.ContainsRune(got[0], 0) || len(got[0]) > 8192 {
+				return nil, badRequest("Invalid " + name)
+			}
+			out[name] = got[0]
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,229 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/tokens/verify"
+)
+
+// Verdict is what a client should do about a refusal.
+type Verdict string
+
+// The verdicts.
+const (
+	VerdictRefresh Verdict = "refresh" // get a new access token
+	VerdictRetry   Verdict = "retry"   // keep the token; ours or the set-up's fault
+	VerdictLogin   Verdict = "login"   // the session is over: show the login, local data may stay
+	VerdictWipe    Verdict = "wipe"    // as login, and remove local data
+)
+
+// answer is how one code is said. text is the JSON contract's error text;
+// redirect is the OAuth error (RFC 6749 section 4.1.2.1) for an app's redirect
+// URI; verdict is empty for what is not about a token.
+type answer struct {
+	status   int
+	text     string
+	verdict  Verdict
+	redirect string
+}
+
+const (
+	invalidRefresh  = "Invalid refresh token"
+	expiredRefresh  = "Refresh token expired"
+	userInactive    = "User not found or inactive"
+	accessDenied    = "access_denied"
+	serverError     = "server_error"
+	tooManyAttempts = "Too many authentication requests"
+)
+
+// answers is the one table from code to status, text, verdict and OAuth error.
+// A code that is not in it fails a test.
+var answers = map[broker.Code]answer{
+	broker.TokenExpired:           {401, "Access token expired", VerdictRefresh, accessDenied},
+	broker.TemporarilyUnavailable: {503, "Temporarily unavailable", VerdictRetry, "temporarily_unavailable"},
+	broker.RateLimited:            {429, tooManyAttempts, VerdictRetry, "temporarily_unavailable"},
+	broker.LocalLoginDisabled:     {403, "Local login is disabled", VerdictRetry, accessDenied},
+	broker.ClientMismatch:         {401, invalidRefresh, VerdictRetry, accessDenied},
+
+	broker.NoToken:         {401, "No refresh token provided", VerdictLogin, accessDenied},
+	broker.InvalidToken:    {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.WrongTokenType:  {401, "Invalid token type", VerdictLogin, accessDenied},
+	broker.CodeInvalid:     {401, "Invalid code", VerdictLogin, accessDenied},
+	broker.SessionUnknown:  {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.SessionExpired:  {401, expiredRefresh, VerdictLogin, accessDenied},
+	broker.SessionMaxAge:   {401, expiredRefresh, VerdictLogin, accessDenied},
+	broker.SessionLimit:    {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.LoggedOut:       {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.RevokedByUser:   {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.RevokedByAdmin:  {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.PasswordChanged: {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.UserDisabled:    {401, userInactive, VerdictLogin, accessDenied},
+	broker.UserDeleted:     {401, userInactive, VerdictLogin, accessDenied},
+	broker.ClientRemoved:   {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.IdPLogout:       {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.IdPRevoked:      {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.LinkUndone:      {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.TokenReused:     {401, invalidRefresh, VerdictLogin, accessDenied},
+	broker.CodeReused:      {401, "Invalid code", VerdictLogin, accessDenied},
+	broker.KeyMismatch:     {401, invalidRefresh, VerdictLogin, accessDenied},
+
+	broker.InvalidRequest:     {400, "Bad Request", "", "invalid_request"},
+	broker.InvalidCredentials: {401, "Unauthorized", "", accessDenied},
+	broker.InvalidRedirectURI: {400, "Invalid redirect_uri", "", "invalid_request"},
+	broker.InvalidState:       {400, "State parameter mismatch", "", "invalid_request"},
+	broker.StateMismatch:      {400, "State parameter mismatch", "", "invalid_request"},
+	broker.IssuerMismatch:     {400, "Issuer mismatch", "", serverError},
+	broker.NonceMismatch:      {400, "Nonce mismatch", "", serverError},
+	broker.AccessDenied:       {403, "Access denied", "", accessDenied},
+	broker.IdPRefused:         {403, "The identity provider refused the login", "", accessDenied},
+	broker.IdPBadResponse:     {502, "The identity provider's answer is not valid", "", serverError},
+	broker.ProviderUnknown:    {404, "Not Found", "", "invalid_request"},
+	broker.NotProvisioned:     {403, "Unauthorized", "", accessDenied},
+	broker.GroupNotAllowed:    {403, "Unauthorized", "", accessDenied},
+	broker.DomainNotAllowed:   {403, "Unauthorized", "", accessDenied},
+	broker.EmailNotVerified:   {403, "Unauthorized", "", accessDenied},
+	broker.IdentityConflict:   {403, "Unauthorized", "", accessDenied},
+	broker.UsernameTaken:      {409, "Username is taken", "", serverError},
+	broker.InvalidUsername:    {400, "Invalid username", "", "invalid_request"},
+	broker.WeakPassword:       {400, "Invalid new password", "", "invalid_request"},
+	broker.WrongPassword:      {400, "Invalid password", "", accessDenied},
+	broker.Forbidden:          {403, "Forbidden", "", accessDenied},
+	broker.NotFound:           {404, "Not Found", "", "invalid_request"},
+	broker.SetupDone:          {404, "Not Found", "", "invalid_request"},
+}
+
+// render writes an error in the manner of a route.
+type render func(s *Server, c *gin.Context, e *broker.Error, a answer)
+
+// fail is the one way from an error to an answer.
+func (s *Server) fail(c *gin.Context, err error, r render) {
+	e, ok := errors.AsType[*broker.Error](err)
+	if !ok {
+		e = broker.Unavailable(err)
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			c.String(http.StatusRequestEntityTooLarge, "The body has more than %d bytes", tooLarge.Limit)
+			return
+		}
+	}
+	a, ok := answers[e.Code]
+	if !ok {
+		e, a = broker.Unavailable(err), answers[broker.TemporarilyUnavailable]
+	}
+	if a.status >= 500 && c.Request.Context().Err() == nil {
+		s.cfg.Log.ErrorContext(c.Request.Context(), "request failed", "event", "request.failed", "route", c.FullPath(), "code", string(e.Code), "error", e)
+	}
+	h := c.Writer.Header()
+	h.Set("Cache-Control", "no-store")
+	if a.verdict != "" {
+		h.Set("Latchkey-Verdict", string(verdictOf(e, a)))
+	}
+	h.Set("Latchkey-Code", string(e.Code))
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", seconds(e.RetryAfter))
+	}
+	limitHeaders(h, e.Limit)
+	r(s, c, e, a)
+}
+
+func verdictOf(e *broker.Error, a answer) Verdict {
+	if e.Wipe && a.verdict == VerdictLogin {
+		return VerdictWipe
+	}
+	return a.verdict
+}
+
+// limitHeaders are those of the IETF's draft 6, which the JSON contract has.
+func limitHeaders(h http.Header, l *broker.LimitState) {
+	if l == nil {
+		return
+	}
+	h.Set("RateLimit-Policy", fmt.Sprintf("%d;w=%.0f", l.Limit, l.Window.Seconds()))
+	h.Set("RateLimit-Limit", fmt.Sprint(l.Limit))
+	h.Set("RateLimit-Remaining", fmt.Sprint(l.Remaining))
+	h.Set("RateLimit-Reset", seconds(l.Reset))
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.0f", math.Ceil(d.Seconds())) }
+
+// asJSON is for answers about tokens: error, code, verdict.
+func asJSON(_ *Server, c *gin.Context, e *broker.Error, a answer) {
+	body := gin.H{"error": a.text, "code": string(e.Code)}
+	if a.verdict != "" {
+		body["verdict"] = string(verdictOf(e, a))
+	}
+	if e.Message != "" {
+		body["message"] = e.Message
+	}
+	c.JSON(a.status, body)
+}
+
+// asText is the JSON contract's way of refusing most requests: the reason
+// phrase, or the one sentence that it has for the case.
+func asText(s *Server, c *gin.Context, e *broker.Error, a answer) {
+	switch {
+	case a.status == 403 && e.Code != broker.Forbidden, a.status >= 429:
+		asJSON(s, c, e, a) // cases that the contract does not know: the fuller answer
+	case e.Code == broker.InvalidRequest && e.Message != "":
+		c.String(a.status, "%s", e.Message)
+	case e.Code == broker.WeakPassword:
+		c.String(a.status, "%s - %s", a.text, e.Message)
+	default:
+		c.String(a.status, "%s", a.text)
+	}
+}
+
+// asBearer refuses an access token (RFC 6750 section 3).
+func asBearer(s *Server, c *gin.Context, e *broker.Error, a answer) {
+	if a.status != http.StatusUnauthorized {
+		asText(s, c, e, a)
+		return
+	}
+	challenge := "Bearer"
+	if e.Code != broker.NoToken {
+		challenge = fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, describe(e))
+	}
+	c.Header("WWW-Authenticate", challenge)
+	c.String(http.StatusUnauthorized, "Unauthorized")
+}
+
+func describe(e *broker.Error) string {
+	if e.Err != nil && errors.Is(e.Err, verify.ErrExpired) {
+		return verify.ErrExpired.Error()
+	}
+	switch e.Code {
+	case broker.InvalidToken, broker.WrongTokenType:
+		return verify.Describe(e.Err)
+	}
+	return "the session has ended: " + string(e.Code)
+}
+
+// tokenError gives the errors of tokens/verify their codes.
+func tokenError(err error) error {
+	for is, code := range map[error]broker.Code{
+		verify.ErrNoToken: broker.NoToken, verify.ErrExpired: broker.TokenExpired, verify.ErrWrongType: broker.WrongTokenType,
+		verify.ErrUnavailable: broker.TemporarilyUnavailable,
+	} {
+		if errors.Is(err, is) {
+			return &broker.Error{Code: code, Err: err}
+		}
+	}
+	return &broker.Error{Code: broker.InvalidToken, Err: err}
+}
+
+// wantsJSON reports whether the caller is a program rather than a browser.
+func wantsJSON(c *gin.Context) bool {
+	accept := c.GetHeader("Accept")
+	return strings.Contains(accept, "application/json") && !strings.Contains(accept, "text/html")
+}
+
+func badRequest(message string) error {
+	return &broker.Error{Code: broker.InvalidRequest, Message: message}
+}

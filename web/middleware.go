@@ -1,0 +1,187 @@
+package web
+
+import (
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/tokens/verify"
+)
+
+// handler is what every route is: it writes an answer or returns an error.
+type handler func(c *gin.Context) error
+
+// as makes a gin handler, with the manner in which errors are written.
+func (s *Server) as(r render, h handler) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if err := h(c); err != nil {
+			s.fail(c, err, r)
+		}
+	}
+}
+
+// authenticated is for routes that need an access token of a live session.
+func (s *Server) authenticated(h func(c *gin.Context, p broker.Principal) error) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		p, err := s.principal(c)
+		if err != nil {
+			s.fail(c, err, asBearer)
+			return
+		}
+		c.Header("Cache-Control", "no-store")
+		if err := h(c, p); err != nil {
+			s.fail(c, err, asText)
+		}
+	}
+}
+
+// principal reads the access token of a request: the header first, then the
+// query parameter that the JSON contract has.
+func (s *Server) principal(c *gin.Context) (broker.Principal, error) {
+	raw := verify.Bearer(c.Request)
+	if raw == "" && c.Request.Method == http.MethodGet {
+		raw = c.Query("token")
+	}
+	claims, err := s.verifier.Verify(c.Request.Context(), raw)
+	if err != nil {
+		return broker.Principal{}, tokenError(err)
+	}
+	p, err := s.broker.Authenticate(c.Request.Context(), claims.SessionID)
+	if err != nil {
+		return broker.Principal{}, err
+	}
+	if p.Session.ClientID != broker.AppClientID || p.User.ID != claims.Subject {
+		return broker.Principal{}, &broker.Error{Code: broker.Forbidden}
+	}
+	return p, nil
+}
+
+// recover turns a panic into trouble of ours. The token that was presented has
+// nothing to do with it.
+func (s *Server) recover(c *gin.Context) {
+	defer func() {
+		if r := recover(); r != nil {
+			if r == http.ErrAbortHandler {
+				panic(r)
+			}
+			s.cfg.Log.ErrorContext(c.Request.Context(), "panic", "event", "request.panic", "route", c.FullPath(), "panic", r, "stack", string(debug.Stack()))
+			if !c.Writer.Written() {
+				s.fail(c, broker.Unavailable(nil), asJSON)
+			}
+			c.Abort()
+		}
+	}()
+	c.Next()
+}
+
+// whenReady answers 503 until the broker can decide anything: nobody is told
+// that a token is bad because a database or key is missing.
+func (s *Server) whenReady(c *gin.Context) {
+	if err := s.broker.Ready(); err != nil {
+		c.Abort()
+		s.fail(c, broker.Unavailable(err), byAccept)
+	}
+}
+
+func byAccept(s *Server, c *gin.Context, e *broker.Error, a answer) {
+	if strings.Contains(c.GetHeader("Accept"), "text/html") {
+		asPage(s, c, e, a)
+		return
+	}
+	asJSON(s, c, e, a)
+}
+
+const contentSecurityPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data:; script-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+func securityHeaders(c *gin.Context) {
+	h := c.Writer.Header()
+	h["X-Content-Type-Options"] = nosniff
+	h["Referrer-Policy"] = noReferrer
+	h["Content-Security-Policy"] = policy
+	h["Cross-Origin-Opener-Policy"] = sameOrigin
+}
+
+// Header values are shared between answers: nobody appends to them.
+var (
+	nosniff    = []string{"nosniff"}
+	noReferrer = []string{"no-referrer"}
+	policy     = []string{contentSecurityPolicy}
+	sameOrigin = []string{"same-origin"}
+)
+
+// maxBody bounds every body; the longest that is meant is a few hundred bytes.
+const maxBody = 64 << 10
+
+func limitBody(c *gin.Context) {
+	if c.Request.ContentLength > maxBody {
+		c.Header("Connection", "close")
+		c.String(http.StatusRequestEntityTooLarge, "The body has more than %d bytes", maxBody)
+		c.Abort()
+		return
+	}
+	if c.Request.Body != nil {
+		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
+	}
+}
+
+// checkOrigin refuses what another site makes a browser send (CSRF). Programs
+// send neither Origin nor Sec-Fetch-Site and pass.
+func (s *Server) checkOrigin(c *gin.Context) {
+	if err := s.csrf.Check(c.Request); err != nil {
+		c.Abort()
+		s.fail(c, &broker.Error{Code: broker.Forbidden, Message: "this request was made by another site", Err: err}, byAccept)
+	}
+}
+
+// withoutPrefix lets routes answer with and without the path of the public URL.
+func withoutPrefix(prefix string, next http.Handler) http.Handler {
+	if prefix == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rest, ok := strings.CutPrefix(r.URL.Path, prefix); ok && (rest == "" || rest[0] == '/') {
+			http.StripPrefix(prefix, next).ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// device is where a request comes from.
+func device(c *gin.Context) broker.Device {
+	return broker.Device{IP: c.ClientIP(), UserAgent: c.Request.UserAgent()}
+}
+
+// secure reports whether the browser speaks https to us: by configuration, by
+// our own TLS, or by the word of a trusted proxy.
+func (s *Server) secure(c *gin.Context) bool {
+	if s.publicURL.Scheme == "https" || c.Request.TLS != nil {
+		return true
+	}
+	if !s.trusted(c.RemoteIP()) {
+		return false
+	}
+	for _, proto := range strings.Split(c.GetHeader("X-Forwarded-Proto"), ",") {
+		if strings.EqualFold(strings.TrimSpace(proto), "https") {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) trusted(ip string) bool {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return false
+	}
+	for _, p := range s.cfg.TrustedProxies {
+		if p.Contains(addr.Unmap()) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,192 @@
+package web
+
+import (
+	"net/http"
+	"regexp"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/tokens/verify"
+)
+
+// login is POST /login of the JSON API.
+func (s *Server) login(c *gin.Context) error {
+	f, err := fields(c, "username", "password")
+	if err != nil {
+		return err
+	}
+	if f["username"] == nil || f["password"] == nil {
+		return errBadRequest
+	}
+	l, err := s.broker.LoginPassword(c.Request.Context(), *f["username"], *f["password"], device(c))
+	if err != nil {
+		return err
+	}
+	s.answerLogin(c, l, c.GetHeader(headerReturnTokens) == "true")
+	return nil
+}
+
+// answerLogin gives the refresh token to the app in the body, or to a browser
+// in its cookie; never both.
+func (s *Server) answerLogin(c *gin.Context, l *broker.Login, inBody bool) {
+	if !inBody {
+		s.setCookie(c, cookieRefresh, l.RefreshToken.Reveal(), l.RefreshExpiresIn)
+	}
+	c.Header("Cache-Control", "no-store")
+	c.JSON(http.StatusOK, s.payload(l, inBody))
+}
+
+// refreshToken finds the refresh token of a request. A header wins over the
+// cookie, everywhere.
+func refreshToken(c *gin.Context) (token string, inHeader bool) {
+	if token = c.GetHeader(headerRefreshToken); token != "" {
+		return token, true
+	}
+	return readCookie(c, cookieRefresh), false
+}
+
+// refresh is POST /auth/refresh. The body is not read: apps send none, an empty
+// one with a JSON content type, or {}.
+func (s *Server) refresh(c *gin.Context) error {
+	token, inHeader := refreshToken(c)
+	l, err := s.broker.Refresh(c.Request.Context(), token, broker.AppClientID, device(c))
+	if err != nil {
+		return err
+	}
+	s.answerLogin(c, l, inHeader)
+	return nil
+}
+
+// logout is POST /logout. Whatever names the session will do: a refresh token
+// of any generation, an access token, the page cookie.
+func (s *Server) logout(c *gin.Context) error {
+	ctx, all := c.Request.Context(), c.Query("allDevices") == "1"
+	var ended broker.Session
+	var err error
+	token, inHeader := refreshToken(c)
+	switch {
+	case token != "":
+		ended, err = s.broker.Logout(ctx, token, all, device(c))
+	case verify.Bearer(c.Request) != "":
+		if p, bad := s.principal(c); bad == nil {
+			ended, err = s.broker.LogoutSession(ctx, p.Session.ID, all, device(c))
+		}
+	default:
+		if p, bad := s.pagePrincipal(c); bad == nil {
+			ended, err = s.broker.LogoutSession(ctx, p.Session.ID, all, device(c))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	// An app's logout leaves the cookies of another login in the same jar alone.
+	if !inHeader || s.broker.SessionIDOf(readCookie(c, cookieRefresh)) == ended.ID {
+		s.clearSession(c)
+	}
+	var to *string
+	if u := s.broker.EndSessionURL(ctx, ended, s.broker.PublicURL()+"/login"); u != "" {
+		to = &u
+	}
+	c.Header("Cache-Control", "no-store")
+	c.JSON(http.StatusOK, gin.H{"redirect_url": to})
+	return nil
+}
+
+// authorize is POST /api/authorize: who the access token is for. It holds no
+// token.
+func (s *Server) authorize(c *gin.Context, p broker.Principal) error {
+	c.JSON(http.StatusOK, s.profile(p.User))
+	return nil
+}
+
+func (s *Server) me(c *gin.Context, p broker.Principal) error {
+	c.JSON(http.StatusOK, toUserJSON(p.User))
+	return nil
+}
+
+const maxPage = 100
+
+func (s *Server) mySessions(c *gin.Context, p broker.Principal) error {
+	page, size := count(c.Query("page"), 0, 1_000_000), max(1, count(c.Query("itemsPerPage"), 10, maxPage))
+	list, total, out := []broker.Session{}, 0, []sessionJSON{}
+	if p.User.Role != broker.RoleGuest {
+		var err error
+		if list, total, err = s.broker.Sessions(c.Request.Context(), p.User.ID, page*size, size); err != nil {
+			return err
+		}
+	}
+	for _, x := range list {
+		out = append(out, toSessionJSON(x, p.Session.ID))
+	}
+	c.JSON(http.StatusOK, gin.H{
+		"total": total, "numPages": (total + size - 1) / size, "page": page, "itemsPerPage": size, "sessions": out,
+	})
+	return nil
+}
+
+// count reads a number from a query; what is no number is the standard one.
+func count(text string, standard, most int) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return standard
+	}
+	return min(n, most)
+}
+
+var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+
+func (s *Server) endMySession(c *gin.Context, p broker.Principal) error {
+	id := c.Param("id")
+	switch {
+	case p.User.Role == broker.RoleGuest:
+		return &broker.Error{Code: broker.Forbidden}
+	case !uuid.MatchString(id):
+		return errBadRequest
+	}
+	if err := s.broker.EndOwnSession(c.Request.Context(), p.User.ID, id, device(c)); err != nil {
+		return err
+	}
+	c.String(http.StatusOK, "OK")
+	return nil
+}
+
+// changePassword is PATCH /api/me/password. Every session ends; the new one
+// goes back the way the old one came.
+func (s *Server) changePassword(c *gin.Context, p broker.Principal) error {
+	const bad = "Missing or invalid password or new password"
+	f, err := fields(c, "password", "newPassword")
+	if err != nil {
+		if broker.CodeOf(err) == broker.InvalidRequest {
+			return badRequest(bad)
+		}
+		return err
+	}
+	current, has := f["password"]
+	fresh, hasNew := f["newPassword"]
+	if !has || !hasNew {
+		return badRequest(bad)
+	}
+	if fresh == nil {
+		return &broker.Error{Code: broker.WeakPassword, Message: "a password is needed"}
+	}
+	l, err := s.broker.ChangePassword(c.Request.Context(), p, current, *fresh, device(c))
+	if err != nil {
+		return err
+	}
+	token, inHeader := refreshToken(c)
+	switch {
+	case inHeader:
+		c.JSON(http.StatusOK, gin.H{
+			"success": true,
+			"user":    gin.H{"accessToken": l.AccessToken.Reveal(), "refreshToken": l.RefreshToken.Reveal()},
+		})
+	case token != "":
+		s.setSession(c, l)
+		c.String(http.StatusOK, "OK")
+	default:
+		c.String(http.StatusOK, "OK")
+	}
+	return nil
+}
