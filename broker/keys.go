@@ -22,6 +22,9 @@ const factSecret = "root_secret_fingerprint"
 // in what other replicas changed.
 func (b *Broker) Load(ctx context.Context) error {
 	err := b.load(ctx)
+	if errors.Is(err, TemporarilyUnavailable) && b.Ready() == nil {
+		return err // what was loaded is still right; requests meet the trouble themselves
+	}
 	b.setNotReady(err)
 	return err
 }

@@ -92,7 +92,7 @@ func (b *Broker) decideAndWrite(ctx context.Context, claims tokens.RefreshClaims
 		return nil, false, err
 	}
 	d := Decide(s, p, Policy{Grace: b.cfg.Lifetimes.Grace, Idle: b.cfg.Lifetimes.Refresh}, now)
-	if d.Refusal == "" && (u.ID == "" || !u.DisabledAt.IsZero()) {
+	if (d.Refusal == "" || d.Outcome == OutcomeReuse) && (u.ID == "" || !u.DisabledAt.IsZero()) {
 		d = Decision{Outcome: OutcomeEnded, Refusal: UserDisabled, Next: d.Next}
 		if u.ID == "" {
 			d.Refusal = UserDeleted

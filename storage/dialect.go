@@ -94,12 +94,18 @@ func openSQLite(d *dialect) (pools, error) {
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o700); err != nil {
 		return p, fmt.Errorf("database folder: %w", err)
 	}
+	// The file holds password hashes: nobody else reads it, whatever the folder
+	// allows. SQLite gives the files beside it the same mode.
+	file, err := os.OpenFile(d.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return p, fmt.Errorf("database: %w", err)
+	}
+	_ = file.Close()
 	// Pragmas belong to a connection, so they stand in the DSN. Durability
 	// cannot be switched inside a transaction, hence a second writer.
 	dsn := func(extra string) string {
 		return "file:" + (&url.URL{Path: d.path}).EscapedPath() + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" + extra
 	}
-	var err error
 	write := "&_pragma=journal_mode(wal)&_txlock=immediate"
 	if p.writer, err = openPool("sqlite3", dsn(write+"&_pragma=synchronous(full)"), 1); err != nil {
 		return p, err

@@ -32,6 +32,7 @@ type program struct {
 
 	configFile string
 	json       bool
+	started    bool // a command has begun its work: what fails now is no wrong usage
 }
 
 // usageError is a wrong way to call a command: exit 2.
@@ -51,7 +52,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, environ
 		return 0
 	}
 	fmt.Fprintln(stderr, "latchkey:", err)
-	if _, ok := errors.AsType[usageError](err); ok {
+	if _, ok := errors.AsType[usageError](err); ok || !p.started {
 		return 2
 	}
 	return 1
@@ -66,34 +67,32 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration file (LATCHKEY_CONFIG; else ./latchkey.yaml if it is there)")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.sessionCommand(), p.keyCommand(), p.configCommand(),
 		p.healthcheckCommand(), p.versionCommand())
-	wrongUsage(root)
+	p.prepare(root)
 	return root
 }
 
-// wrongUsage makes unknown subcommands and wrong numbers of arguments exit 2.
-func wrongUsage(c *cobra.Command) {
-	if args := c.Args; args != nil {
-		c.Args = func(c *cobra.Command, given []string) error {
-			if err := args(c, given); err != nil {
-				return usageError{err}
-			}
-			return nil
+// prepare goes through all commands: it notes when one begins its work, and
+// makes an unknown subcommand an error.
+func (p *program) prepare(c *cobra.Command) {
+	if work := c.RunE; work != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			p.started = true
+			return work(c, args)
 		}
 	}
-	if c.HasSubCommands() && c.Run == nil && c.RunE == nil {
+	if c.HasSubCommands() {
+		c.Args = cobra.ArbitraryArgs
 		c.RunE = func(c *cobra.Command, given []string) error {
 			if len(given) > 0 {
-				return usageError{fmt.Errorf("unknown command %q for %q; see %s --help", given[0], c.CommandPath(), c.CommandPath())}
+				return fmt.Errorf("unknown command %q for %q; see %s --help", given[0], c.CommandPath(), c.CommandPath())
 			}
 			return c.Help()
 		}
-		c.Args = cobra.ArbitraryArgs
 	}
 	for _, sub := range c.Commands() {
-		wrongUsage(sub)
+		p.prepare(sub)
 	}
 }
 

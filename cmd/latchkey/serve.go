@@ -200,7 +200,7 @@ func (c *config) firstAdmin(ctx context.Context, b *broker.Broker, log *slog.Log
 // keepHouse brings in what other replicas changed, and clears away what nobody
 // needs any more.
 func (c *config) keepHouse(ctx context.Context, b *broker.Broker, log *slog.Logger) {
-	reload, sweep := time.NewTicker(reloadEvery), time.NewTicker(sweepEvery)
+	reload, sweep := time.NewTimer(time.Second), time.NewTicker(sweepEvery)
 	defer reload.Stop()
 	defer sweep.Stop()
 	for {
@@ -209,6 +209,11 @@ func (c *config) keepHouse(ctx context.Context, b *broker.Broker, log *slog.Logg
 			return
 		case <-reload.C:
 			c.reload(ctx, b, log)
+			next := reloadEvery
+			if b.Ready() != nil {
+				next = time.Second
+			}
+			reload.Reset(next)
 		case <-sweep.C:
 			if err := b.Sweep(ctx); err != nil && ctx.Err() == nil {
 				log.Warn("clean-up will be tried again", "event", "sweep.failed", "error", err)
@@ -217,8 +222,7 @@ func (c *config) keepHouse(ctx context.Context, b *broker.Broker, log *slog.Logg
 	}
 }
 
-// reload keeps a broker that was ready in service over trouble of the
-// database: its requests say 503 themselves.
+// reload loads again, and says so when the broker becomes ready by it.
 func (c *config) reload(ctx context.Context, b *broker.Broker, log *slog.Logger) {
 	was := b.Ready()
 	err := b.Load(ctx)

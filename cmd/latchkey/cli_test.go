@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// cli runs commands as a shell would, over one data folder.
+type cli struct {
+	t   *testing.T
+	env map[string]string
+}
+
+func newCLI(t *testing.T) *cli {
+	return &cli{t: t, env: map[string]string{"LATCHKEY_DATA_DIR": t.TempDir(), "LATCHKEY_CONFIG": emptyFile(t)}}
+}
+
+func emptyFile(t *testing.T) string {
+	name := filepath.Join(t.TempDir(), "empty.yaml")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func (c *cli) environ() (out []string) {
+	for k, v := range c.env {
+		out = append(out, k+"="+v)
+	}
+	return out
+}
+
+func (c *cli) run(stdin string, args ...string) (code int, stdout, stderr string) {
+	c.t.Helper()
+	var out, errs bytes.Buffer
+	code = run(context.Background(), args, func(k string) string { return c.env[k] }, c.environ(), strings.NewReader(stdin), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func (c *cli) must(stdin string, args ...string) string {
+	c.t.Helper()
+	code, out, errs := c.run(stdin, args...)
+	if code != 0 {
+		c.t.Fatalf("%v: exit %d, %s", args, code, errs)
+	}
+	return out
+}
+
+func TestWrongUsageExits2AndFailureExits1(t *testing.T) {
+	c := newCLI(t)
+	for _, args := range [][]string{
+		{"nonsense"}, {"user", "nonsense"}, {"user", "create"}, {"user", "create", "a", "b"}, {"--nope"}, {"serve", "now"},
+		{"user", "set-password", "bob"}, {"session", "revoke"}, {"session", "revoke", "x", "--all"}, {"user", "create", "x", "--role", "king"},
+	} {
+		if code, _, errs := c.run("", args...); code != 2 || errs == "" {
+			t.Errorf("%v: exit %d, %q", args, code, errs)
+		}
+	}
+	for _, args := range [][]string{{"user", "show", "nobody"}, {"session", "revoke", "01a20a50-2151-7605-ba48-8bad41da1e0a"}, {"healthcheck"}} {
+		if code, _, errs := c.run("", args...); code != 1 || errs == "" {
+			t.Errorf("%v: exit %d, %q", args, code, errs)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"user", "--help"}, {"version"}, {"completion", "bash"}, {"config", "check"}, {"config", "print"}} {
+		if code, out, _ := c.run("", args...); code != 0 || out == "" {
+			t.Errorf("%v: exit %d, %q", args, code, out)
+		}
+	}
+}
+
+func TestUserCommands(t *testing.T) {
+	c := newCLI(t)
+	var u userView
+	if err := json.Unmarshal([]byte(c.must("correct horse\n", "user", "create", "Bob", "--email", "bob@example.org", "--role", "admin", "--password-stdin", "--json")), &u); err != nil {
+		t.Fatal(err)
+	}
+	if u.Username != "Bob" || u.Type != "admin" || !u.IsActive || u.Email != "bob@example.org" {
+		t.Fatalf("%+v", u)
+	}
+	for name, args := range map[string][]string{
+		"username": {"user", "create", "ｂｏｂ"}, // the same name to a reader
+		"password": {"user", "create", "eve", "--password-stdin"},
+		"e-mail":   {"user", "create", "eve", "--email", "a@b@c"},
+	} {
+		if code, _, errs := c.run("short\n", args...); code != 1 || !strings.Contains(errs, name) {
+			t.Errorf("%v: exit %d, %q", args, code, errs)
+		}
+	}
+	c.must("", "user", "update", "bob", "--name", "Robert", "--full-name", "Robert R.", "--role", "user")
+	c.must("another horse\n", "user", "set-password", "robert", "--password-stdin")
+	if out := c.must("", "user", "disable", "robert"); !strings.Contains(out, "disabled") {
+		t.Error(out)
+	}
+	if out := c.must("", "user", "enable", "robert", "--json"); !strings.Contains(out, `"isActive": true`) || !strings.Contains(out, u.ID) {
+		t.Error(out)
+	}
+	if out := c.must("", "user", "list"); !strings.Contains(out, "Robert") {
+		t.Error(out)
+	}
+	c.must("", "user", "delete", "robert")
+	if out := c.must("", "user", "list", "--json"); strings.TrimSpace(out) != "[]" {
+		t.Error(out)
+	}
+}
+
+func TestConfigPrintRedactsSecrets(t *testing.T) {
+	c := newCLI(t)
+	secret := strings.Repeat("hunter2 ", 5)
+	for k, v := range map[string]string{
+		"JWT_SECRET_KEY": secret, "JWT_SECRET_KEY_PREVIOUS": secret, "LATCHKEY_DATABASE_URL": "postgres://u:hunter2@h/d",
+		"OIDC_ISSUER": "https://x.org", "OIDC_CLIENT_ID": "id", "OIDC_CLIENT_SECRET": "hunter2",
+		"LATCHKEY_ADMIN_USERNAME": "a", "LATCHKEY_ADMIN_PASSWORD": "hunter2 hunter2",
+	} {
+		c.env[k] = v
+	}
+	for _, args := range [][]string{{"config", "print"}, {"config", "print", "--json"}} {
+		if out := c.must("", args...); strings.Contains(out, "hunter2") || !strings.Contains(out, redacted) || !strings.Contains(out, "https://x.org") {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+}
+
+func TestKeyListShowsNoPrivatePart(t *testing.T) {
+	c := newCLI(t)
+	out := c.must("", "key", "list", "--json")
+	if !strings.Contains(out, `"alg": "ES256"`) || !strings.Contains(out, `"signs": true`) || strings.Contains(out, "private") {
+		t.Fatal(out)
+	}
+	info, err := os.Stat(filepath.Join(c.env["LATCHKEY_DATA_DIR"], "secret.key"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v %v", info, err)
+	}
+	if info, err = os.Stat(filepath.Join(c.env["LATCHKEY_DATA_DIR"], "latchkey.db")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("%v %v", info, err)
+	}
+}
+
+func TestDemoOnce(t *testing.T) {
+	code, out, errs := newCLI(t).run("", "demo", "--once", "--listen", "127.0.0.1:0")
+	if code != 0 || !strings.Contains(out, "Every step worked.") {
+		t.Fatalf("exit %d\n%s\n%s", code, out, errs)
+	}
+}
+
+// tail is a log that can be waited for.
+type tail struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *tail) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *tail) find(t *testing.T, pattern string) string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		l.mu.Lock()
+		m := re.FindStringSubmatch(l.buf.String())
+		l.mu.Unlock()
+		if m != nil {
+			return m[1]
+		}
+	}
+	t.Fatalf("the log never had %s:\n%s", pattern, l.buf.String())
+	return ""
+}
+
+// With no configuration serve works, prints a one-time setup link, is changed
+// from beside by the commands, and stops cleanly.
+func TestServeSetupAndBreakGlass(t *testing.T) {
+	c := newCLI(t)
+	probe, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := probe.Addr().String()
+	probe.Close()
+	c.env["LATCHKEY_LISTEN"], c.env["LATCHKEY_PUBLIC_URL"] = address, "http://"+address
+	ctx, stop := context.WithCancel(context.Background())
+	log, done := &tail{}, make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"serve"}, func(k string) string { return c.env[k] }, c.environ(), strings.NewReader(""), log, log)
+	}()
+	link := log.find(t, `"event":"setup.needed","url":"([^"]+)"`)
+	log.find(t, `"event":"(ready)"`)
+	if got := status(t, link); got != http.StatusOK {
+		t.Fatalf("the setup link answers %d", got)
+	}
+	c.must("", "healthcheck")
+	c.must("correct horse\n", "user", "create", "root", "--role", "root", "--password-stdin")
+	if got := status(t, link); got != http.StatusNotFound {
+		t.Fatalf("the setup link answers %d once there is an administrator", got)
+	}
+	body := strings.NewReader(`{"username":"ROOT","password":"correct horse"}`)
+	res, err := http.Post("http://"+address+"/login", "application/json", body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%v %v", res, err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	res.Body.Close()
+	if out := c.must("", "session", "list", "--user", "root"); !strings.Contains(out, "alive") {
+		t.Error(out)
+	}
+	if out := c.must("", "session", "revoke", "--user", "root", "--wipe", "--json"); !strings.Contains(out, `"ended": 1`) {
+		t.Error(out)
+	}
+	if out := c.must("", "session", "list", "--json"); !strings.Contains(out, `"endCause": "revoked_by_admin"`) || !strings.Contains(out, `"wipe": true`) {
+		t.Error(out)
+	}
+	stop()
+	if code := <-done; code != 0 {
+		t.Fatalf("serve exited with %d after a signal", code)
+	}
+}
+
+func status(t *testing.T, url string) int {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
