@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,9 +22,6 @@ const (
 	maxDocument = 256 << 10
 	maxAnswer   = 1 << 20
 	callTimeout = 4 * time.Second
-	// freshFor is how long after a good answer an IdP is taken to be there
-	// without asking again.
-	freshFor = 30 * time.Second
 )
 
 // Cache keeps what an IdP last said of itself, across restarts.
@@ -55,20 +53,18 @@ type discovery struct {
 	now    func() time.Time
 	flight singleflight.Group
 
-	mu      sync.Mutex
-	last    *Metadata
-	fetched time.Time
-	loaded  bool // the cache was read
+	mu     sync.Mutex
+	last   *Metadata
+	saved  []byte // the document that the cache has
+	loaded bool   // the cache was read
 }
 
-// current returns usable metadata. An IdP that cannot be reached is
+// current returns usable metadata and asks each time: a person is about to be
+// sent there, and an outage is to be told before that. An IdP that cannot be reached is
 // TemporarilyUnavailable even where a document is known, because the login
 // would only fail later and elsewhere; one that answers nonsense is used by
 // its last good document.
 func (d *discovery) current(ctx context.Context) (*Metadata, error) {
-	if m := d.fresh(); m != nil {
-		return m, nil
-	}
 	result, err, _ := d.flight.Do("", func() (any, error) { return d.refresh(context.WithoutCancel(ctx)) })
 	if err != nil {
 		return nil, err
@@ -82,15 +78,6 @@ func (d *discovery) known(ctx context.Context) *Metadata {
 	defer d.mu.Unlock()
 	d.load(ctx)
 	return d.last
-}
-
-func (d *discovery) fresh() *Metadata {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if age := d.now().Sub(d.fetched); d.last != nil && age >= 0 && age < freshFor {
-		return d.last
-	}
-	return nil
 }
 
 // load reads the cache once. The caller holds mu.
@@ -109,9 +96,6 @@ func (d *discovery) load(ctx context.Context) {
 }
 
 func (d *discovery) refresh(ctx context.Context) (*Metadata, error) {
-	if m := d.fresh(); m != nil {
-		return m, nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	document, err := fetch(ctx, d.client, strings.TrimSuffix(d.issuer, "/")+"/.well-known/openid-configuration")
@@ -126,9 +110,10 @@ func (d *discovery) refresh(ctx context.Context) (*Metadata, error) {
 		return nil, unavailable(err)
 	}
 	d.mu.Lock()
-	d.last, d.fetched, d.loaded = m, d.now(), true
+	known := bytes.Equal(d.saved, document)
+	d.last, d.saved, d.loaded = m, document, true
 	d.mu.Unlock()
-	if d.cache != nil {
+	if d.cache != nil && !known {
 		// Losing this costs a fetch after the next restart, nothing else.
 		_ = d.cache.SaveIdPMetadata(ctx, d.issuer, "discovery", document, d.now())
 	}
