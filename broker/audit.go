@@ -30,21 +30,30 @@ func (b *Broker) audit(ctx context.Context, store Store, e Event) error {
 // endSessions ends sessions and writes an event for each, in one transaction
 // of the caller.
 func (b *Broker) endSessions(ctx context.Context, store Store, f SessionFilter, cause EndCause, wipe bool, ip string) (int, error) {
-	ended, err := store.EndSessions(ctx, f, cause, wipe, b.now())
+	ended, err := store.EndSessions(ctx, f, b.end(cause, wipe, b.now()))
 	if err != nil {
 		return 0, err
 	}
+	return len(ended), b.auditEnds(ctx, store, ended, ip)
+}
+
+// end is an end with the time that its rows are kept.
+func (b *Broker) end(cause EndCause, wipe bool, now time.Time) End {
+	return End{Cause: cause, Wipe: wipe, At: now, KeepUntil: now.Add(b.cfg.Lifetimes.Retention)}
+}
+
+func (b *Broker) auditEnds(ctx context.Context, store Store, ended []Session, ip string) error {
 	for _, s := range ended {
 		event := Event{
 			Name: EventSessionEnded, UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: ip,
-			Detail: map[string]string{"cause": string(cause)},
+			Detail: map[string]string{"cause": string(s.EndCause)},
 		}
 		if err := b.audit(ctx, store, event); err != nil {
-			return 0, err
+			return err
 		}
-		b.cfg.Log.InfoContext(ctx, "session ended", "event", EventSessionEnded, "sid", s.ID, "user_id", s.UserID, "cause", string(cause))
+		b.cfg.Log.InfoContext(ctx, "session ended", "event", EventSessionEnded, "sid", s.ID, "user_id", s.UserID, "cause", string(s.EndCause))
 	}
-	return len(ended), nil
+	return nil
 }
 
 // onceADay remembers which refusals were written to the audit log, so that a

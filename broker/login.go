@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"time"
 )
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
@@ -216,21 +215,4 @@ func (b *Broker) AuthenticateCookie(ctx context.Context, cookie string, device D
 		}
 	}
 	return p, nil
-}
-
-// Sweep ends what expired long ago and deletes what nobody needs any more, in
-// batches, until there is nothing left or the context ends.
-func (b *Broker) Sweep(ctx context.Context) error {
-	const batch = 1000
-	for ctx.Err() == nil {
-		n, err := b.cfg.Store.Sweep(ctx, b.now(), batch)
-		if err != nil || n < batch {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond): // others want the writer too
-		}
-	}
-	return ctx.Err()
 }

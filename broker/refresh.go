@@ -56,15 +56,12 @@ func (b *Broker) parseRefresh(ctx context.Context, raw string) (tokens.RefreshCl
 // refresh tries the hot statement first; where it writes nothing, the row is
 // read, the rule decides, and its outcome is written under its own condition.
 func (b *Broker) refresh(ctx context.Context, claims tokens.RefreshClaims, clientID string, device Device) (*Login, error) {
-	if claims.ClientID != clientID {
-		return nil, b.refuseRefresh(ctx, nil, claims, device, Decision{Outcome: OutcomeClientMismatch, Refusal: ClientMismatch})
-	}
 	p := Presented{Generation: claims.Generation, Branch: claims.Branch, IssuedAt: time.Unix(claims.IssuedAt, 0), ClientID: clientID}
 	for range maxRefreshTries {
 		now := b.now()
 		s, u, ok, err := b.cfg.Store.AdvanceSession(ctx, Advance{
 			Touch: b.touch(claims.SessionID, device, now), ClientID: clientID,
-			Generation: p.Generation, Branch: p.Branch, AdvancedBefore: now.Add(-b.cfg.Lifetimes.Grace), IdleTTL: b.cfg.Lifetimes.Refresh,
+			Generation: p.Generation, Branch: p.Branch, AdvancedBefore: now.Add(-b.cfg.Lifetimes.Grace),
 		})
 		if err != nil {
 			return nil, err
@@ -141,7 +138,7 @@ func (b *Broker) writeOutcome(ctx context.Context, d Decision, s *Session, devic
 	case OutcomeReissue:
 		w.IssuedBefore = now.Add(-b.cfg.Lifetimes.Grace)
 	case OutcomeReuse:
-		w.End = TokenReused
+		w.End = b.end(TokenReused, false, now)
 	}
 	err = b.cfg.Store.Tx(ctx, func(store Store) error {
 		if written, err = store.WriteRotation(ctx, w); err != nil || !written {
@@ -200,6 +197,5 @@ func (b *Broker) refuseRefresh(ctx context.Context, s *Session, claims tokens.Re
 }
 
 func (b *Broker) touch(id string, device Device, now time.Time) Touch {
-	idle := now.Add(b.cfg.Lifetimes.Refresh)
-	return Touch{ID: id, Now: now, IdleExpiresAt: idle, GCAfter: idle.Add(b.cfg.Lifetimes.Retention), IP: device.IP}
+	return Touch{ID: id, Now: now, IdleExpiresAt: now.Add(b.cfg.Lifetimes.Refresh), IP: device.IP}
 }

@@ -129,9 +129,15 @@ func (b *Broker) mint(u User, s Session, generation, branch int64, now time.Time
 	}
 	return &Login{
 		User: u, Session: s, AccessToken: access, RefreshToken: refresh,
-		ExpiresIn:        b.cfg.Lifetimes.Access,
+		ExpiresIn:        b.accessEnd(s, now).Sub(now),
 		RefreshExpiresIn: earlier(s.IdleExpiresAt, s.AbsExpiresAt).Sub(now),
 	}, nil
+}
+
+// accessEnd is when an access token expires: never after its session, for those
+// who check tokens on their own.
+func (b *Broker) accessEnd(s Session, now time.Time) time.Time {
+	return earlier(now.Add(b.cfg.Lifetimes.Access), earlier(s.IdleExpiresAt, s.AbsExpiresAt))
 }
 
 func (b *Broker) accessClaims(u User, s Session, now time.Time) tokens.AccessClaims {
@@ -141,7 +147,7 @@ func (b *Broker) accessClaims(u User, s Session, now time.Time) tokens.AccessCla
 	}
 	return tokens.AccessClaims{
 		Issuer: b.cfg.PublicURL, Subject: u.ID, Audience: b.cfg.PublicURL, ClientID: s.ClientID, SessionID: s.ID,
-		ID: b.newSecret(16), IssuedAt: now.Unix(), ExpiresAt: now.Add(b.cfg.Lifetimes.Access).Unix(),
+		ID: b.newSecret(16), IssuedAt: now.Unix(), ExpiresAt: b.accessEnd(s, now).Unix(),
 		AuthTime: s.AuthTime.Unix(), AMR: s.AMR, Scope: s.Scope,
 		PreferredUsername: u.Username, Role: string(u.Role), Groups: groups, UserID: u.ID, Username: u.Username,
 	}

@@ -70,22 +70,41 @@ type SessionStore interface {
 	// TouchSession moves the idle end of a session, relaxed.
 	TouchSession(ctx context.Context, t Touch) error
 	// EndSessions ends what the filter names and has not ended yet, and returns it.
-	EndSessions(ctx context.Context, f SessionFilter, cause EndCause, wipe bool, now time.Time) ([]Session, error)
+	EndSessions(ctx context.Context, f SessionFilter, e End) ([]Session, error)
+	// EndExpired gives at most limit sessions that expired before a moment
+	// their cause (SessionExpired, SessionMaxAge), and returns them.
+	EndExpired(ctx context.Context, before time.Time, e End, limit int) ([]Session, error)
 	// ListSessions returns sessions, newest activity first, and how many there are.
 	ListSessions(ctx context.Context, f SessionFilter, offset, limit int) ([]Session, int, error)
-	// Sweep ends what expired long ago and deletes what nobody needs any more,
-	// at most limit rows of each kind. It returns how many rows it deleted.
-	Sweep(ctx context.Context, now time.Time, limit int) (int, error)
+	// Sweep deletes what nobody needs any more, at most limit rows of each kind:
+	// ended sessions that were kept long enough, logins under way that expired
+	// before a moment, audit events before another. It returns how many rows of
+	// the kind that had most.
+	Sweep(ctx context.Context, s Sweep) (int, error)
+}
+
+// End is how sessions end. The rows are kept until KeepUntil, to say why.
+type End struct {
+	Cause     EndCause
+	Wipe      bool
+	At        time.Time
+	KeepUntil time.Time
+}
+
+// Sweep says what is no longer needed.
+type Sweep struct {
+	Now          time.Time
+	LoginsBefore time.Time
+	EventsBefore time.Time
+	Limit        int
 }
 
 // Touch is what every use of a session leaves: where from and how long it
-// lives on unused. GCAfter is when nobody needs the row any more; the store
-// moves it at most once a day.
+// lives on unused.
 type Touch struct {
 	ID            string
 	Now           time.Time
 	IdleExpiresAt time.Time
-	GCAfter       time.Time
 	IP            string
 }
 
@@ -97,11 +116,10 @@ type Advance struct {
 	Generation     int64
 	Branch         int64
 	AdvancedBefore time.Time
-	IdleTTL        time.Duration
 }
 
 // RotationWrite writes Next where the row is still at From's generation and
-// branch, has not ended, and the user is enabled.
+// branch, has not ended, and the user is enabled; an End needs no user.
 type RotationWrite struct {
 	Touch
 	From, Next Rotation
@@ -110,8 +128,8 @@ type RotationWrite struct {
 	IssuedBefore time.Time
 	// KeepLaterIssue keeps the row's IssuedAt where it is later than Next's.
 	KeepLaterIssue bool
-	// End ends the session with the cause instead of sliding it.
-	End EndCause
+	// End, if it has a cause, ends the session instead of sliding it.
+	End End
 }
 
 // SessionFilter names sessions. Empty fields do not filter; All must be set to

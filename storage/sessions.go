@@ -90,12 +90,14 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 		n.Generation, n.Branch, parentBranch(n.ParentBranch), n.AdvancedAt.UnixMilli(), n.IssuedAt.UnixMilli(),
 		n.IdleExpiresAt.UnixMilli(), n.AbsExpiresAt.UnixMilli(), orNull(n.DPoPThumbprint),
 		n.CreatedAt.UnixMilli(), n.LastSeenAt.UnixMilli(), n.CreatedIP, n.LastIP, n.UserAgent, nil, nil, flag(n.Wipe),
-		n.IdleExpiresAt.Add(firstSweep).UnixMilli())
+		n.IdleExpiresAt.Add(gcStep).UnixMilli())
 	return err
 }
 
-// firstSweep is when a session that was never refreshed is looked at again.
-const firstSweep = 24 * time.Hour
+// gcStep is how coarse gc_after is: the moment at which a row is looked at
+// again. It is the one indexed time of a session, and moves at most once a day,
+// so that PostgreSQL updates a refreshed row in place.
+const gcStep = 24 * time.Hour
 
 type sessionUserRow struct {
 	sessionRow
@@ -135,15 +137,14 @@ var userSubqueries = func() string {
 	return strings.Join(out, ", ")
 }()
 
-// slide moves what every use of a session moves. gc_after is indexed, so it
-// moves at most once a day: PostgreSQL then updates the row in place.
+// slide moves what every use of a session moves.
 const slide = `last_seen_at = ?, last_ip = ?,
 	idle_expires_at = CASE WHEN abs_expires_at < ? THEN abs_expires_at ELSE ? END,
 	gc_after = CASE WHEN gc_after < ? THEN ? ELSE gc_after END`
 
 func slideArgs(t broker.Touch) []any {
-	idle, gc := t.IdleExpiresAt.UnixMilli(), t.GCAfter.UnixMilli()
-	return []any{t.Now.UnixMilli(), t.IP, idle, idle, gc, t.GCAfter.Add(24 * time.Hour).UnixMilli()}
+	idle := t.IdleExpiresAt.UnixMilli()
+	return []any{t.Now.UnixMilli(), t.IP, idle, idle, idle, t.IdleExpiresAt.Add(gcStep).UnixMilli()}
 }
 
 var advanceQuery = `UPDATE sessions SET rt_parent_branch = ?, rt_gen = rt_gen + 1, rt_branch = 0, rt_advanced_at = ?, rt_issued_at = ?, ` + slide + `
@@ -167,7 +168,7 @@ func (s *Store) AdvanceSession(ctx context.Context, a broker.Advance) (broker.Se
 
 // WriteRotation implements broker.SessionStore.
 func (s *Store) WriteRotation(ctx context.Context, w broker.RotationWrite) (bool, error) {
-	const where = ` WHERE id = ? AND rt_gen = ? AND rt_branch = ? AND rt_issued_at < ? AND ended_at IS NULL AND ` + enabledUser
+	const where = ` WHERE id = ? AND rt_gen = ? AND rt_branch = ? AND rt_issued_at < ? AND ended_at IS NULL`
 	issuedBefore, keepAfter := int64(math.MaxInt64), int64(math.MaxInt64)
 	if !w.IssuedBefore.IsZero() {
 		issuedBefore = w.IssuedBefore.UnixMilli()
@@ -176,8 +177,8 @@ func (s *Store) WriteRotation(ctx context.Context, w broker.RotationWrite) (bool
 		keepAfter = w.Next.IssuedAt.UnixMilli()
 	}
 	at := []any{w.ID, w.From.Generation, w.From.Branch, issuedBefore}
-	if w.End != "" {
-		n, err := s.exec(ctx, `UPDATE sessions SET ended_at = ?, end_cause = ?`+where, append([]any{w.Now.UnixMilli(), string(w.End)}, at...)...)
+	if w.End.Cause != "" {
+		n, err := s.exec(ctx, `UPDATE sessions SET `+end+where, append(endArgs(w.End), at...)...)
 		return n > 0, err
 	}
 	args := []any{
@@ -186,7 +187,7 @@ func (s *Store) WriteRotation(ctx context.Context, w broker.RotationWrite) (bool
 	}
 	args = append(append(args, slideArgs(w.Touch)...), at...)
 	n, err := s.exec(ctx, `UPDATE sessions SET rt_gen = ?, rt_branch = ?, rt_parent_branch = ?, rt_advanced_at = ?,
-		rt_issued_at = CASE WHEN rt_issued_at > ? THEN rt_issued_at ELSE ? END, `+slide+where, args...)
+		rt_issued_at = CASE WHEN rt_issued_at > ? THEN rt_issued_at ELSE ? END, `+slide+where+` AND `+enabledUser, args...)
 	return n > 0, err
 }
 
@@ -220,19 +221,38 @@ func where(f broker.SessionFilter) (string, []any) {
 }
 
 // EndSessions implements broker.SessionStore.
-func (s *Store) EndSessions(ctx context.Context, f broker.SessionFilter, cause broker.EndCause, wipe bool, now time.Time) ([]broker.Session, error) {
+func (s *Store) EndSessions(ctx context.Context, f broker.SessionFilter, e broker.End) ([]broker.Session, error) {
+	condition, args := where(f)
+	return s.endWhere(ctx, end, condition+` AND ended_at IS NULL`, append(endArgs(e), args...))
+}
+
+const end = `ended_at = ?, end_cause = ?, wipe = ?, gc_after = ?`
+
+func endArgs(e broker.End) []any {
+	return []any{e.At.UnixMilli(), string(e.Cause), flag(e.Wipe), e.KeepUntil.UnixMilli()}
+}
+
+// EndExpired implements broker.SessionStore, by the index on gc_after.
+func (s *Store) EndExpired(ctx context.Context, before time.Time, e broker.End, limit int) ([]broker.Session, error) {
+	past, now := before.UnixMilli(), e.At.UnixMilli()
+	return s.endWhere(ctx, `end_cause = CASE WHEN abs_expires_at <= idle_expires_at THEN '`+string(broker.SessionMaxAge)+`' ELSE '`+string(broker.SessionExpired)+`' END,
+		ended_at = CASE WHEN abs_expires_at <= idle_expires_at THEN abs_expires_at ELSE idle_expires_at END, gc_after = ?`,
+		`id IN (SELECT id FROM sessions WHERE gc_after <= ? AND ended_at IS NULL AND (idle_expires_at <= ? OR abs_expires_at <= ?) LIMIT ?) AND ended_at IS NULL`,
+		[]any{e.KeepUntil.UnixMilli(), now, past, past, limit})
+}
+
+// endWhere runs an UPDATE that ends sessions; it needs a transaction, because
+// it reads what it wrote.
+func (s *Store) endWhere(ctx context.Context, set, condition string, args []any) (out []broker.Session, err error) {
 	if s.tx == nil {
-		var out []broker.Session
-		err := s.Tx(ctx, func(tx broker.Store) (err error) {
-			out, err = tx.EndSessions(ctx, f, cause, wipe, now)
+		err = s.Tx(ctx, func(tx broker.Store) error {
+			out, err = tx.(*Store).endWhere(ctx, set, condition, args)
 			return err
 		})
 		return out, err
 	}
-	condition, args := where(f)
 	var rows []sessionRow
-	err := s.list(ctx, &rows, `UPDATE sessions SET ended_at = ?, end_cause = ?, wipe = ? WHERE `+condition+` AND ended_at IS NULL RETURNING `+sessionColumns,
-		append([]any{now.UnixMilli(), string(cause), flag(wipe)}, args...)...)
+	err = s.list(ctx, &rows, `UPDATE sessions SET `+set+` WHERE `+condition+` RETURNING `+sessionColumns, args...)
 	return sessions(rows), err
 }
 
