@@ -1,0 +1,59 @@
+// Command nethttp is an API server on net/http alone that takes Latchkey's
+// access tokens.
+//
+//	go run ./examples/api-server/nethttp -issuer http://localhost:8080 -listen :9090
+//	curl -H "Authorization: Bearer $ACCESS_TOKEN" http://localhost:9090/books
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"log"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/latchkey-id/latchkey/tokens/verify"
+)
+
+func main() {
+	issuer := flag.String("issuer", "http://localhost:8080", "Latchkey's public_url")
+	listen := flag.String("listen", ":9090", "where to listen")
+	flag.Parse()
+
+	handler, err := newHandler(*issuer)
+	if err != nil {
+		log.Fatal(err)
+	}
+	server := &http.Server{Addr: *listen, Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	log.Fatal(server.ListenAndServe())
+}
+
+// newHandler guards every route with the access tokens of one issuer.
+func newHandler(issuer string) (http.Handler, error) {
+	issuer = strings.TrimSuffix(issuer, "/")
+	verifier, err := verify.New(verify.Config{
+		Issuer: issuer,
+		Keys:   verify.NewRemoteKeySet(verify.RemoteConfig{URL: issuer + "/.well-known/jwks.json"}),
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /books", books)
+	return verifier.Middleware(mux), nil
+}
+
+// books answers with the caller's own books. The user's id is the key to store
+// things under: it never changes, a username may.
+func books(w http.ResponseWriter, r *http.Request) {
+	claims, ok := verify.FromContext(r.Context())
+	if !ok { // only without the middleware
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{
+		"user_id": claims.Subject, "username": claims.Username, "role": claims.Role, "books": []string{},
+	})
+}
