@@ -86,6 +86,15 @@ func (b *Broker) claimSecret(ctx context.Context) error {
 	return err
 }
 
+// UsedWithSecret reports whether a root secret was ever used with a database.
+func UsedWithSecret(ctx context.Context, store KeyStore) (bool, error) {
+	_, err := store.Fact(ctx, factSecret)
+	if errors.Is(err, NotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func keyPlace(id string) string { return "signing_keys.private." + id }
 
 // loadKeys opens the stored keys; what was sealed under an earlier root secret
@@ -145,3 +154,6 @@ func (b *Broker) Ping(ctx context.Context) error { return b.cfg.Store.Ping(ctx) 
 func (b *Broker) Signer() *tokens.SigningKey {
 	return b.keys.Load().Signer(b.cfg.Algorithm, b.now())
 }
+
+// Database names the database for logs, without credentials.
+func (b *Broker) Database() string { return b.cfg.Store.Describe() }

@@ -174,6 +174,8 @@ type KeyStore interface {
 	// SwapFact replaces old by value and reports whether it did.
 	SwapFact(ctx context.Context, key, old, value string) (bool, error)
 	Ping(ctx context.Context) error
+	// Describe names the database for logs, without credentials.
+	Describe() string
 }
 
 // StoredKey is a signing key as the database has it.

@@ -237,3 +237,38 @@ func status(t *testing.T, url string) int {
 	res.Body.Close()
 	return res.StatusCode
 }
+
+// A database whose secret is lost is not given another: nothing would fit it.
+func TestLostSecretStopsTheStart(t *testing.T) {
+	c := newCLI(t)
+	c.must("", "key", "list")
+	if err := os.Remove(filepath.Join(c.env["LATCHKEY_DATA_DIR"], "secret.key")); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := c.run("", "key", "list"); code != 1 || !strings.Contains(errs, "JWT_SECRET_KEY") {
+		t.Fatalf("exit %d, %s", code, errs)
+	}
+}
+
+// Another secret than the database was used with is refused, and the earlier
+// one named as previous makes it good.
+func TestChangedSecretNeedsThePreviousOne(t *testing.T) {
+	c := newCLI(t)
+	first, second := strings.Repeat("a", 40), strings.Repeat("b", 40)
+	c.env["JWT_SECRET_KEY"] = first
+	before := c.must("", "key", "list", "--json")
+	c.env["JWT_SECRET_KEY"] = second
+	if code, _, errs := c.run("", "key", "list"); code != 1 || !strings.Contains(errs, "JWT_SECRET_KEY_PREVIOUS") {
+		t.Fatalf("exit %d, %s", code, errs)
+	}
+	c.env["JWT_SECRET_KEY_PREVIOUS"] = first
+	if after := c.must("", "key", "list", "--json"); after != before {
+		t.Fatalf("the keys changed: %s", after)
+	}
+	delete(c.env, "JWT_SECRET_KEY_PREVIOUS")
+	c.must("", "key", "list") // sealed anew under the second
+	c.env["JWT_SECRET_KEY"] = first
+	if code, _, _ := c.run("", "key", "list"); code != 1 {
+		t.Fatal("the first secret is still good after the change")
+	}
+}

@@ -158,7 +158,7 @@ func (d *demo) ready(ctx context.Context, c *config) error {
 		return err
 	}
 	defer store.Close()
-	b, err := c.newBroker(store, log)
+	b, err := c.newBroker(ctx, store, log)
 	if err != nil {
 		return err
 	}

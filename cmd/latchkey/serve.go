@@ -74,12 +74,12 @@ func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Log
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	log.Info("listening", "event", "listening", "version", version, "url", c.PublicURL, "listen", listener.Addr().String())
 	store, err := c.start(ctx, front, log)
 	if store != nil {
 		defer store.Close()
 	}
 	if err == nil {
-		log.Info("ready", "event", "ready", "version", version, "url", c.PublicURL, "listen", listener.Addr().String(), "database", store.Describe())
 		select {
 		case <-ctx.Done():
 		case err = <-served:
@@ -134,7 +134,7 @@ func (c *config) start(ctx context.Context, f *front, log *slog.Logger) (*storag
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.newBroker(store, log)
+	b, err := c.newBroker(ctx, store, log)
 	if err != nil {
 		return store, err
 	}
@@ -148,7 +148,7 @@ func (c *config) start(ctx context.Context, f *front, log *slog.Logger) (*storag
 	}
 	if err := b.Load(ctx); err != nil {
 		log.Error("not ready", "event", "not_ready", "error", err)
-	} else if err := c.firstAdmin(ctx, b, log); err != nil {
+	} else if err := c.nowReady(ctx, b, log); err != nil {
 		return store, err
 	}
 	f.next.Store(&handler)
@@ -170,6 +170,12 @@ func (c *config) waitForStore(ctx context.Context, log *slog.Logger) (*storage.S
 		case <-time.After(wait):
 		}
 	}
+}
+
+// nowReady says so and sees to the first administrator.
+func (c *config) nowReady(ctx context.Context, b *broker.Broker, log *slog.Logger) error {
+	log.Info("ready", "event", "ready", "version", version, "url", c.PublicURL, "database", b.Database())
+	return c.firstAdmin(ctx, b, log)
 }
 
 // firstAdmin makes the administrator of the configuration, or prints the
@@ -230,8 +236,7 @@ func (c *config) reload(ctx context.Context, b *broker.Broker, log *slog.Logger)
 		log.Error("not ready", "event", "not_ready", "error", err)
 	}
 	if was != nil && err == nil {
-		log.Info("ready", "event", "ready")
-		if err := c.firstAdmin(ctx, b, log); err != nil {
+		if err := c.nowReady(ctx, b, log); err != nil {
 			log.Error("first administrator", "event", "setup.failed", "error", err)
 		}
 	}

@@ -27,8 +27,8 @@ func (c *config) openStore(ctx context.Context, log *slog.Logger) (*storage.Stor
 }
 
 // newBroker puts the broker together over a store. It is not loaded yet.
-func (c *config) newBroker(store *storage.Store, log *slog.Logger) (*broker.Broker, error) {
-	secrets, err := c.secrets(log)
+func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.Logger) (*broker.Broker, error) {
+	secrets, err := c.secrets(ctx, store, log)
 	if err != nil {
 		return nil, err
 	}
@@ -84,11 +84,14 @@ func lower(list []string) (out []string) {
 
 // secrets derives the root secrets. On SQLite the first start makes one beside
 // the database, never in it: a copy of the database alone gives no tokens.
-func (c *config) secrets(log *slog.Logger) (tokens.Secrets, error) {
+func (c *config) secrets(ctx context.Context, store *storage.Store, log *slog.Logger) (tokens.Secrets, error) {
 	current := []byte(c.SecretKey)
 	if len(current) == 0 {
-		var err error
-		if current, err = c.secretFile(log); err != nil {
+		used, err := broker.UsedWithSecret(ctx, store)
+		if err != nil {
+			return nil, err
+		}
+		if current, err = c.secretFile(used, log); err != nil {
 			return nil, err
 		}
 	}
@@ -111,14 +114,18 @@ func asBytes(list []string) (out [][]byte) {
 }
 
 // secretFile reads <data dir>/secret.key, or makes it. Of two processes that
-// start at once, one makes it and both read it: the file appears whole.
-func (c *config) secretFile(log *slog.Logger) ([]byte, error) {
+// start at once, one makes it and both read it: the file appears whole. For a
+// database that was used with a secret, none is made: it would fit nothing.
+func (c *config) secretFile(used bool, log *slog.Logger) ([]byte, error) {
 	name := filepath.Join(c.DataDir, "secret.key")
 	if raw, err := os.ReadFile(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		if err == nil && len(raw) < tokens.MinSecretBytes {
 			err = fmt.Errorf("%s is damaged: it has %d bytes", name, len(raw))
 		}
 		return raw, err
+	}
+	if used {
+		return nil, fmt.Errorf("%s is gone, and the database was used with it: restore it, or give the secret as JWT_SECRET_KEY", name)
 	}
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, err
@@ -167,7 +174,7 @@ func (p *program) withBroker(ctx context.Context, f func(*broker.Broker) error) 
 		return err
 	}
 	defer store.Close()
-	b, err := c.newBroker(store, log)
+	b, err := c.newBroker(ctx, store, log)
 	if err != nil {
 		return err
 	}
