@@ -23,3 +23,7 @@ unit:
 
 clean:
 	rm -rf bin
+
+# Speed beside the ceiling of this machine, as a table; docs/performance.md.
+bench:
+	go run -tags $(TAGS) ./test/bench

@@ -135,12 +135,8 @@ func (b *Broker) sendToIdP(ctx context.Context, p *Provider, requestID, returnTo
 // idpRequest derives nonce and PKCE verifier from the state, of which only a
 // hash is stored: the database never holds what completes a login.
 func (b *Broker) idpRequest(p *Provider, state string) IdPRequest {
-	derive := func(purpose string) string {
-		sum := sha256.Sum256([]byte("latchkey " + purpose + "\x00" + state))
-		return base64.RawURLEncoding.EncodeToString(sum[:])
-	}
 	return IdPRequest{
-		State: state, Nonce: derive("nonce"), Verifier: b.cfg.Secrets.Current().Tag("idp verifier", state),
+		State: state, Nonce: hash("nonce", state), Verifier: b.cfg.Secrets.Current().Tag("idp verifier", state),
 		RedirectURI: b.CallbackURL(p.ID),
 	}
 }
@@ -178,11 +174,7 @@ func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res Id
 	if err != nil {
 		return done, err
 	}
-	var u User
-	err = b.retry(ctx, func() (err error) {
-		u, err = b.resolve(ctx, p, claims, device)
-		return err
-	})
+	u, err := b.resolve(ctx, p, claims, device)
 	if err != nil {
 		b.cfg.Log.WarnContext(ctx, "login through an IdP refused", "event", "auth.idp.refused", "provider", p.ID, "code", string(CodeOf(err)), "error", err)
 		return done, err
@@ -217,9 +209,12 @@ func (b *Broker) takeIdPLogin(ctx context.Context, p *Provider, state string, co
 		}
 		return l, nil, nil
 	}
+	// It was alive when it was opened, which is what counts: the person may take
+	// ten minutes from then.
+	opened := l.ExpiresAt.Add(-idpLoginLife)
 	var r AuthRequest
 	err = b.retry(ctx, func() (err error) {
-		r, err = b.cfg.Store.AuthRequestByID(ctx, l.RequestID, now)
+		r, err = b.cfg.Store.AuthRequestByID(ctx, l.RequestID, opened)
 		return err
 	})
 	if errors.Is(err, NotFound) || err == nil && !r.RedeemedAt.IsZero() {
@@ -335,7 +330,9 @@ func (b *Broker) refuseCode(ctx context.Context, want Grant, device Device) erro
 		return invalid
 	case err != nil:
 		return err
-	case g.ProviderID != want.ProviderID || g.State != want.State || g.Challenge != want.Challenge || g.RedeemedAt.IsZero():
+	case g.ProviderID != want.ProviderID:
+		return refuse(InvalidState, "the code belongs to a login through another identity provider")
+	case g.State != want.State || g.Challenge != want.Challenge || g.RedeemedAt.IsZero():
 		return invalid
 	}
 	if _, err := b.EndSessions(ctx, SessionFilter{ID: g.SessionID}, CodeReused, false, device.IP); err != nil {

@@ -28,7 +28,7 @@ func (b *Broker) LogoutSession(ctx context.Context, id string, allDevices bool, 
 		}
 		filter := SessionFilter{ID: s.ID}
 		// A token of a session that has ended proves nothing about the others.
-		if allDevices && s.EndedAt.IsZero() {
+		if allDevices && s.Ended(b.now()) == "" {
 			filter = SessionFilter{UserID: s.UserID}
 		}
 		return b.cfg.Store.Tx(ctx, func(store Store) error {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // resolve finds the user that an IdP speaks of, or links or creates one, or
@@ -19,9 +21,13 @@ func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device D
 		return User{}, err
 	}
 	var u User
-	err := b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-		u, err = b.findOrMake(ctx, store, p, c, device)
-		return err
+	tries := 0
+	err := b.retry(ctx, func() error {
+		defer func() { tries++ }()
+		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
+			u, err = b.findOrMake(ctx, store, p, c, device, tries)
+			return err
+		})
 	})
 	return u, err
 }
@@ -41,13 +47,21 @@ func (p *Provider) admits(c IdPClaims) error {
 	}
 	email, err := checkEmail(c.Email)
 	_, domain, _ := strings.Cut(FoldEmail(email), "@")
-	if err != nil || !verified || !slices.Contains(p.AllowedDomains, domain) {
+	if err != nil || !isASCII(email) || !verified || !slices.Contains(p.AllowedDomains, domain) {
 		return refuse(DomainNotAllowed, "your e-mail address at "+p.Name+" may not log in here")
 	}
 	return nil
 }
 
-func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device) (User, error) {
+// isASCII keeps addresses apart that only folding makes equal: the Kelvin sign
+// folds to k.
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
+}
+
+// findOrMake is the body of resolve's transaction. Of two first logins at once
+// the slower one starts again: tries counts that.
+func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device, tries int) (User, error) {
 	now := b.now()
 	identity := Identity{
 		Issuer: c.Issuer, Subject: c.Subject, ProviderID: p.ID, Email: cleanText(c.Email, MaxEmail),
@@ -66,7 +80,7 @@ func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdP
 	}
 	u, err := b.match(ctx, store, p, c)
 	if errors.Is(err, NotFound) && p.Provision == ProvisionCreate {
-		u, err = b.createFromIdP(ctx, store, p, c)
+		u, err = b.createFromIdP(ctx, store, p, c, tries)
 	}
 	if errors.Is(err, NotFound) {
 		return User{}, refuse(NotProvisioned, "there is no account here for your "+p.Name+" login; ask an administrator")
@@ -76,7 +90,7 @@ func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdP
 	}
 	identity.UserID = u.ID
 	if err := store.InsertIdentity(ctx, identity); err != nil {
-		return User{}, err
+		return User{}, orAgain(err, IdentityConflict)
 	}
 	err = b.audit(ctx, store, Event{
 		Name: EventIdentityLinked, UserID: u.ID, IP: device.IP, Detail: map[string]string{"provider": p.ID, "subject": c.Subject},
@@ -93,10 +107,13 @@ func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdP
 func (b *Broker) match(ctx context.Context, store Store, p *Provider, c IdPClaims) (User, error) {
 	verified := c.EmailVerified != nil && *c.EmailVerified
 	email, err := checkEmail(c.Email)
-	if p.Provision == ProvisionDeny || p.LinkBy != LinkVerifiedEmail || !verified || err != nil || email == "" {
+	if p.Provision == ProvisionDeny || p.LinkBy != LinkVerifiedEmail || !verified || err != nil || email == "" || !isASCII(email) {
 		return User{}, &Error{Code: NotFound}
 	}
 	users, err := store.UsersByEmail(ctx, email)
+	// An address that another IdP named without having verified it proves
+	// nothing about its account, which may be a trap.
+	users = slices.DeleteFunc(users, func(u User) bool { return u.HasIdentity && !u.EmailVerified })
 	if err != nil || len(users) == 0 {
 		return User{}, orNotFound(err)
 	}
@@ -121,35 +138,48 @@ func orNotFound(err error) error {
 	return err
 }
 
+// orAgain turns a conflict that only somebody quicker can have caused into
+// trouble that passes: the whole transaction starts again, and sees more.
+func orAgain(err error, conflict Code) error {
+	if errors.Is(err, conflict) {
+		return Unavailable(err)
+	}
+	return err
+}
+
 // createFromIdP makes a user; a taken name gets a suffix, and never the
 // account that has it.
-func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, c IdPClaims) (User, error) {
-	base := usernameFrom(c)
+func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, c IdPClaims, tries int) (User, error) {
 	now := b.now()
-	for n := 1; n <= 1000; n++ {
-		name := base
-		if n > 1 {
-			name = fmt.Sprintf("%s-%d", base, n)
-		}
-		_, err := store.UserByUsername(ctx, FoldUsername(name))
-		if err == nil {
-			continue
-		}
-		if !errors.Is(err, NotFound) {
-			return User{}, err
-		}
-		u := User{ID: b.newID(now), Username: name, Role: RoleUser, CreatedAt: now, UpdatedAt: now}
-		if err := store.InsertUser(ctx, u); err != nil {
-			if errors.Is(err, UsernameTaken) {
-				err = Unavailable(err) // somebody was quicker; the whole transaction starts again
-			}
-			return User{}, err
-		}
-		return u, b.audit(ctx, store, Event{
-			Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username, "provider": p.ID},
-		})
+	name, err := b.freeUsername(ctx, store, usernameFrom(c), tries)
+	if err != nil {
+		return User{}, err
 	}
-	return User{}, refuse(UsernameTaken, "no free username was found")
+	u := User{ID: b.newID(now), Username: name, Role: RoleUser, CreatedAt: now, UpdatedAt: now}
+	if err := store.InsertUser(ctx, u); err != nil {
+		return User{}, orAgain(err, UsernameTaken)
+	}
+	return u, b.audit(ctx, store, Event{
+		Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username, "provider": p.ID},
+	})
+}
+
+// freeUsername is base, or base-2 and so on. Whoever lost a race begins
+// somewhere else, lest many newcomers of one name meet at each number in turn.
+func (b *Broker) freeUsername(ctx context.Context, store Store, base string, tries int) (string, error) {
+	name, number := base, 1+rand.IntN(1+100*tries)
+	for range 1000 {
+		_, err := store.UserByUsername(ctx, FoldUsername(name))
+		if errors.Is(err, NotFound) {
+			return name, nil
+		}
+		if err != nil {
+			return "", err
+		}
+		number++
+		name = fmt.Sprintf("%s-%d", base, number)
+	}
+	return "", refuse(UsernameTaken, "no free username was found")
 }
 
 // usernameFrom takes the best name that the IdP offers.
@@ -174,7 +204,7 @@ func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, us
 	if !u.DisabledAt.IsZero() {
 		return User{}, refuse(UserDisabled, "your account was disabled by an administrator")
 	}
-	before := fmt.Sprint(u.Name, u.Email, u.EmailVerified, u.Groups, u.Role)
+	before := u
 	u.HasIdentity = true
 	if name := cleanText(c.Name, MaxName); name != "" {
 		u.Name = name
@@ -183,10 +213,11 @@ func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, us
 		u.Email, u.EmailVerified = email, c.EmailVerified != nil && *c.EmailVerified
 	}
 	u.Groups = boundGroups(c.Groups)
-	if role, ok := p.role(u.Groups); ok && u.Role != RoleRoot {
+	if role, ok := p.role(c.Groups); ok && u.Role != RoleRoot {
 		u.Role = role
 	}
-	if before == fmt.Sprint(u.Name, u.Email, u.EmailVerified, u.Groups, u.Role) {
+	if u.Name == before.Name && u.Email == before.Email && u.EmailVerified == before.EmailVerified && u.Role == before.Role &&
+		slices.Equal(u.Groups, before.Groups) {
 		return u, nil
 	}
 	u.UpdatedAt = b.now()

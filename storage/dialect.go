@@ -161,7 +161,7 @@ func openPool(driver, dsn string, size int) (*pool, error) {
 	if driver == "postgres" {
 		db.SetConnMaxIdleTime(postgresIdle)
 	}
-	return &pool{db: db}, nil
+	return &pool{db: db, postgres: driver == "postgres"}, nil
 }
 
 // redactURL drops what a URL parser may repeat of the password.
@@ -176,7 +176,8 @@ func (d *dialect) migrationOptions() ([]goose.ProviderOption, error) {
 	if d.goose != goose.DialectPostgres || d.pooler {
 		return nil, nil
 	}
-	locker, err := lock.NewPostgresSessionLocker()
+	// goose looks every 5 s by itself: the second of two replicas would start so late.
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	return []goose.ProviderOption{goose.WithSessionLocker(locker)}, err
 }
 
@@ -209,13 +210,16 @@ func (d *dialect) translate(ctx context.Context, err error) error {
 	return broker.Unavailable(err)
 }
 
+// errRefused is a server that will never let us in with this URL.
+var errRefused = errors.New("database_url")
+
 // translateOpen tells a database that is not there yet from one that will
 // never let us in: the first is worth waiting for.
 func (d *dialect) translateOpen(err error) error {
 	if pe, ok := errors.AsType[*pq.Error](err); ok {
 		switch pe.Code.Class() {
 		case "28", "3D": // wrong password, no such database
-			return fmt.Errorf("database_url: %w", err)
+			return fmt.Errorf("%w: %w", errRefused, err)
 		}
 	}
 	if d.goose == goose.DialectSQLite3 {

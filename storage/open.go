@@ -52,7 +52,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 // finds it made when it looks again.
 func (s *Store) migrate(ctx context.Context, o Options) (err error) {
 	for wait := 50 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
-		if err = s.migrateOnce(ctx, o); err == nil || errors.Is(err, errNewerSchema) || errors.Is(err, broker.TemporarilyUnavailable) {
+		err = s.migrateOnce(ctx, o)
+		if err == nil || errors.Is(err, errNewerSchema) || errors.Is(err, errRefused) || errors.Is(err, broker.TemporarilyUnavailable) {
 			return err
 		}
 		select {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/jmoiron/sqlx"
@@ -17,6 +18,19 @@ type pool struct {
 	// direct is for transaction poolers, where a prepared statement may meet
 	// another client's connection.
 	direct bool
+	// postgres: queries are written as SQLite reads them.
+	postgres bool
+}
+
+// jsonArray is the function that makes a JSON array of its arguments.
+const jsonArray = "json_array"
+
+// text is a query as this pool's database reads it.
+func (p *pool) text(query string) string {
+	if p.postgres {
+		query = strings.ReplaceAll(query, jsonArray+"(", "json_build_array(")
+	}
+	return p.db.Rebind(query)
 }
 
 // runner is what a prepared statement and a direct query have in common.
@@ -33,10 +47,10 @@ type result interface{ RowsAffected() (int64, error) }
 // a pool of one, or an exhausted one, would wait for itself.
 func (p *pool) prepare(ctx context.Context, tx *sqlx.Tx, query string) (runner, error) {
 	if tx != nil {
-		return direct{tx, tx.Rebind(query)}, nil
+		return direct{tx, p.text(query)}, nil
 	}
 	if p.direct {
-		return direct{p.db, p.db.Rebind(query)}, nil
+		return direct{p.db, p.text(query)}, nil
 	}
 	stmt, err := p.statement(ctx, query)
 	return prepared{stmt}, err
@@ -47,7 +61,7 @@ func (p *pool) statement(ctx context.Context, query string) (*sqlx.Stmt, error) 
 		return known.(*sqlx.Stmt), nil
 	}
 	// The statement outlives the request that needed it first.
-	stmt, err := p.db.PreparexContext(context.WithoutCancel(ctx), p.db.Rebind(query))
+	stmt, err := p.db.PreparexContext(context.WithoutCancel(ctx), p.text(query))
 	if err != nil {
 		return nil, err
 	}

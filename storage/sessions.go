@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"math"
 	"strings"
@@ -90,67 +91,77 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 		n.Generation, n.Branch, parentBranch(n.ParentBranch), n.AdvancedAt.UnixMilli(), n.IssuedAt.UnixMilli(),
 		n.IdleExpiresAt.UnixMilli(), n.AbsExpiresAt.UnixMilli(), orNull(n.DPoPThumbprint),
 		n.CreatedAt.UnixMilli(), n.LastSeenAt.UnixMilli(), n.CreatedIP, n.LastIP, n.UserAgent, nil, nil, flag(n.Wipe),
-		n.IdleExpiresAt.Add(gcStep).UnixMilli())
+		n.IdleExpiresAt.UnixMilli())
 	return err
 }
 
-// gcStep is how coarse gc_after is: the moment at which a row is looked at
-// again. It is the one indexed time of a session, and moves at most once a day,
-// so that PostgreSQL updates a refreshed row in place.
-const gcStep = 24 * time.Hour
-
 type sessionUserRow struct {
 	sessionRow
-	userRow
+	User userColumn `db:"joined_user"`
 }
+
+// sessionUser is the user of a session as one column: SQLite's RETURNING sees
+// the target table alone, a scalar subquery gives one value, and a subquery
+// for each of a user's columns costs as much as the rest of the statement.
+const sessionUser = `(SELECT ` + jsonArray + `(u.id, u.username, u.display_name, u.email, u.email_verified, u.role, u.idp_groups,
+	u.password_hash, u.created_at, u.updated_at, u.last_seen_at, u.disabled_at,
+	CASE WHEN EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id) THEN 1 ELSE 0 END)
+	FROM users u WHERE u.id = sessions.user_id) AS joined_user`
+
+// userColumn reads sessionUser, in its order. Without a user it stays empty.
+type userColumn struct{ userRow }
+
+// Scan implements sql.Scanner.
+func (r *userColumn) Scan(value any) error {
+	var text []byte
+	switch value := value.(type) {
+	case nil:
+		return nil
+	case string:
+		text = []byte(value)
+	case []byte:
+		text = value
+	}
+	var seen, disabled *int64
+	err := json.Unmarshal(text, &[]any{
+		&r.ID.String, &r.Username.String, &r.Name.String, &r.Email.String, &r.EmailVerified.Int64, &r.Role.String, &r.Groups.String,
+		&r.PasswordHash.String, &r.CreatedAt.Int64, &r.UpdatedAt.Int64, &seen, &disabled, &r.HasIdentity.Int64,
+	})
+	r.CreatedAt.Valid, r.UpdatedAt.Valid = true, true
+	r.LastSeenAt, r.DisabledAt = orNullInt(seen), orNullInt(disabled)
+	return err
+}
+
+func orNullInt(n *int64) (out sql.NullInt64) {
+	if n != nil {
+		out.Int64, out.Valid = *n, true
+	}
+	return out
+}
+
+const sessionByID = `SELECT ` + sessionColumns + `, ` + sessionUser + ` FROM sessions WHERE id = ?`
 
 // SessionByID implements broker.SessionStore, in one statement.
 func (s *Store) SessionByID(ctx context.Context, id string) (broker.Session, broker.User, error) {
 	var row sessionUserRow
-	err := s.get(ctx, &row, `SELECT `+prefixed("sessions", sessionColumns)+`, `+userColumns+`
-		FROM sessions LEFT JOIN users u ON u.id = sessions.user_id WHERE sessions.id = ?`, id)
-	return row.session(), row.user(), err
+	err := s.get(ctx, &row, sessionByID, id)
+	return row.session(), row.User.user(), err
 }
 
-func prefixed(table, columns string) string {
-	names := strings.Split(columns, ",")
-	for i, n := range names {
-		names[i] = table + "." + strings.TrimSpace(n)
-	}
-	return strings.Join(names, ", ")
-}
-
-// SQLite's RETURNING sees the target table alone, hence a scalar subquery per
-// column of the user.
-var userSubqueries = func() string {
-	var parts []string
-	for _, column := range strings.Split(userColumns, " AS u_") {
-		parts = append(parts, column)
-	}
-	var out []string
-	expression := parts[0]
-	for _, part := range parts[1:] {
-		name, next, _ := strings.Cut(part, ",")
-		out = append(out, `(SELECT `+strings.TrimSpace(expression)+` FROM users u WHERE u.id = sessions.user_id) AS u_`+name)
-		expression = next
-	}
-	return strings.Join(out, ", ")
-}()
-
-// slide moves what every use of a session moves.
-const slide = `last_seen_at = ?, last_ip = ?,
-	idle_expires_at = CASE WHEN abs_expires_at < ? THEN abs_expires_at ELSE ? END,
-	gc_after = CASE WHEN gc_after < ? THEN ? ELSE gc_after END`
+// slide moves what every use of a session moves. It leaves gc_after alone: no
+// indexed column moves, so that PostgreSQL updates the row in place and SQLite
+// writes one page.
+const slide = `last_seen_at = ?, last_ip = ?, idle_expires_at = CASE WHEN abs_expires_at < ? THEN abs_expires_at ELSE ? END`
 
 func slideArgs(t broker.Touch) []any {
 	idle := t.IdleExpiresAt.UnixMilli()
-	return []any{t.Now.UnixMilli(), t.IP, idle, idle, idle, t.IdleExpiresAt.Add(gcStep).UnixMilli()}
+	return []any{t.Now.UnixMilli(), t.IP, idle, idle}
 }
 
-var advanceQuery = `UPDATE sessions SET rt_parent_branch = ?, rt_gen = rt_gen + 1, rt_branch = 0, rt_advanced_at = ?, rt_issued_at = ?, ` + slide + `
+const advanceQuery = `UPDATE sessions SET rt_parent_branch = ?, rt_gen = rt_gen + 1, rt_branch = 0, rt_advanced_at = ?, rt_issued_at = ?, ` + slide + `
 	WHERE id = ? AND rt_gen = ? AND rt_branch >= ? AND rt_advanced_at <= ? AND ended_at IS NULL
 	AND idle_expires_at > ? AND abs_expires_at > ? AND client_id = ? AND dpop_jkt IS NULL AND ` + enabledUser + `
-	RETURNING ` + sessionColumns + `, ` + userSubqueries
+	RETURNING ` + sessionColumns + `, ` + sessionUser
 
 // AdvanceSession implements broker.SessionStore: the hot path, one statement,
 // its commit relaxed.
@@ -163,7 +174,7 @@ func (s *Store) AdvanceSession(ctx context.Context, a broker.Advance) (broker.Se
 	if errors.Is(err, broker.NotFound) {
 		return broker.Session{}, broker.User{}, false, nil
 	}
-	return row.session(), row.user(), err == nil, err
+	return row.session(), row.User.user(), err == nil, err
 }
 
 // WriteRotation implements broker.SessionStore.
@@ -214,8 +225,8 @@ func where(f broker.SessionFilter) (string, []any) {
 	if !f.LiveAt.IsZero() {
 		add("ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ?", f.LiveAt.UnixMilli(), f.LiveAt.UnixMilli())
 	}
-	if len(conditions) == 0 && !f.All {
-		return "1 = 0", nil // an empty filter names nothing, never everything
+	if f.ID+f.UserID+f.ParentID+f.ProviderID+f.IP == "" && !f.All {
+		return "1 = 0", nil // a filter that names nobody names nothing, never everything
 	}
 	return strings.Join(append(conditions, "1 = 1"), " AND "), args
 }
@@ -232,9 +243,17 @@ func endArgs(e broker.End) []any {
 	return []any{e.At.UnixMilli(), string(e.Cause), flag(e.Wipe), e.KeepUntil.UnixMilli()}
 }
 
-// EndExpired implements broker.SessionStore, by the index on gc_after.
+// EndExpired implements broker.SessionStore, by the index on gc_after: the
+// moment at which a row is looked at. A session that was used since then is
+// looked at again when it would expire now.
 func (s *Store) EndExpired(ctx context.Context, before time.Time, e broker.End, limit int) ([]broker.Session, error) {
 	past, now := before.UnixMilli(), e.At.UnixMilli()
+	const used = `ended_at IS NULL AND idle_expires_at > ?`
+	_, err := s.exec(ctx, `UPDATE sessions SET gc_after = idle_expires_at WHERE `+used+` AND id IN (SELECT id FROM sessions WHERE gc_after <= ? AND `+used+` LIMIT ?)`,
+		now, now, now, 10*limit)
+	if err != nil {
+		return nil, err
+	}
 	return s.endWhere(ctx, `end_cause = CASE WHEN abs_expires_at <= idle_expires_at THEN '`+string(broker.SessionMaxAge)+`' ELSE '`+string(broker.SessionExpired)+`' END,
 		ended_at = CASE WHEN abs_expires_at <= idle_expires_at THEN abs_expires_at ELSE idle_expires_at END, gc_after = ?`,
 		`id IN (SELECT id FROM sessions WHERE gc_after <= ? AND ended_at IS NULL AND (idle_expires_at <= ? OR abs_expires_at <= ?) LIMIT ?) AND ended_at IS NULL`,

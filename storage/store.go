@@ -44,8 +44,8 @@ func (s *Store) Tx(ctx context.Context, f func(broker.Store) error) error {
 		if err != nil {
 			return s.d.translate(ctx, err)
 		}
+		defer func() { _ = tx.Rollback() }() // after a panic too; nothing once committed
 		if err := f(&Store{pools: s.pools, tx: tx, d: s.d}); err != nil {
-			_ = tx.Rollback()
 			return err
 		}
 		return s.d.translate(ctx, tx.Commit())
@@ -164,7 +164,7 @@ func orNull(s string) sql.NullString { return sql.NullString{String: s, Valid: s
 // unique turns a unique violation into a code of the broker.
 func (s *Store) unique(err error, code broker.Code, message string) error {
 	if err != nil && s.d.isUnique(err) {
-		return &broker.Error{Code: code, Message: message, Err: err}
+		return &broker.Error{Code: code, Message: message} // err says "trouble of ours", which this is not
 	}
 	return err
 }

@@ -1,10 +1,6 @@
 package tokens
 
-import (
-	"fmt"
-
-	"github.com/golang-jwt/jwt/v5"
-)
+import "fmt"
 
 // TypeAccess is the JOSE typ of an access token (RFC 9068 section 2.1).
 const TypeAccess = "at+jwt"
@@ -46,11 +42,10 @@ func (t AccessToken) Reveal() string { return string(t) }
 
 // MintAccess signs an access token with this key.
 func (k *SigningKey) MintAccess(c AccessClaims) (AccessToken, error) {
-	method := jwt.GetSigningMethod(k.Algorithm)
-	if method == nil {
+	if k.method == nil {
 		return "", fmt.Errorf("tokens: unknown algorithm %q", k.Algorithm)
 	}
 	c.Type = "access"
-	raw, err := sign(method, TypeAccess, k.ID, c, k.private)
+	raw, err := sign(k.method, k.accessHeader, c, k.private)
 	return AccessToken(raw), err
 }

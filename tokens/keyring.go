@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // Algorithms that access tokens may be signed with (RFC 7518, RFC 8037).
@@ -27,7 +28,10 @@ type SigningKey struct {
 	CreatedAt time.Time
 	ActiveAt  time.Time // it signs from here on; before, it is only published
 	RetiredAt time.Time // zero: not retired; after, it only verifies
-	private   crypto.Signer
+
+	private      crypto.Signer
+	method       jwt.SigningMethod
+	accessHeader string
 }
 
 // GenerateSigningKey makes a key for one of [Algorithms].
@@ -51,13 +55,14 @@ func GenerateSigningKey(algorithm string, random io.Reader) (*SigningKey, error)
 }
 
 func newSigningKey(algorithm string, private crypto.Signer) (*SigningKey, error) {
-	key := &SigningKey{Algorithm: algorithm, private: private}
+	key := &SigningKey{Algorithm: algorithm, private: private, method: jwt.GetSigningMethod(algorithm)}
 	jwk := key.Public()
 	print, err := jwk.Thumbprint(crypto.SHA256)
 	if err != nil {
 		return nil, err
 	}
 	key.ID = base64.RawURLEncoding.EncodeToString(print)
+	key.accessHeader = joseHeader(algorithm, TypeAccess, key.ID)
 	return key, nil
 }
 

@@ -60,7 +60,7 @@ func (t RefreshToken) Reveal() string { return string(t) }
 // root secret).
 func (s *RootSecret) MintRefresh(c RefreshClaims) (RefreshToken, error) {
 	c.Type = "refresh"
-	raw, err := sign(jwt.SigningMethodHS256, TypeRefresh, s.id, c, s.refreshKey)
+	raw, err := sign(jwt.SigningMethodHS256, s.refreshHeader, c, s.refreshKey)
 	return RefreshToken(raw), err
 }
 
@@ -70,29 +70,30 @@ func (s *RootSecret) MintRefresh(c RefreshClaims) (RefreshToken, error) {
 // [ErrPastMaxAge]; every other error comes with no claims.
 func (s Secrets) ParseRefresh(raw string, now time.Time) (RefreshClaims, error) {
 	var claims RefreshClaims
-	if len(raw) > MaxTokenBytes {
+	if len(raw) > MaxTokenBytes || strings.Count(raw, ".") != 2 {
 		return claims, ErrMalformed
 	}
-	header, payload, ok := peek(raw)
-	if !ok {
+	i, j := strings.IndexByte(raw, '.'), strings.LastIndexByte(raw, '.')
+	var head header
+	if decodeSegment(raw[:i], &head) != nil {
 		return claims, ErrMalformed
 	}
-	if header.Type != TypeRefresh {
-		if payload.Type == "refresh" {
+	if head.Type != TypeRefresh {
+		var payload anyPayload
+		if decodeSegment(raw[i+1:j], &payload) != nil || payload.Type == "refresh" {
 			return claims, ErrMalformed // somebody else's refresh token
 		}
 		return claims, ErrWrongType
 	}
-	secret := s.Find(header.KeyID)
-	if secret == nil || header.Algorithm != jwt.SigningMethodHS256.Alg() || header.Critical != nil {
+	secret := s.Find(head.KeyID)
+	if secret == nil || head.Algorithm != jwt.SigningMethodHS256.Alg() || head.Critical != nil {
 		return claims, ErrMalformed
 	}
-	i := strings.LastIndexByte(raw, '.')
-	signature, err := base64.RawURLEncoding.DecodeString(raw[i+1:])
-	if err != nil || jwt.SigningMethodHS256.Verify(raw[:i], signature, secret.refreshKey) != nil {
+	signature, err := base64.RawURLEncoding.DecodeString(raw[j+1:])
+	if err != nil || jwt.SigningMethodHS256.Verify(raw[:j], signature, secret.refreshKey) != nil {
 		return claims, ErrMalformed
 	}
-	if err := decodeSegment(raw[strings.IndexByte(raw, '.')+1:i], &claims); err != nil || claims.check() != nil {
+	if decodeSegment(raw[i+1:j], &claims) != nil || claims.check() != nil {
 		return RefreshClaims{}, ErrMalformed
 	}
 	if now.Unix() >= claims.ExpiresAt {
@@ -119,18 +120,6 @@ type anyPayload struct {
 	Type string `json:"type"`
 }
 
-// peek reads the unverified head of anything that looks like a JWS (RFC 7515).
-func peek(raw string) (h header, p anyPayload, ok bool) {
-	parts := strings.Split(raw, ".")
-	if len(parts) != 3 {
-		return h, p, false
-	}
-	if decodeSegment(parts[0], &h) != nil || decodeSegment(parts[1], &p) != nil {
-		return h, p, false
-	}
-	return h, p, true
-}
-
 func decodeSegment(segment string, into any) error {
 	raw, err := base64.RawURLEncoding.DecodeString(segment)
 	if err != nil {
@@ -139,18 +128,24 @@ func decodeSegment(segment string, into any) error {
 	return json.Unmarshal(raw, into)
 }
 
+// joseHeader is the first part of every token of one key, encoded.
+func joseHeader(algorithm, typ, kid string) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"alg":%q,"kid":%q,"typ":%q}`, algorithm, kid, typ))
+}
+
 // sign writes a compact JWS. golang-jwt does the cryptography; the claims are
 // marshalled from a struct, because its map claims cost twice the time.
-func sign(method jwt.SigningMethod, typ, kid string, claims, key any) (string, error) {
+func sign(method jwt.SigningMethod, header string, claims, key any) (string, error) {
 	payload, err := json.Marshal(claims)
 	if err != nil {
 		return "", fmt.Errorf("tokens: %w", err)
 	}
-	head := fmt.Sprintf(`{"alg":%q,"kid":%q,"typ":%q}`, method.Alg(), kid, typ)
-	text := base64.RawURLEncoding.EncodeToString([]byte(head)) + "." + base64.RawURLEncoding.EncodeToString(payload)
-	signature, err := method.Sign(text, key)
+	const signatureBytes = 96 // of the usual algorithms; RS256 grows it
+	token := make([]byte, 0, len(header)+base64.RawURLEncoding.EncodedLen(len(payload))+signatureBytes)
+	token = base64.RawURLEncoding.AppendEncode(append(append(token, header...), '.'), payload)
+	signature, err := method.Sign(string(token), key)
 	if err != nil {
 		return "", fmt.Errorf("tokens: %w", err)
 	}
-	return text + "." + base64.RawURLEncoding.EncodeToString(signature), nil
+	return string(base64.RawURLEncoding.AppendEncode(append(token, '.'), signature)), nil
 }

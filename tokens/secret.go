@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // MinSecretBytes is the least length of a root secret.
@@ -24,10 +26,11 @@ var ErrUnknownSecret = errors.New("tokens: made under a root secret that is not 
 // purpose is derived from it (HKDF, RFC 5869), so that no purpose can be used
 // in place of another. It prints as a placeholder.
 type RootSecret struct {
-	id         string
-	refreshKey []byte
-	seal       cipher.AEAD
-	master     []byte
+	id            string
+	refreshKey    []byte
+	refreshHeader string
+	seal          cipher.AEAD
+	master        []byte
 }
 
 // NewRootSecret derives the working keys. The secret is taken byte for byte
@@ -39,6 +42,7 @@ func NewRootSecret(secret []byte) (*RootSecret, error) {
 	s := &RootSecret{master: secret}
 	s.id = base64.RawURLEncoding.EncodeToString(s.derive("latchkey fingerprint", 12))
 	s.refreshKey = s.derive("latchkey refresh token", 32)
+	s.refreshHeader = joseHeader(jwt.SigningMethodHS256.Alg(), TypeRefresh, s.id)
 	block, err := aes.NewCipher(s.derive("latchkey at rest", 32))
 	if err != nil {
 		return nil, err

@@ -51,6 +51,9 @@ func jsonFields(body []byte, names []string) (map[string]*string, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return out, nil
 	}
+	if !utf8.Valid(body) { // which encoding/json would mend in silence
+		return nil, errBadRequest
+	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return nil, errBadRequest

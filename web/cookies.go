@@ -36,6 +36,7 @@ func (s *Server) setCookie(c *gin.Context, name, value string, life time.Duratio
 	if life <= 0 {
 		cookie.MaxAge = -1
 	}
+	c.Header("Cache-Control", "no-store")
 	http.SetCookie(c.Writer, cookie)
 }
 

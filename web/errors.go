@@ -56,7 +56,7 @@ var answers = map[broker.Code]answer{
 	broker.NoToken:         {401, "No refresh token provided", VerdictLogin, accessDenied},
 	broker.InvalidToken:    {401, invalidRefresh, VerdictLogin, accessDenied},
 	broker.WrongTokenType:  {401, "Invalid token type", VerdictLogin, accessDenied},
-	broker.CodeInvalid:     {401, "Invalid code", VerdictLogin, accessDenied},
+	broker.CodeInvalid:     {401, invalidRefresh, VerdictLogin, accessDenied},
 	broker.SessionUnknown:  {401, invalidRefresh, VerdictLogin, accessDenied},
 	broker.SessionExpired:  {401, expiredRefresh, VerdictLogin, accessDenied},
 	broker.SessionMaxAge:   {401, expiredRefresh, VerdictLogin, accessDenied},
@@ -72,7 +72,7 @@ var answers = map[broker.Code]answer{
 	broker.IdPRevoked:      {401, invalidRefresh, VerdictLogin, accessDenied},
 	broker.LinkUndone:      {401, invalidRefresh, VerdictLogin, accessDenied},
 	broker.TokenReused:     {401, invalidRefresh, VerdictLogin, accessDenied},
-	broker.CodeReused:      {401, "Invalid code", VerdictLogin, accessDenied},
+	broker.CodeReused:      {401, invalidRefresh, VerdictLogin, accessDenied},
 	broker.KeyMismatch:     {401, invalidRefresh, VerdictLogin, accessDenied},
 
 	broker.InvalidRequest:     {400, "Bad Request", "", "invalid_request"},
@@ -103,6 +103,8 @@ var answers = map[broker.Code]answer{
 // render writes an error in the manner of a route.
 type render func(s *Server, c *gin.Context, e *broker.Error, a answer)
 
+const defaultRetryAfter = 5 * time.Second
+
 // fail is the one way from an error to an answer.
 func (s *Server) fail(c *gin.Context, err error, r render) {
 	e, ok := errors.AsType[*broker.Error](err)
@@ -126,8 +128,12 @@ func (s *Server) fail(c *gin.Context, err error, r render) {
 		h.Set("Latchkey-Verdict", string(verdictOf(e, a)))
 	}
 	h.Set("Latchkey-Code", string(e.Code))
-	if e.RetryAfter > 0 {
-		h.Set("Retry-After", seconds(e.RetryAfter))
+	wait := e.RetryAfter
+	if wait <= 0 && a.status == http.StatusServiceUnavailable {
+		wait = defaultRetryAfter
+	}
+	if wait > 0 {
+		h.Set("Retry-After", seconds(wait))
 	}
 	limitHeaders(h, e.Limit)
 	r(s, c, e, a)

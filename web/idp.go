@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"unicode"
 
@@ -62,13 +63,17 @@ func (s *Server) beginWebLogin(c *gin.Context, q map[string]string) error {
 		s.fail(c, err, byAccept)
 		return nil
 	}
+	if s.tooManyFlows(c) {
+		s.clearFlows(c)
+	}
 	s.setCookie(c, s.flowCookie(c, state), state, flowLife)
 	c.Redirect(http.StatusFound, to)
 	return nil
 }
 
-// ownPage accepts a URL of this very origin and returns it absolute. What a
-// browser could read in another way than we do is refused.
+// ownPage accepts a URL of this very origin, below the path of the public URL,
+// and returns it absolute. What a browser could read in another way than we do
+// is refused.
 func (s *Server) ownPage(target string) (string, bool) {
 	if strings.ContainsFunc(target, func(r rune) bool { return r == '\\' || unicode.IsControl(r) || unicode.IsSpace(r) }) {
 		return "", false
@@ -79,7 +84,11 @@ func (s *Server) ownPage(target string) (string, bool) {
 		return "", false
 	}
 	absolute := u.Scheme != "" || u.Host != ""
-	if absolute && (u.Scheme != s.publicURL.Scheme || u.Host != s.publicURL.Host) || !strings.HasPrefix(u.Path, "/") && (u.Path != "" || !absolute) {
+	if absolute && (u.Scheme != s.publicURL.Scheme || u.Host != s.publicURL.Host) || !strings.HasPrefix(u.EscapedPath(), "/") && (u.Path != "" || !absolute) {
+		return "", false
+	}
+	base := strings.TrimSuffix(s.publicURL.Path, "/")
+	if clean := path.Clean("/" + u.Path); clean != base && !strings.HasPrefix(clean, base+"/") {
 		return "", false
 	}
 	u.Scheme, u.Host = s.publicURL.Scheme, s.publicURL.Host
@@ -105,24 +114,20 @@ func (s *Server) openAuthRequest(c *gin.Context) error {
 // idpCallback is where an IdP sends the browser, and, with a verifier, where
 // an app redeems its code.
 func (s *Server) idpCallback(c *gin.Context) error {
-	q, err := query(c, "code", "state", "iss", "error", "error_description", "code_verifier")
+	c.Header("Cache-Control", "no-store")
+	if c.Request.URL.Query().Has("code_verifier") {
+		if err := s.redeemGrant(c); err != nil {
+			s.fail(c, err, asJSON)
+		}
+		return nil
+	}
+	q, err := query(c, "code", "state", "iss", "error", "error_description")
 	if err != nil {
 		return err
 	}
-	c.Header("Cache-Control", "no-store")
-	ctx, provider := c.Request.Context(), c.Param("provider")
-	if c.Request.URL.Query().Has("code_verifier") {
-		l, err := s.broker.RedeemGrant(ctx, provider, q["code"], q["state"], q["code_verifier"], device(c))
-		if err != nil {
-			s.fail(c, err, asJSON)
-			return nil
-		}
-		s.answerLogin(c, l, true)
-		return nil
-	}
-	done, err := s.broker.CompleteIdPLogin(ctx, provider, broker.IdPResponse{
+	done, err := s.broker.CompleteIdPLogin(c.Request.Context(), c.Param("provider"), broker.IdPResponse{
 		Code: q["code"], State: q["state"], Issuer: q["iss"], Error: q["error"], ErrorDescription: q["error_description"],
-	}, func(state string) bool { return readCookie(c, s.flowCookie(c, state)) == state }, device(c))
+	}, func(state string) bool { return s.takeFlow(c, state) }, device(c))
 	if err != nil {
 		return s.toAppOr(c, done.Request, err)
 	}
@@ -130,10 +135,45 @@ func (s *Server) idpCallback(c *gin.Context) error {
 		c.Redirect(http.StatusFound, appURL(done.Request, url.Values{"code": {done.Code}}))
 		return nil
 	}
-	s.clearFlows(c)
 	s.setSession(c, done.Login)
 	c.Redirect(http.StatusFound, done.ReturnTo)
 	return nil
+}
+
+func (s *Server) redeemGrant(c *gin.Context) error {
+	q, err := query(c, "code", "state", "code_verifier")
+	if err != nil {
+		return err
+	}
+	l, err := s.broker.RedeemGrant(c.Request.Context(), c.Param("provider"), q["code"], q["state"], q["code_verifier"], device(c))
+	if err != nil {
+		return err
+	}
+	s.answerLogin(c, l, true)
+	return nil
+}
+
+// takeFlow reports whether this browser began the login of that state, once.
+// Cookies of other logins under way are other tabs'.
+func (s *Server) takeFlow(c *gin.Context, state string) bool {
+	name := s.flowCookie(c, state)
+	if readCookie(c, name) != state {
+		return false
+	}
+	s.setCookie(c, name, "", 0)
+	return true
+}
+
+// tooManyFlows keeps logins that were begun and left from filling the headers.
+func (s *Server) tooManyFlows(c *gin.Context) bool {
+	const most = 10
+	n := 0
+	for _, cookie := range c.Request.Cookies() {
+		if strings.HasPrefix(cookie.Name, s.hostName(c, cookieFlow)) {
+			n++
+		}
+	}
+	return n >= most
 }
 
 // toAppOr carries an error to the app that waits for the login; where none is
@@ -143,8 +183,16 @@ func (s *Server) toAppOr(c *gin.Context, r *broker.AuthRequest, err error) error
 		return err
 	}
 	code := broker.CodeOf(err)
+	a := answers[code]
+	if a.status >= 500 {
+		s.cfg.Log.ErrorContext(c.Request.Context(), "request failed", "event", "request.failed", "route", c.FullPath(), "code", string(code), "error", err)
+	}
+	said := a.redirect
+	if said != accessDenied && said != "temporarily_unavailable" {
+		said = serverError // the app's request was in order when it was begun
+	}
 	c.Header("Latchkey-Code", string(code))
-	c.Redirect(http.StatusFound, appURL(r, url.Values{"error": {answers[code].redirect}, "error_description": {string(code)}}))
+	c.Redirect(http.StatusFound, appURL(r, url.Values{"error": {said}, "error_description": {string(code)}}))
 	return nil
 }
 

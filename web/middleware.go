@@ -70,6 +70,7 @@ func (s *Server) recover(c *gin.Context) {
 			}
 			s.cfg.Log.ErrorContext(c.Request.Context(), "panic", "event", "request.panic", "route", c.FullPath(), "panic", r, "stack", string(debug.Stack()))
 			if !c.Writer.Written() {
+				c.Writer.Header().Del("Set-Cookie") // half a login is none
 				s.fail(c, broker.Unavailable(nil), asJSON)
 			}
 			c.Abort()
@@ -142,12 +143,18 @@ func withoutPrefix(prefix string, next http.Handler) http.Handler {
 	if prefix == "" {
 		return next
 	}
+	stripped := http.StripPrefix(prefix, next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rest, ok := strings.CutPrefix(r.URL.Path, prefix); ok && (rest == "" || rest[0] == '/') {
-			http.StripPrefix(prefix, next).ServeHTTP(w, r)
-			return
+		switch rest, ok := strings.CutPrefix(r.URL.Path, prefix); {
+		case ok && rest == "":
+			home := r.Clone(r.Context())
+			home.URL.Path, home.URL.RawPath = "/", ""
+			next.ServeHTTP(w, home)
+		case ok && rest[0] == '/':
+			stripped.ServeHTTP(w, r)
+		default:
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 

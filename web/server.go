@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gin-contrib/cors"
@@ -73,6 +74,7 @@ func (s *Server) engine() (*gin.Engine, error) {
 	e := gin.New()
 	e.RemoteIPHeaders = []string{"X-Forwarded-For"}
 	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash = false // a password is never sent on
 	trusted := []string{}
 	for _, p := range s.cfg.TrustedProxies {
 		trusted = append(trusted, p.String())
@@ -81,19 +83,30 @@ func (s *Server) engine() (*gin.Engine, error) {
 		return nil, err
 	}
 	e.Use(s.recover, securityHeaders, limitBody)
-	if len(s.cfg.CORSOrigins) > 0 {
-		e.Use(cors.New(cors.Config{
-			AllowOrigins: s.cfg.CORSOrigins, AllowMethods: []string{"GET", "POST", "PATCH", "DELETE"}, AllowCredentials: true,
-			AllowHeaders:  []string{"Authorization", "Content-Type", headerRefreshToken, headerReturnTokens},
-			ExposeHeaders: []string{"Latchkey-Code", "Latchkey-Verdict", "Retry-After"},
-		}))
-	}
+	e.Use(s.cors())
 	e.Use(s.checkOrigin)
 	s.routes(e)
 	e.NoRoute(s.as(asPage, func(*gin.Context) error {
 		return &broker.Error{Code: broker.NotFound, Message: "there is no such page"}
 	}))
 	return e, nil
+}
+
+// cors lets the configured origins read answers. Any other origin gets nothing
+// from it; that is not a refusal, which is checkOrigin's.
+func (s *Server) cors() gin.HandlerFunc {
+	allow := cors.New(cors.Config{
+		AllowOriginFunc: func(string) bool { return true }, // it is asked for the configured ones alone
+		AllowMethods:    []string{"GET", "POST", "PATCH", "DELETE"}, AllowCredentials: true,
+		AllowHeaders:  []string{"Authorization", "Content-Type", headerRefreshToken, headerReturnTokens},
+		ExposeHeaders: []string{"Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate"},
+	})
+	return func(c *gin.Context) {
+		// What is well known is open to everybody, without credentials.
+		if slices.Contains(s.cfg.CORSOrigins, c.GetHeader("Origin")) && !strings.HasPrefix(c.Request.URL.Path, "/.well-known/") {
+			allow(c)
+		}
+	}
 }
 
 // routes is every route of Latchkey.

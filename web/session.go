@@ -1,6 +1,7 @@
 package web
 
 import (
+	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -8,7 +9,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/latchkey-id/latchkey/broker"
-	"github.com/latchkey-id/latchkey/tokens/verify"
 )
 
 // login is POST /login of the JSON API.
@@ -50,6 +50,8 @@ func refreshToken(c *gin.Context) (token string, inHeader bool) {
 // refresh is POST /auth/refresh. The body is not read: apps send none, an empty
 // one with a JSON content type, or {}.
 func (s *Server) refresh(c *gin.Context) error {
+	// net/http sees a caller go only once the body is read.
+	_, _ = io.Copy(io.Discard, c.Request.Body)
 	token, inHeader := refreshToken(c)
 	l, err := s.broker.Refresh(c.Request.Context(), token, broker.AppClientID, device(c))
 	if err != nil {
@@ -59,30 +61,20 @@ func (s *Server) refresh(c *gin.Context) error {
 	return nil
 }
 
-// logout is POST /logout. Whatever names the session will do: a refresh token
-// of any generation, an access token, the page cookie.
+// logout is POST /logout. Whoever asks is logged out: what names no session
+// ends none, and is no error.
 func (s *Server) logout(c *gin.Context) error {
-	ctx, all := c.Request.Context(), c.Query("allDevices") == "1"
-	var ended broker.Session
-	var err error
-	token, inHeader := refreshToken(c)
-	switch {
-	case token != "":
-		ended, err = s.broker.Logout(ctx, token, all, device(c))
-	case verify.Bearer(c.Request) != "":
-		if p, bad := s.principal(c); bad == nil {
-			ended, err = s.broker.LogoutSession(ctx, p.Session.ID, all, device(c))
-		}
-	default:
-		if p, bad := s.pagePrincipal(c); bad == nil {
-			ended, err = s.broker.LogoutSession(ctx, p.Session.ID, all, device(c))
-		}
+	ctx := c.Request.Context()
+	id, inHeader, err := s.namedSession(c)
+	if err != nil {
+		return err
 	}
+	ended, err := s.broker.LogoutSession(ctx, id, c.Query("allDevices") == "1", device(c))
 	if err != nil {
 		return err
 	}
 	// An app's logout leaves the cookies of another login in the same jar alone.
-	if !inHeader || s.broker.SessionIDOf(readCookie(c, cookieRefresh)) == ended.ID {
+	if !inHeader || id != "" && s.broker.SessionIDOf(readCookie(c, cookieRefresh)) == id {
 		s.clearSession(c)
 	}
 	var to *string
@@ -92,6 +84,33 @@ func (s *Server) logout(c *gin.Context) error {
 	c.Header("Cache-Control", "no-store")
 	c.JSON(http.StatusOK, gin.H{"redirect_url": to})
 	return nil
+}
+
+// namedSession finds the session that a request to log out names: by a refresh
+// token of any generation, an access token, or the page cookie. Headers come
+// first; what is stale leaves the word to the next, except the refresh token
+// in its header, which says that an app asks.
+func (s *Server) namedSession(c *gin.Context) (id string, inHeader bool, err error) {
+	token, inHeader := refreshToken(c)
+	if inHeader {
+		return s.broker.SessionIDOf(token), true, nil
+	}
+	p, err := s.principal(c)
+	if err == nil || trouble(err) {
+		return p.Session.ID, true, err
+	}
+	if id = s.broker.SessionIDOf(token); id != "" {
+		return id, false, nil
+	}
+	if p, err = s.pagePrincipal(c); trouble(err) {
+		return "", false, err
+	}
+	return p.Session.ID, false, nil
+}
+
+// trouble is ours, and says nothing about what was presented.
+func trouble(err error) bool {
+	return err != nil && broker.CodeOf(err) == broker.TemporarilyUnavailable
 }
 
 // authorize is POST /api/authorize: who the access token is for. It holds no
@@ -153,7 +172,7 @@ func (s *Server) endMySession(c *gin.Context, p broker.Principal) error {
 }
 
 // changePassword is PATCH /api/me/password. Every session ends; the new one
-// goes back the way the old one came.
+// goes into the cookie if the old one was there, else into the answer.
 func (s *Server) changePassword(c *gin.Context, p broker.Principal) error {
 	const bad = "Missing or invalid password or new password"
 	f, err := fields(c, "password", "newPassword")
@@ -175,18 +194,14 @@ func (s *Server) changePassword(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	token, inHeader := refreshToken(c)
-	switch {
-	case inHeader:
-		c.JSON(http.StatusOK, gin.H{
-			"success": true,
-			"user":    gin.H{"accessToken": l.AccessToken.Reveal(), "refreshToken": l.RefreshToken.Reveal()},
-		})
-	case token != "":
+	if token, inHeader := refreshToken(c); !inHeader && s.broker.SessionIDOf(token) == p.Session.ID {
 		s.setSession(c, l)
 		c.String(http.StatusOK, "OK")
-	default:
-		c.String(http.StatusOK, "OK")
+		return nil
 	}
+	c.JSON(http.StatusOK, gin.H{
+		"success": true,
+		"user":    gin.H{"accessToken": l.AccessToken.Reveal(), "refreshToken": l.RefreshToken.Reveal()},
+	})
 	return nil
 }

@@ -7,16 +7,18 @@ package oidc
 import (
 	"context"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"sync"
+	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -34,19 +36,16 @@ type Config struct {
 	Claims            ClaimNames
 	Logout            bool // end the IdP's session too
 
-	HTTPClient *http.Client // nil: [NewHTTPClient]
+	HTTPClient *http.Client // nil: one that reaches the issuer's own host and public addresses
 	Cache      Cache        // nil: nothing survives a restart
 	Now        func() time.Time
 }
 
 // Provider implements broker.IdP.
 type Provider struct {
-	cfg  Config
-	disc *discovery
-
-	mu      sync.Mutex
-	keys    *keySet
-	keysURI string
+	cfg       Config
+	discovery *document[*Metadata]
+	keys      *document[[]jose.JSONWebKey]
 }
 
 // New returns a provider. It asks nothing of the IdP yet.
@@ -55,18 +54,22 @@ func New(cfg Config) *Provider {
 		cfg.Now = time.Now
 	}
 	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = NewHTTPClient()
+		cfg.HTTPClient = newClientFor(cfg.Issuer)
 	}
 	if len(cfg.Scopes) == 0 {
 		cfg.Scopes = []string{gooidc.ScopeOpenID, "profile", "email"}
 	}
 	cfg.Claims = cfg.Claims.withDefaults()
-	return &Provider{cfg: cfg, disc: &discovery{issuer: cfg.Issuer, client: cfg.HTTPClient, cache: cfg.Cache, now: cfg.Now}}
+	return &Provider{
+		cfg:       cfg,
+		discovery: newDiscovery(cfg.Issuer, cfg.HTTPClient, cfg.Cache, cfg.Now),
+		keys:      newKeys(cfg.Issuer, cfg.HTTPClient, cfg.Cache, cfg.Now),
+	}
 }
 
 // AuthURL implements broker.IdP.
 func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, error) {
-	m, err := p.disc.current(ctx)
+	m, err := p.metadata(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -99,12 +102,9 @@ func (p *Provider) oauth(m *Metadata, req broker.IdPRequest) *oauth2.Config {
 func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res broker.IdPResponse) (broker.IdPClaims, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
 	defer cancel()
-	m := p.disc.known(ctx)
-	if m == nil {
-		var err error
-		if m, err = p.disc.current(ctx); err != nil {
-			return broker.IdPClaims{}, err
-		}
+	m, err := p.recentMetadata(ctx)
+	if err != nil {
+		return broker.IdPClaims{}, err
 	}
 	// RFC 9207: before the code goes anywhere.
 	if res.Issuer != "" && res.Issuer != p.cfg.Issuer || res.Issuer == "" && m.IssParameter {
@@ -112,7 +112,7 @@ func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res brok
 	}
 	token, err := p.oauth(m, req).Exchange(p.client(ctx), res.Code, oauth2.VerifierOption(req.Verifier))
 	if err != nil {
-		return broker.IdPClaims{}, exchangeError(err)
+		return broker.IdPClaims{}, p.exchangeError(err, res.Code, req.Verifier)
 	}
 	raw, ok := token.Extra("id_token").(string)
 	if !ok || raw == "" || len(raw) > maxAnswer {
@@ -132,15 +132,19 @@ func (p *Provider) client(ctx context.Context) context.Context {
 	return gooidc.ClientContext(ctx, p.cfg.HTTPClient)
 }
 
-// exchangeError tells a refusal from an outage: a 4xx of the token endpoint is
-// about this code, everything else is trouble.
-func exchangeError(err error) error {
+// exchangeError tells a refusal from an outage: a 4xx of the token endpoint, or
+// an OAuth error, is about this code.
+func (p *Provider) exchangeError(err error, sent ...string) error {
 	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-		cause := fmt.Errorf("token endpoint: status %d, error %q", refused.Response.StatusCode, refused.ErrorCode)
-		if status := refused.Response.StatusCode; status >= 400 && status < 500 && status != http.StatusTooManyRequests {
+		status := refused.Response.StatusCode
+		cause := fmt.Errorf("token endpoint: status %d, error %s", status, quote(refused.ErrorCode, append(sent, p.cfg.ClientSecret)))
+		switch {
+		case passing(status):
+			return unavailable(cause)
+		case status >= 400 || refused.ErrorCode != "":
 			return &broker.Error{Code: broker.IdPRefused, Message: "the identity provider refused the login", Err: cause}
 		}
-		return unavailable(cause)
+		return badResponse("the identity provider's answer is not usable", cause)
 	}
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		return unavailable(errors.New("token endpoint: cannot be reached"))
@@ -148,74 +152,103 @@ func exchangeError(err error) error {
 	return badResponse("the identity provider's answer is not usable", errors.New("token endpoint: unusable answer"))
 }
 
+// quote is for a text of the IdP in the log: not if it is long, or repeats what
+// was sent, or has a word that may be a secret in another form.
+func quote(text string, sent []string) string {
+	words := strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	if len(text) > 200 || slices.ContainsFunc(words, func(w string) bool { return len(w) > 24 }) ||
+		slices.ContainsFunc(sent, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
+		return "(withheld)"
+	}
+	return strconv.Quote(text)
+}
+
 // signingAlgs are the algorithms that an ID token may have; what the IdP
 // advertises narrows them, none and the symmetric ones are never among them.
 var signingAlgs = []string{"RS256", "ES256", "EdDSA", "PS256", "RS384", "RS512", "ES384", "ES512", "PS384", "PS512"}
 
+// maxTokenAge is how old an ID token may be that comes for a code.
+const maxTokenAge = 3 * time.Minute
+
 // verify checks an ID token (OIDC Core section 3.1.3.7): what go-oidc checks,
 // and what it leaves to its caller.
 func (p *Provider) verify(ctx context.Context, m *Metadata, raw, nonce string) (map[string]any, error) {
-	algs := slices.DeleteFunc(slices.Clone(signingAlgs), func(alg string) bool {
-		return len(m.SigningAlgs) > 0 && !slices.Contains(m.SigningAlgs, alg)
-	})
-	keys := p.keySet(ctx, m, algs)
+	const invalid = "the identity provider's ID token is not valid"
+	keys := &keySet{document: p.keys, uri: m.JWKSURI}
+	algs := []string{}
+	for _, alg := range signingAlgs {
+		if len(m.SigningAlgs) == 0 || slices.Contains(m.SigningAlgs, alg) {
+			algs, keys.algs = append(algs, alg), append(keys.algs, jose.SignatureAlgorithm(alg))
+		}
+	}
 	verifier := gooidc.NewVerifier(p.cfg.Issuer, keys, &gooidc.Config{
 		ClientID: p.cfg.ClientID, SupportedSigningAlgs: algs,
 		// go-oidc has no leeway for exp; a minute, as everywhere.
 		Now: func() time.Time { return p.cfg.Now().Add(-verify.Leeway) },
 	})
 	token, err := verifier.Verify(ctx, raw)
-	if err != nil {
-		if keys.trouble() != nil {
-			return nil, unavailable(keys.trouble())
-		}
-		return nil, badResponse("the identity provider's ID token is not valid", err)
-	}
-	if subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(nonce)) != 1 {
+	switch {
+	case keys.trouble != nil:
+		return nil, trouble("the identity provider's key set", keys.trouble)
+	case err != nil:
+		return nil, badResponse(invalid, errors.New(shorten(err.Error())))
+	case subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(nonce)) != 1:
 		return nil, &broker.Error{Code: broker.NonceMismatch, Message: "the identity provider's answer belongs to another login"}
 	}
 	var claims map[string]any
 	if err := token.Claims(&claims); err != nil {
-		return nil, badResponse("the identity provider's ID token is not valid", err)
+		return nil, badResponse(invalid, errors.New("the claims are no JSON object"))
 	}
-	now := p.cfg.Now()
-	azp, hasAzp := claims["azp"]
-	switch {
+	if err := checkTimes(claims, p.cfg.Now()); err != nil {
+		return nil, badResponse("the identity provider's ID token was not issued just now; compare the clocks of both machines", err)
+	}
+	switch azp := claims["azp"]; {
 	case text(claims["sub"]) == "":
 		return nil, badResponse("the identity provider's ID token names nobody", nil)
-	case claims["iat"] == nil, token.IssuedAt.After(now.Add(verify.Leeway)), token.IssuedAt.Before(now.Add(-10 * time.Minute)):
-		return nil, badResponse("the identity provider's ID token was not issued just now; compare the clocks of both machines", nil)
-	case hasAzp && text(azp) != p.cfg.ClientID, !hasAzp && len(token.Audience) > 1:
+	case azp != nil && text(azp) != p.cfg.ClientID, azp == nil && len(token.Audience) > 1:
 		return nil, badResponse("the identity provider's ID token is for another client", nil)
 	}
 	return claims, nil
 }
 
-// addUserinfo asks for what the ID token lacks. A userinfo endpoint that fails
-// does not fail a login that has what it needs.
+// checkTimes is strict on the types too: go-oidc reads exp from a string, and
+// from a number that fits into no time.
+func checkTimes(claims map[string]any, now time.Time) error {
+	expires, hasExpires := moment(claims["exp"])
+	issued, hasIssued := moment(claims["iat"])
+	before, hasBefore := moment(claims["nbf"])
+	switch {
+	case !hasExpires || !hasIssued || !hasBefore && claims["nbf"] != nil:
+		return errors.New("exp, iat or nbf is missing or not a number of seconds")
+	case issued.After(now.Add(verify.Leeway)), issued.Before(now.Add(-maxTokenAge)), before.After(now.Add(verify.Leeway)),
+		!expires.After(now.Add(-verify.Leeway)):
+		return fmt.Errorf("issued at %s, which is %s from now", issued.Format(time.RFC3339), issued.Sub(now).Round(time.Second))
+	}
+	return nil
+}
+
+// shorten bounds what a library says of a token: it quotes from it.
+func shorten(text string) string { return text[:min(len(text), 200)] }
+
+// addUserinfo asks for what the ID token lacks. What cannot be had may be what
+// somebody's role hangs on, so that a failure is one of the login.
 func (p *Provider) addUserinfo(ctx context.Context, m *Metadata, token *oauth2.Token, claims map[string]any) error {
 	names := p.cfg.Claims
-	_, hasName := claims[names.Username]
-	_, hasEmail := claims[names.Email]
-	_, hasGroups := claims[names.Groups]
-	if m.UserinfoEndpoint == "" || token.AccessToken == "" || hasName && hasEmail && hasGroups {
+	lacks := func(name string) bool { return lookup(claims, name) == nil }
+	if m.UserinfoEndpoint == "" || !lacks(names.Username) && !lacks(names.Email) && !lacks(names.Groups) {
 		return nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.UserinfoEndpoint, nil)
 	if err != nil {
-		return nil
+		return trouble("the identity provider's userinfo", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
-	req.Header.Set("Accept", "application/json")
 	body, err := send(p.cfg.HTTPClient, req)
-	if err != nil {
-		if hasName || hasEmail {
-			return nil
-		}
-		return unavailable(errors.New("userinfo: cannot be read"))
+	if err == nil {
+		err = merge(claims, body)
 	}
-	if err := merge(claims, body); err != nil {
-		return badResponse("the identity provider's userinfo is not valid", err)
+	if err != nil {
+		return trouble("the identity provider's userinfo", err)
 	}
 	return nil
 }
@@ -223,8 +256,8 @@ func (p *Provider) addUserinfo(ctx context.Context, m *Metadata, token *oauth2.T
 // EndSessionURL implements broker.IdP (OIDC RP-Initiated Logout section 2). No
 // token goes into the URL: the IdP knows its browser.
 func (p *Provider) EndSessionURL(ctx context.Context, returnTo string) string {
-	m := p.disc.known(ctx)
-	if !p.cfg.Logout || m == nil || m.EndSessionEndpoint == "" {
+	m, known := p.discovery.last(ctx)
+	if !p.cfg.Logout || !known || m.EndSessionEndpoint == "" {
 		return ""
 	}
 	u, err := url.Parse(m.EndSessionEndpoint)
@@ -236,15 +269,4 @@ func (p *Provider) EndSessionURL(ctx context.Context, returnTo string) string {
 	q.Set("post_logout_redirect_uri", returnTo)
 	u.RawQuery = q.Encode()
 	return u.String()
-}
-
-// FetchMetadata reads the discovery document of any issuer once, for an
-// administrator who sets one up.
-func FetchMetadata(ctx context.Context, client *http.Client, issuer string) (json.RawMessage, error) {
-	d := &discovery{issuer: issuer, client: client, now: time.Now}
-	m, err := d.refresh(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(m)
 }

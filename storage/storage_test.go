@@ -1,0 +1,566 @@
+package storage_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	neturl "net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/migrations"
+	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/storage/storagetest"
+	"github.com/latchkey-id/latchkey/test/pgtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+var ctx = context.Background()
+
+func open(t *testing.T, url string) *storage.Store {
+	t.Helper()
+	s, err := storage.Open(ctx, storage.Options{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func fileURL(t *testing.T) string {
+	t.Helper()
+	return "sqlite:" + filepath.Join(t.TempDir(), "a folder", "latchkey.db")
+}
+
+func TestStoreSQLiteInMemory(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) *storage.Store { return open(t, "sqlite::memory:") })
+}
+
+func TestStoreSQLiteFile(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) *storage.Store { return open(t, fileURL(t)) })
+}
+
+func TestStorePostgreSQL(t *testing.T) {
+	storagetest.Run(t, func(t *testing.T) *storage.Store { return open(t, pgtest.Shared(t).NewDatabase(t)) })
+}
+
+// databases are the kinds that several processes can share.
+func databases(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(t, fileURL(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Shared(t).NewDatabase(t)) })
+}
+
+// raw is a connection beside the store.
+func raw(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	driver, dsn := "postgres", url
+	if file, ok := storage.IsSQLite(url); ok {
+		driver, dsn = "sqlite3", "file:"+(&neturl.URL{Path: file}).EscapedPath()
+	}
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func exec(t *testing.T, db *sql.DB, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// lines reads the first columns of a query as text, a line for each row.
+func lines(t *testing.T, db queryer, query string, args ...any) (out []string) {
+	t.Helper()
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	columns, _ := rows.Columns()
+	values, into := make([]sql.NullString, len(columns)), make([]any, len(columns))
+	for i := range values {
+		into[i] = &values[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		var line []string
+		for _, v := range values {
+			line = append(line, v.String)
+		}
+		out = append(out, strings.Join(line, " "))
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+type queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// schema is everything that migrations make, but for times.
+func schema(t *testing.T, url string) []string {
+	t.Helper()
+	db := raw(t, url)
+	if _, ok := storage.IsSQLite(url); ok {
+		return append(lines(t, db, `SELECT type, name, sql FROM sqlite_master ORDER BY name`),
+			lines(t, db, `SELECT version_id, is_applied FROM goose_db_version ORDER BY id`)...)
+	}
+	out := lines(t, db, `SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns
+		WHERE table_schema = 'public' ORDER BY table_name, ordinal_position`)
+	out = append(out, lines(t, db, `SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname`)...)
+	out = append(out, lines(t, db, `SELECT relname, reloptions FROM pg_class WHERE reloptions IS NOT NULL AND relname = 'sessions'`)...)
+	return append(out, lines(t, db, `SELECT version_id, is_applied FROM goose_db_version ORDER BY id`)...)
+}
+
+// Several processes that start at once on a fresh database all come up, on one
+// schema.
+func TestConcurrentFirstStart(t *testing.T) {
+	for name, fresh := range map[string]func() string{
+		"sqlite": func() string { return fileURL(t) }, "postgres": func() string { return pgtest.Shared(t).NewDatabase(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			alone := fresh()
+			_ = open(t, alone)
+			want := schema(t, alone)
+			if len(want) < 20 {
+				t.Fatalf("a schema of %d lines: %v", len(want), want)
+			}
+			for range 3 {
+				url := fresh()
+				errs, start := make([]error, 4), make(chan struct{})
+				stores := make([]*storage.Store, len(errs))
+				var wg sync.WaitGroup
+				for i := range errs {
+					wg.Go(func() {
+						<-start
+						stores[i], errs[i] = storage.Open(ctx, storage.Options{URL: url})
+					})
+				}
+				close(start)
+				wg.Wait()
+				for i, err := range errs {
+					if err != nil {
+						t.Fatal(err)
+					}
+					u := newUser(fmt.Sprint("user ", i))
+					if err := errors.Join(stores[i].InsertUser(ctx, u), stores[i].Close()); err != nil {
+						t.Error(err)
+					}
+				}
+				if got := schema(t, url); !slices.Equal(got, want) {
+					t.Errorf("the schema is\n%s\nand of one process alone\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+				}
+			}
+		})
+	}
+}
+
+func newUser(name string) broker.User {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return broker.User{ID: "id of " + name, Username: name, Role: broker.RoleUser, PasswordHash: "hash", CreatedAt: at, UpdatedAt: at}
+}
+
+// A start on a schema that is up to date changes nothing.
+func TestSecondStart(t *testing.T) {
+	databases(t, func(t *testing.T, url string) {
+		s := open(t, url)
+		if err := s.InsertUser(ctx, newUser("anna")); err != nil {
+			t.Fatal(err)
+		}
+		before := schema(t, url)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, url)
+		if _, err := s.UserByUsername(ctx, "anna"); err != nil {
+			t.Error(err)
+		}
+		if after := schema(t, url); !slices.Equal(after, before) {
+			t.Errorf("the schema changed from\n%v\nto\n%v", before, after)
+		}
+	})
+}
+
+// A schema of the future is opened only by a program that it names as new
+// enough: an older one would write rows that a newer one misreads.
+func TestNewerSchema(t *testing.T) {
+	databases(t, func(t *testing.T, url string) {
+		if err := open(t, url).Close(); err != nil {
+			t.Fatal(err)
+		}
+		db := raw(t, url)
+		if got := lines(t, db, `SELECT value FROM facts WHERE name = 'lowest_program'`); !slices.Equal(got, []string{migrations.LowestProgram[1]}) {
+			t.Fatalf("the database states %v as the lowest program", got)
+		}
+		exec(t, db, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, `+trueOf(url)+`)`,
+			`UPDATE facts SET value = '10.2.0' WHERE name = 'lowest_program'`)
+		before := schema(t, url)
+		for version, opens := range map[string]bool{
+			"0.1.0": false, "9.9.9": false, "10.1.9": false, "10.2.0-rc.1": false, "10.2.0": true, "10.10.0": true, "11.0.0": true, "": true,
+		} {
+			s, err := storage.Open(ctx, storage.Options{URL: url, Version: version})
+			if opens {
+				if err != nil {
+					t.Errorf("version %q: %v", version, err)
+					continue
+				}
+				if err := errors.Join(s.Ping(ctx), s.Close()); err != nil {
+					t.Error(err)
+				}
+				continue
+			}
+			if err == nil {
+				t.Errorf("version %q opened a schema that it does not know", version)
+				continue
+			}
+			// The operator is told what to do; waiting would not help.
+			for _, part := range []string{"newer", "9999", "10.2.0"} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("version %q: %q does not name %s", version, err, part)
+				}
+			}
+			if errors.Is(err, broker.TemporarilyUnavailable) {
+				t.Errorf("version %q: %v is said to pass", version, err)
+			}
+		}
+		exec(t, db, `DELETE FROM facts WHERE name = 'lowest_program'`) // it says nothing: then nobody may
+		if _, err := storage.Open(ctx, storage.Options{URL: url, Version: "11.0.0"}); err == nil || !strings.Contains(err.Error(), "newer") {
+			t.Errorf("a newer schema that names no program: %v", err)
+		}
+		if after := schema(t, url); !slices.Equal(after, before) {
+			t.Errorf("the schema changed from\n%v\nto\n%v", before, after)
+		}
+	})
+}
+
+func trueOf(url string) string {
+	if _, ok := storage.IsSQLite(url); ok {
+		return "1"
+	}
+	return "true"
+}
+
+// An error of Open goes to logs and terminals: never with the password.
+func TestOpenErrorHoldsNoPassword(t *testing.T) {
+	u, err := neturl.Parse(pgtest.Shared(t).URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, url := range []string{
+		"postgres://latchkey:hunter2hunter2@" + u.Host + "/no_such_database?sslmode=disable",
+		"postgres://latchkey:hunter2hunter2@127.0.0.1:1/latchkey?sslmode=disable",
+		"postgres://latchkey:hunter2hunter2@host:port/x", "postgres://latchkey:hunter2hunter2%zz@host/x", "mysql://latchkey:hunter2hunter2@host/x",
+		"latchkey:hunter2hunter2@host/x", "postgres://latchkey:hunter2hunter2@host:5432/%zz", "postgres://latchkey:hunter2hunter2@127.0.0.1:99999/x",
+		"postgres://latchkey:hunter2hunter2@" + u.Host + "/postgres?sslmode=hunter2hunter2",
+	} {
+		s, err := storage.Open(ctx, storage.Options{URL: url})
+		if err == nil {
+			_ = s.Close()
+			t.Errorf("%s opened", url)
+		} else if strings.Contains(err.Error(), "hunter2hunter2@") || strings.Contains(err.Error(), ":hunter2hunter2") {
+			t.Errorf("the error holds the password: %v", err)
+		}
+	}
+}
+
+// populate makes as many users, identities and sessions as make a scan dear.
+func populate(t *testing.T, db *sql.DB) {
+	t.Helper()
+	const n = `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) `
+	exec(t, db,
+		`INSERT INTO users (id, username, username_key, display_name, email, email_key, email_verified, role, idp_groups, password_hash, created_at, updated_at) `+
+			n+`SELECT 'u' || i, 'u' || i, 'u' || i, '', '', '', 0, 'user', '[]', '', 0, 0 FROM n`,
+		`INSERT INTO identities (issuer, subject, provider_id, user_id, email, username, created_at, last_used_at) `+
+			n+`SELECT 'i', 's' || i, 'p', 'u' || i, '', '', 0, 0 FROM n`,
+		`INSERT INTO sessions (id, user_id, client_id, provider_id, idp_subject, idp_session, amr, auth_time, scope, rt_gen, rt_branch, rt_advanced_at,
+			rt_issued_at, idle_expires_at, abs_expires_at, created_at, last_seen_at, created_ip, last_ip, user_agent, wipe, gc_after) `+
+			n+`SELECT 's' || i, 'u' || i, 'c', '', '', '', '[]', 0, '', 0, 0, 0, 0, 9000000000000, 9000000000000, 0, 0, '', '', '', 0, i FROM n`,
+		`ANALYZE`)
+}
+
+// The hot statement finds its row, the user and the identity by an index.
+func TestHotStatementUsesThePrimaryKey(t *testing.T) {
+	databases(t, func(t *testing.T, url string) {
+		hot := open(t, url).HotStatement()
+		db := raw(t, url)
+		populate(t, db)
+		plan, wanted, scan := "", []string{"sqlite_autoindex_sessions_1 (id=?)", "sqlite_autoindex_users_1 (id=?)", "identities_user (user_id=?)"}, "SCAN"
+		if _, ok := storage.IsSQLite(url); ok {
+			plan = strings.Join(lines(t, db, `EXPLAIN QUERY PLAN `+hot, make([]any, strings.Count(hot, "?"))...), "\n")
+		} else {
+			wanted, scan = []string{"Index Scan using sessions_pkey on sessions", "users_pkey on users u", "identities_user on identities"}, "Seq Scan"
+			plan = genericPlan(t, db, hot)
+		}
+		for _, part := range wanted {
+			if !strings.Contains(plan, part) {
+				t.Errorf("the plan has no %q", part)
+			}
+		}
+		if strings.Contains(plan, scan) {
+			t.Errorf("the plan scans a table")
+		}
+		if t.Failed() {
+			t.Log(plan)
+		}
+	})
+}
+
+// genericPlan is how PostgreSQL runs a prepared statement, whatever its
+// arguments.
+func genericPlan(t *testing.T, db *sql.DB, query string) string {
+	t.Helper()
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	n := strings.Count(query, "$")
+	for _, statement := range []string{`SET plan_cache_mode = force_generic_plan`, `PREPARE hot AS ` + query} {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	return strings.Join(lines(t, conn, `EXPLAIN EXECUTE hot(`+strings.TrimSuffix(strings.Repeat("NULL, ", n), ", ")+`)`), "\n")
+}
+
+// A refresh updates its row in place: PostgreSQL writes no index and leaves
+// nothing for a vacuum of the indexes.
+func TestRefreshesAreHeapOnlyUpdates(t *testing.T) {
+	url := pgtest.Shared(t).NewDatabase(t)
+	s := open(t, url)
+	u := newUser("anna")
+	now := u.CreatedAt
+	session := broker.Session{
+		ID: "s", UserID: u.ID, ClientID: "c", AuthTime: now, CreatedAt: now, LastSeenAt: now,
+		Rotation: broker.Rotation{AdvancedAt: now, IssuedAt: now}, IdleExpiresAt: now.Add(30 * 24 * time.Hour), AbsExpiresAt: now.Add(365 * 24 * time.Hour),
+	}
+	if err := errors.Join(s.InsertUser(ctx, u), s.InsertSession(ctx, session, "")); err != nil {
+		t.Fatal(err)
+	}
+	const refreshes = 1000
+	for g := range int64(refreshes) {
+		now = now.Add(11 * time.Minute)
+		_, _, ok, err := s.AdvanceSession(ctx, broker.Advance{
+			Touch:    broker.Touch{ID: "s", Now: now, IdleExpiresAt: now.Add(30 * 24 * time.Hour), IP: "192.0.2.1"},
+			ClientID: "c", Generation: g, AdvancedBefore: now,
+		})
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+	}
+	if err := s.Close(); err != nil { // a backend reports its statistics when it ends
+		t.Fatal(err)
+	}
+	db := raw(t, url)
+	var updates, inPlace int
+	for deadline := time.Now().Add(30 * time.Second); updates < refreshes && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		err := db.QueryRow(`SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'sessions'`).Scan(&updates, &inPlace)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d of %d updates in place", inPlace, updates)
+	// gc_after is indexed and moves once a day: eight times in these eight days.
+	if updates != refreshes || inPlace < refreshes*98/100 {
+		t.Errorf("%d of %d updates were in place", inPlace, updates)
+	}
+}
+
+// Two transactions that lock in opposite order: PostgreSQL throws one of them
+// out, and it runs again.
+func TestDeadlockVictimRunsAgain(t *testing.T) {
+	s := open(t, pgtest.Shared(t).NewDatabase(t)+"&deadlock_timeout=20")
+	for _, name := range []string{"anna", "bob"} {
+		if err := s.InsertUser(ctx, newUser(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var runs atomic.Int32
+	var first sync.WaitGroup // both hold their first lock
+	first.Add(2)
+	lock := func(names ...string) error {
+		met := false
+		return s.Tx(ctx, func(tx broker.Store) error {
+			runs.Add(1)
+			for _, name := range names {
+				u, err := tx.UserByUsername(ctx, name)
+				if err != nil {
+					return err
+				}
+				u.Name += "x"
+				if err := tx.UpdateUser(ctx, u); err != nil {
+					return err
+				}
+				if !met {
+					met = true
+					first.Done()
+					first.Wait()
+				}
+			}
+			return nil
+		})
+	}
+	errs := make(chan error, 2)
+	go func() { errs <- lock("anna", "bob") }()
+	go func() { errs <- lock("bob", "anna") }()
+	for range 2 {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := runs.Load(); n < 3 {
+		t.Errorf("%d runs: there was no deadlock", n)
+	}
+	for _, name := range []string{"anna", "bob"} {
+		u, err := s.UserByUsername(ctx, name)
+		if err != nil || u.Name != "xx" {
+			t.Errorf("%s is %q (%v), want both changes, once each", name, u.Name, err)
+		}
+	}
+}
+
+// A database that is gone is trouble of ours by every method, and when it is
+// back the same store goes on.
+func TestDatabaseGoesAndComesBack(t *testing.T) {
+	c := pgtest.MustStart(t)
+	url := c.NewDatabase(t)
+	s := open(t, url)
+	u := newUser("anna")
+	at := u.CreatedAt
+	session := broker.Session{
+		ID: "s", UserID: u.ID, ClientID: "c", AuthTime: at, CreatedAt: at, LastSeenAt: at, Rotation: broker.Rotation{AdvancedAt: at, IssuedAt: at},
+		IdleExpiresAt: at.Add(time.Hour), AbsExpiresAt: at.Add(time.Hour),
+	}
+	if err := errors.Join(s.InsertUser(ctx, u), s.InsertSession(ctx, session, "")); err != nil {
+		t.Fatal(err)
+	}
+	touch := broker.Touch{ID: "s", Now: at.Add(time.Minute), IdleExpiresAt: at.Add(time.Hour), IP: "192.0.2.1"}
+	calls := map[string]func() error{
+		"Ping":           func() error { return s.Ping(ctx) },
+		"UserByUsername": func() error { _, err := s.UserByUsername(ctx, "anna"); return err },
+		"UserByID":       func() error { _, err := s.UserByID(ctx, "nobody"); return notFoundIsFine(err) },
+		"UpdateUser":     func() error { return s.UpdateUser(ctx, u) },
+		"SessionByID":    func() error { _, _, err := s.SessionByID(ctx, "s"); return err },
+		"TouchSession":   func() error { return s.TouchSession(ctx, touch) },
+		"ListSessions":   func() error { _, _, err := s.ListSessions(ctx, broker.SessionFilter{All: true}, 0, 10); return err },
+		"EndSessions": func() error {
+			_, err := s.EndSessions(ctx, broker.SessionFilter{ID: "nobody's"}, broker.End{})
+			return err
+		},
+		"Sweep": func() error { _, err := s.Sweep(ctx, broker.Sweep{Limit: 10}); return err },
+		"AdvanceSession": func() error {
+			_, _, _, err := s.AdvanceSession(ctx, broker.Advance{Touch: touch, Generation: 9})
+			return err
+		},
+		"Tx": func() error { return s.Tx(ctx, func(tx broker.Store) error { return tx.UpdateUser(ctx, u) }) },
+	}
+	all := func(check func(name string, err error)) {
+		for name, call := range calls {
+			check(name, call())
+		}
+	}
+	works := func(name string, err error) {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	all(works) // every statement is prepared on some connection from here on
+	for _, stop := range []func() error{c.StopImmediate, c.StopFast} {
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		all(func(name string, err error) {
+			if e, ok := errors.AsType[*broker.Error](err); !ok || e.Code != broker.TemporarilyUnavailable || broker.CodeOf(err) != broker.TemporarilyUnavailable {
+				t.Errorf("%s without a database: %v", name, err)
+			}
+		})
+		if _, err := storage.Open(ctx, storage.Options{URL: url}); broker.CodeOf(err) != broker.TemporarilyUnavailable || !errors.Is(err, broker.TemporarilyUnavailable) {
+			t.Errorf("Open without a database: %v", err)
+		}
+		if err := c.StartAgain(); err != nil {
+			t.Fatal(err)
+		}
+		all(works)
+	}
+	// In the middle of a transaction: all or nothing, and here nothing.
+	err := s.Tx(ctx, func(tx broker.Store) error {
+		if err := tx.InsertUser(ctx, newUser("bob")); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.StopImmediate(); err != nil {
+			t.Fatal(err)
+		}
+		return tx.InsertUser(ctx, newUser("carol"))
+	})
+	if broker.CodeOf(err) != broker.TemporarilyUnavailable {
+		t.Errorf("a transaction whose database went away: %v", err)
+	}
+	if err := c.StartAgain(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"bob", "carol"} {
+		if _, err := s.UserByUsername(ctx, name); !errors.Is(err, broker.NotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A backend that is killed, an idle timeout of a proxy: the pool has a dead
+	// connection, and nobody notices.
+	exec(t, raw(t, url), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'latchkey'`)
+	all(works)
+}
+
+func notFoundIsFine(err error) error {
+	if errors.Is(err, broker.NotFound) {
+		return nil
+	}
+	return err
+}
+
+// A crash of the server keeps whatever was answered as durable.
+func TestDurableWritesSurviveACrash(t *testing.T) {
+	c := pgtest.MustStart(t)
+	s := open(t, c.NewDatabase(t))
+	for i := range 5 {
+		u := newUser(fmt.Sprint("user ", i))
+		session := broker.Session{
+			ID: u.Username, UserID: u.ID, ClientID: "c", AuthTime: u.CreatedAt, CreatedAt: u.CreatedAt, LastSeenAt: u.CreatedAt,
+			Rotation:      broker.Rotation{AdvancedAt: u.CreatedAt, IssuedAt: u.CreatedAt},
+			IdleExpiresAt: u.CreatedAt.Add(time.Hour), AbsExpiresAt: u.CreatedAt.Add(time.Hour),
+		}
+		var ended []broker.Session
+		err := errors.Join(s.InsertUser(ctx, u), s.InsertSession(ctx, session, ""))
+		if err == nil {
+			ended, err = s.EndSessions(ctx, broker.SessionFilter{ID: u.Username}, broker.End{Cause: broker.LoggedOut, At: u.CreatedAt, KeepUntil: u.CreatedAt})
+		}
+		if err != nil || len(ended) != 1 {
+			t.Fatal(ended, err)
+		}
+		if err := errors.Join(c.StopImmediate(), c.StartAgain()); err != nil {
+			t.Fatal(err)
+		}
+		row, _, err := s.SessionByID(ctx, u.Username)
+		if err != nil || row.EndCause != broker.LoggedOut {
+			t.Fatalf("after crash %d: %v, cause %q", i, err, row.EndCause)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// load is what each of some workers does again and again.
+type load func(worker int) (step func() error, end func() error, err error)
+
+// result is one run of a load.
+type result struct {
+	rps      float64
+	p50, p99 time.Duration
+	cpu      time.Duration // of this process, clients included, per request
+}
+
+// run keeps workers busy for a while. A single error fails it: a figure with
+// errors in it says nothing.
+func run(l load, workers int, length time.Duration) (result, error) {
+	steps, ends := make([]func() error, workers), make([]func() error, workers)
+	for i := range workers {
+		var err error
+		if steps[i], ends[i], err = l(i); err != nil {
+			return result{}, err
+		}
+	}
+	var stop atomic.Bool
+	var group sync.WaitGroup
+	took, errs := make([][]time.Duration, workers), make([]error, workers)
+	start, cpu := time.Now(), cpuTime()
+	for i := range workers {
+		group.Go(func() {
+			for !stop.Load() {
+				before := time.Now()
+				if errs[i] = steps[i](); errs[i] != nil {
+					return
+				}
+				took[i] = append(took[i], time.Since(before))
+			}
+		})
+	}
+	time.Sleep(length)
+	stop.Store(true)
+	group.Wait()
+	elapsed := time.Since(start)
+	cpu = cpuTime() - cpu
+	for i := range workers {
+		if err := ends[i](); err != nil && errs[i] == nil {
+			errs[i] = err
+		}
+		if errs[i] != nil {
+			return result{}, fmt.Errorf("worker %d: %w", i, errs[i])
+		}
+	}
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	if len(all) == 0 {
+		return result{}, fmt.Errorf("nothing was done in %s", elapsed)
+	}
+	return result{float64(len(all)) / elapsed.Seconds(), all[len(all)/2], all[len(all)*99/100], cpu / time.Duration(len(all))}, nil
+}
+
+// cpuTime is what this process has used of the cores, which other programs on
+// the machine disturb less than the clock.
+func cpuTime() time.Duration {
+	var used syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &used)
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// compare runs two loads in turn, so that other load on the machine meets both,
+// and gives the medians and the median of the ratios of neighbours.
+func compare(a, b load, workers, times int, length time.Duration) (ra, rb result, ratio float64, err error) {
+	var as, bs []result
+	var ratios []float64
+	for i := range times + 1 {
+		first, second, swap := a, b, i%2 == 1
+		if swap {
+			first, second = b, a
+		}
+		span := length
+		if i == 0 {
+			span = min(length, 300*time.Millisecond) // warm up, not counted
+		}
+		x, err := run(first, workers, span)
+		if err != nil {
+			return ra, rb, 0, err
+		}
+		y, err := run(second, workers, span)
+		if err != nil {
+			return ra, rb, 0, err
+		}
+		if swap {
+			x, y = y, x
+		}
+		if i > 0 {
+			as, bs, ratios = append(as, x), append(bs, y), append(ratios, x.rps/y.rps)
+		}
+	}
+	return medianResult(as), medianResult(bs), median(ratios), nil
+}
+
+func medianResult(rs []result) result {
+	pick := func(of func(result) float64) float64 {
+		var values []float64
+		for _, r := range rs {
+			values = append(values, of(r))
+		}
+		return median(values)
+	}
+	return result{
+		rps: pick(func(r result) float64 { return r.rps }),
+		p50: time.Duration(pick(func(r result) float64 { return float64(r.p50) })),
+		p99: time.Duration(pick(func(r result) float64 { return float64(r.p99) })),
+		cpu: time.Duration(pick(func(r result) float64 { return float64(r.cpu) })),
+	}
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}

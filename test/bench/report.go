@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// report prints lines as they come and remembers what was missed.
+type report struct {
+	met, missed int
+	headed      bool
+}
+
+func newReport() *report { return &report{} }
+
+func (r *report) line(name string, workers int, a, b result, ratio, goal string, met bool) {
+	if !r.headed {
+		r.headed = true
+		fmt.Printf("\n%-50s %7s  %9s %7s %7s %6s  %9s %7s %7s %6s  %9s  goal\n", "", "workers",
+			"product/s", "p50 ms", "p99 ms", "cpu us", "ceiling/s", "p50 ms", "p99 ms", "cpu us", "ratio")
+	}
+	fmt.Printf("%-50s %7d  %9.0f %7.2f %7.2f %6.0f  %9.0f %7.2f %7.2f %6.0f  %9s  %s\n", name, workers,
+		a.rps, ms(a.p50), ms(a.p99), 1000*ms(a.cpu), b.rps, ms(b.p50), ms(b.p99), 1000*ms(b.cpu), ratio, r.judge(goal, met))
+}
+
+// value prints a figure that has no ceiling.
+func (r *report) value(name, value, goal string, met bool) {
+	fmt.Printf("%-50s %20s  %s\n", name, value, r.judge(goal, met))
+}
+
+func (r *report) note(format string, args ...any) { fmt.Printf(format+"\n", args...) }
+
+func (r *report) judge(goal string, met bool) string {
+	switch {
+	case goal == "":
+		return ""
+	case met:
+		r.met++
+		return goal + ": met"
+	}
+	r.missed++
+	return goal + ": NOT MET"
+}
+
+func (r *report) summary() { fmt.Printf("\n%d goals met, %d not met\n", r.met, r.missed) }
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1000 }

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/latchkey-id/latchkey/test/pgtest"
+)
+
+// sql counts the statements of refreshes in PostgreSQL's own log, and looks
+// whether it could update the rows in place (HOT).
+func (o options) sql(ctx context.Context, r *report, folder string) error {
+	logs := filepath.Join(folder, "log")
+	if err := os.Mkdir(logs, 0o777); err != nil {
+		return err
+	}
+	for _, path := range []string{folder, logs} { // the server runs as another user
+		if err := os.Chmod(path, 0o777); err != nil {
+			return err
+		}
+	}
+	cluster, err := pgtest.Start(
+		pgtest.WithSetting("log_statement", "all"), pgtest.WithSetting("logging_collector", "on"),
+		pgtest.WithSetting("log_directory", logs), pgtest.WithSetting("log_filename", "all.log"), pgtest.WithSetting("log_file_mode", "0644"))
+	if err != nil {
+		return err
+	}
+	defer cluster.Close()
+	d := postgresAt(cluster.URL("postgres"))
+	db, err := d.open("", 1)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	p, err := newProduct(ctx, d.url, func() (*sqlx.DB, error) { return db, nil })
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	const refreshes = 500
+	step, end, err := p.refreshing(0)
+	if err != nil {
+		return err
+	}
+	var before int
+	for i := range refreshes + 1 {
+		if err := step(); err != nil {
+			return err
+		}
+		if i == 0 { // the first prepares its statement
+			if before, err = statements(logs); err != nil {
+				return err
+			}
+		}
+	}
+	if err := end(); err != nil {
+		return err
+	}
+	after, err := statements(logs)
+	if err != nil {
+		return err
+	}
+	n := after - before
+	r.value("statements for 500 refreshes, PostgreSQL's log", fmt.Sprint(n), "exactly 500", n == refreshes)
+	// A connection tells what it did when it closes.
+	if err := p.store.Close(); err != nil {
+		return err
+	}
+	var all, hot int
+	if err := db.QueryRowContext(ctx, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'sessions'`).Scan(&all, &hot); err != nil {
+		return err
+	}
+	r.value("of these updates in place (HOT)", fmt.Sprintf("%d of %d", hot, all), "at least 95 %", all >= refreshes && hot*100 >= all*95)
+	return nil
+}
+
+// statements counts what the log holds once its collector has caught up.
+func statements(logs string) (int, error) {
+	for last := -1; ; {
+		text, err := os.ReadFile(filepath.Join(logs, "all.log"))
+		n := strings.Count(string(text), "LOG:  execute ") + strings.Count(string(text), "LOG:  statement: ")
+		if err != nil || n == last {
+			return n, err
+		}
+		last = n
+		time.Sleep(500 * time.Millisecond)
+	}
+}

@@ -1,0 +1,255 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// missing names what the tests cannot do without.
+func missing() error {
+	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
+		return err
+	}
+	if _, err := exec.LookPath("node"); err != nil {
+		return err
+	}
+	for _, name := range []string{"oidc-provider", "playwright-core", ".package-lock.json"} {
+		if _, err := os.Stat(filepath.Join("node_modules", name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// binary is the latchkey that all tests run.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	if err := missing(); err != nil {
+		fmt.Fprintf(os.Stderr, "The browser tests need Node.js, Chromium and the Node packages of test/e2e: %v\n"+
+			"Run test/install.sh, or make test, which does.\n", err)
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "latchkey-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "latchkey")
+	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, "./cmd/latchkey")
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// process runs until the test ends, or until it is killed.
+type process struct {
+	out  output
+	cmd  *exec.Cmd
+	done chan struct{}
+	kill func()
+}
+
+// start runs a program. Its standard input stays open as long as it may live.
+func start(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &p.out, &p.out, sysProcAttr()
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan error)
+	go func() {
+		// The parent death signal belongs to the thread that started the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // being killed is no failure
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	p.kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill() // by its id; fails only if it is gone already
+		_ = stdin.Close()
+		<-p.done
+	})
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("%s:\n%s", filepath.Base(cmd.Path), &p.out)
+		}
+	})
+	return p
+}
+
+// until polls a running process.
+func (p *process) until(t *testing.T, what string, ready func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ready(); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-p.done:
+			t.Fatalf("it has ended, and not: %s", what)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func answers(target string) bool {
+	client := http.Client{Timeout: 2 * time.Second}
+	res, err := client.Get(target)
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+// freePort is free now; nothing else asks for it before its process does.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// latchkey is one broker on a database of its own.
+type latchkey struct {
+	*process
+	base string
+}
+
+// provider is a line of the configuration.
+func provider(id, name, issuer string) string {
+	quoted, _ := json.Marshal(name) // a JSON string is a YAML string
+	return fmt.Sprintf("  - {id: %s, name: %s, issuer: %q, client_id: latchkey, client_secret: a secret of a test, logout: true}\n", id, quoted, issuer)
+}
+
+// serve starts a latchkey and waits until it is ready. Its host is localhost
+// and the OP's 127.0.0.1, so that they share no cookies.
+func serve(t *testing.T, port int, config string, env ...string) *latchkey {
+	t.Helper()
+	dir := t.TempDir()
+	x := &latchkey{base: fmt.Sprintf("http://localhost:%d", port)}
+	config = fmt.Sprintf("public_url: %s\nlisten: 127.0.0.1:%d\ndata_dir: %s\nlog: {format: json}\n%s", x.base, port, filepath.Join(dir, "data"), config)
+	if err := os.WriteFile(filepath.Join(dir, "latchkey.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "serve")
+	cmd.Dir, cmd.Env = dir, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
+	x.process = start(t, cmd)
+	x.until(t, "latchkey is ready", func() bool { return answers(fmt.Sprintf("http://127.0.0.1:%d/readyz", port)) })
+	return x
+}
+
+// setupLink finds the one-time link in the log.
+func (x *latchkey) setupLink(t *testing.T) string {
+	t.Helper()
+	var link string
+	x.until(t, "a log line with event=setup.needed", func() bool {
+		for line := range strings.Lines(x.out.String()) {
+			var entry struct{ Event, URL string }
+			if json.Unmarshal([]byte(line), &entry) == nil && entry.Event == "setup.needed" {
+				link = entry.URL
+			}
+		}
+		return link != ""
+	})
+	if !regexp.MustCompile(`^` + regexp.QuoteMeta(x.base) + `/setup\?token=[\w-]{20,}$`).MatchString(link) {
+		t.Fatalf("the setup link is %q", link)
+	}
+	return link
+}
+
+// op is the external IdP.
+type op struct {
+	*process
+	port     int
+	issuer   string
+	latchkey string
+}
+
+func (o *op) start(t *testing.T) {
+	t.Helper()
+	o.issuer = fmt.Sprintf("http://127.0.0.1:%d", o.port)
+	o.process = start(t, exec.Command("node", "op.mjs", fmt.Sprint(o.port), o.latchkey))
+	o.until(t, "the OP answers", func() bool { return answers(o.issuer + "/.well-known/openid-configuration") })
+}
+
+// withOP starts a latchkey, and an OP that it knows by the id npm.
+func withOP(t *testing.T) (*latchkey, *op) {
+	t.Helper()
+	port := freePort(t)
+	o := &op{port: freePort(t), latchkey: fmt.Sprintf("http://localhost:%d", port)}
+	o.start(t)
+	x := serve(t, port, "providers:\n"+provider("npm", "The Test IdP", o.issuer),
+		"LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD=a password of a test")
+	return x, o
+}
+
+// node runs a script of this folder to its end and returns what it prints.
+func node(t *testing.T, script string, input any) string {
+	t.Helper()
+	text, err := json.Marshal(input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", script, string(text))
+	cmd.WaitDelay = 5 * time.Second
+	var out, problems bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("node %s %s: %v\n%s%s", script, text, err, &out, &problems)
+	}
+	return strings.TrimSpace(out.String())
+}
