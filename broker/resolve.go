@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"unicode"
@@ -21,11 +20,9 @@ func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device D
 		return User{}, err
 	}
 	var u User
-	tries := 0
 	err := b.retry(ctx, func() error {
-		defer func() { tries++ }()
 		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			u, err = b.findOrMake(ctx, store, p, c, device, tries)
+			u, err = b.findOrMake(ctx, store, p, c, device)
 			return err
 		})
 	})
@@ -60,8 +57,8 @@ func isASCII(s string) bool {
 }
 
 // findOrMake is the body of resolve's transaction. Of two first logins at once
-// the slower one starts again: tries counts that.
-func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device, tries int) (User, error) {
+// the slower one starts again.
+func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device) (User, error) {
 	now := b.now()
 	identity := Identity{
 		Issuer: c.Issuer, Subject: c.Subject, ProviderID: p.ID, Email: cleanText(c.Email, MaxEmail),
@@ -80,7 +77,7 @@ func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdP
 	}
 	u, err := b.match(ctx, store, p, c)
 	if errors.Is(err, NotFound) && p.Provision == ProvisionCreate {
-		u, err = b.createFromIdP(ctx, store, p, c, tries)
+		u, err = b.createFromIdP(ctx, store, p, c)
 	}
 	if errors.Is(err, NotFound) {
 		return User{}, refuse(NotProvisioned, "there is no account here for your "+p.Name+" login; ask an administrator")
@@ -149,9 +146,9 @@ func orAgain(err error, conflict Code) error {
 
 // createFromIdP makes a user; a taken name gets a suffix, and never the
 // account that has it.
-func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, c IdPClaims, tries int) (User, error) {
+func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, c IdPClaims) (User, error) {
 	now := b.now()
-	name, err := b.freeUsername(ctx, store, usernameFrom(c), tries)
+	name, err := b.freeUsername(ctx, store, usernameFrom(c))
 	if err != nil {
 		return User{}, err
 	}
@@ -164,11 +161,10 @@ func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, c 
 	})
 }
 
-// freeUsername is base, or base-2 and so on. Whoever lost a race begins
-// somewhere else, lest many newcomers of one name meet at each number in turn.
-func (b *Broker) freeUsername(ctx context.Context, store Store, base string, tries int) (string, error) {
-	name, number := base, 1+rand.IntN(1+100*tries)
-	for range 1000 {
+// freeUsername is base, or base-2 and so on.
+func (b *Broker) freeUsername(ctx context.Context, store Store, base string) (string, error) {
+	name := base
+	for n := 2; n <= 1000; n++ {
 		_, err := store.UserByUsername(ctx, FoldUsername(name))
 		if errors.Is(err, NotFound) {
 			return name, nil
@@ -176,8 +172,7 @@ func (b *Broker) freeUsername(ctx context.Context, store Store, base string, tri
 		if err != nil {
 			return "", err
 		}
-		number++
-		name = fmt.Sprintf("%s-%d", base, number)
+		name = fmt.Sprintf("%s-%d", base, n)
 	}
 	return "", refuse(UsernameTaken, "no free username was found")
 }

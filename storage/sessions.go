@@ -158,10 +158,13 @@ func slideArgs(t broker.Touch) []any {
 	return []any{t.Now.UnixMilli(), t.IP, idle, idle}
 }
 
+// advanceQuery returns what it does not itself say of the row: every column is
+// paid for.
 const advanceQuery = `UPDATE sessions SET rt_parent_branch = ?, rt_gen = rt_gen + 1, rt_branch = 0, rt_advanced_at = ?, rt_issued_at = ?, ` + slide + `
 	WHERE id = ? AND rt_gen = ? AND rt_branch >= ? AND rt_advanced_at <= ? AND ended_at IS NULL
 	AND idle_expires_at > ? AND abs_expires_at > ? AND client_id = ? AND dpop_jkt IS NULL AND ` + enabledUser + `
-	RETURNING ` + sessionColumns + `, ` + sessionUser
+	RETURNING user_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope, idle_expires_at, abs_expires_at,
+	created_at, created_ip, user_agent, wipe, ` + sessionUser
 
 // AdvanceSession implements broker.SessionStore: the hot path, one statement,
 // its commit relaxed.
@@ -169,7 +172,10 @@ func (s *Store) AdvanceSession(ctx context.Context, a broker.Advance) (broker.Se
 	now := a.Now.UnixMilli()
 	args := append([]any{a.Branch, now, now}, slideArgs(a.Touch)...)
 	args = append(args, a.ID, a.Generation, a.Branch, a.AdvancedBefore.UnixMilli(), now, now, a.ClientID)
-	var row sessionUserRow
+	row := sessionUserRow{sessionRow: sessionRow{
+		ID: a.ID, ClientID: a.ClientID, Gen: a.Generation + 1, ParentBranch: sql.NullInt64{Int64: a.Branch, Valid: true},
+		AdvancedAt: now, IssuedAt: now, LastSeenAt: now, LastIP: a.IP,
+	}}
 	err := s.writeRow(ctx, s.pools.relaxed, &row, advanceQuery, args...)
 	if errors.Is(err, broker.NotFound) {
 		return broker.Session{}, broker.User{}, false, nil

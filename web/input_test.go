@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -86,10 +87,10 @@ func TestBadLoginBodies(t *testing.T) {
 }
 
 // countedReader says how much was taken of an endless body.
-type countedReader struct{ taken int }
+type countedReader struct{ taken atomic.Int64 }
 
 func (r *countedReader) Read(p []byte) (int, error) {
-	r.taken += len(p)
+	r.taken.Add(int64(len(p)))
 	for i := range p {
 		p[i] = 'a'
 	}
@@ -127,8 +128,8 @@ func TestHugeBodies(t *testing.T) {
 	if err == nil && a.Status != http.StatusRequestEntityTooLarge {
 		t.Errorf("endless: status %d", a.Status)
 	}
-	if endless.taken > 16<<20 {
-		t.Errorf("endless: %d bytes went", endless.taken)
+	if n := endless.taken.Load(); n > 16<<20 {
+		t.Errorf("endless: %d bytes went", n)
 	}
 	x.refresh(p.refresh, jsonBody(strings.Repeat(" ", 60_000))).pair()
 }

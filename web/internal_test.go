@@ -218,7 +218,7 @@ func browserGoes(base *url.URL, target string) (origin string) {
 
 var redirectSeeds = []string{
 	"/", "/account", "/account?a=b#c", "?x", "#x", "", "https://id.example.org", "https://id.example.org/x", "https://id.example.org?x",
-	"//evil", "///evil", "////evil", `/\evil`, `\/evil`, `\\evil`, `/\/evil`, "/%2F%2Fevil", "/%2f/evil", "/%5Cevil", "/%09/evil", "/\t/evil", "\t//evil", "/\n/evil",
+	"//evil", "///evil", "////evil", `/\evil`, `\/evil`, `\\evil`, `/\/evil`, "%2F", "/%2F%2Fevil", "/%2f/evil", "/%5Cevil", "/%09/evil", "/\t/evil", "\t//evil", "/\n/evil",
 	"https:evil", "https:/evil", "https:///evil", "https:\\\\evil", "HTTPS://evil", "http:evil", "https://id.example.org@evil", "https://id.example.org:443@evil/",
 	"https://id.example.org.evil/", "https://id.example.org\\.evil/", "https://id.example.org%2eevil/", "https://id.example.org#@evil/", "https://id.example.org\\@evil",
 	"javascript:alert(1)", "JaVaScRiPt:alert(1)", "data:text/html,x", "vbscript:x", "//id.example.org", "/../../evil", "/..//evil", "/.//evil", "/a/..//evil",

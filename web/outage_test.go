@@ -48,7 +48,6 @@ func TestCheck21StorageDown(t *testing.T) {
 		retry(x.do(http.MethodPost, "/logout", bearer(alice.access)))
 		retry(x.do(http.MethodPost, "/logout", cookies(list)))
 		retry(x.do(http.MethodPost, "/logout", cookies([]*http.Cookie{named(list, "__Host-latchkey_session")})))
-		retry(x.do(http.MethodPost, "/session/end", cookies(list)))
 		retry(x.do(http.MethodGet, "/", cookies(list)))
 		retry(x.do(http.MethodGet, "/status"))
 		retry(x.do(http.MethodGet, callback))

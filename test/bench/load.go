@@ -85,7 +85,7 @@ func compare(a, b load, workers, times int, length time.Duration) (ra, rb result
 		}
 		span := length
 		if i == 0 {
-			span = min(length, 300*time.Millisecond) // warm up, not counted
+			span = max(length, 300*time.Millisecond) // warm up, not counted
 		}
 		x, err := run(first, workers, span)
 		if err != nil {

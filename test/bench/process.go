@@ -142,7 +142,7 @@ func (o options) process(ctx context.Context, r *report, folder string) error {
 	}
 	r.value("program, stripped", fmt.Sprintf("%.1f MiB", size), "at most 30 MiB", size <= 30)
 	var fresh, existing, idle []float64
-	for i := range o.times {
+	for i := range o.long {
 		data := filepath.Join(folder, fmt.Sprint("data", i))
 		for _, into := range []*[]float64{&fresh, &existing} {
 			p, err := b.start(data)
@@ -170,7 +170,7 @@ func (o options) process(ctx context.Context, r *report, folder string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := run(p.mixed, maxWorkers, 5*o.each); err != nil {
+	if _, err := run(p.mixed, maxWorkers, 20*o.each); err != nil {
 		return errors.Join(err, p.stop())
 	}
 	rss, err := p.memory("VmRSS")
