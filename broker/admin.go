@@ -128,16 +128,11 @@ func (b *Broker) ResetPassword(ctx context.Context, id, password string) error {
 // SetDisabled disables a user, which ends all sessions, or enables again.
 func (b *Broker) SetDisabled(ctx context.Context, id string, disabled bool) error {
 	return b.cfg.Store.Tx(ctx, func(store Store) error {
-		u, err := store.UserByID(ctx, id)
-		if err != nil {
-			return err
-		}
-		now, event := b.now(), EventUserEnabled
-		u.DisabledAt, u.UpdatedAt = time.Time{}, now
+		now, at, event := b.now(), time.Time{}, EventUserEnabled
 		if disabled {
-			u.DisabledAt, event = now, EventUserDisabled
+			at, event = now, EventUserDisabled
 		}
-		if err := store.UpdateUser(ctx, u); err != nil {
+		if err := store.SetDisabled(ctx, id, at, now); err != nil {
 			return err
 		}
 		if disabled {

@@ -208,7 +208,8 @@ func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, us
 		u.Email, u.EmailVerified = email, c.EmailVerified != nil && *c.EmailVerified
 	}
 	u.Groups = boundGroups(c.Groups)
-	if role, ok := p.role(c.Groups); ok && u.Role != RoleRoot {
+	role, mapped := p.role(c.Groups)
+	if mapped && u.Role != RoleRoot {
 		u.Role = role
 	}
 	if u.Name == before.Name && u.Email == before.Email && u.EmailVerified == before.EmailVerified && u.Role == before.Role &&
@@ -216,7 +217,7 @@ func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, us
 		return u, nil
 	}
 	u.UpdatedAt = b.now()
-	return u, store.UpdateUser(ctx, u)
+	return u, store.UpdateProfile(ctx, u, role)
 }
 
 // role is the best role of the groups. Without a role map the IdP has no say;

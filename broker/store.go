@@ -32,8 +32,15 @@ type UserStore interface {
 	UserByUsername(ctx context.Context, username string) (User, error)
 	UsersByEmail(ctx context.Context, email string) ([]User, error)
 	ListUsers(ctx context.Context, afterUsername string, limit int) ([]User, error)
-	// UpdateUser writes all but password, id and creation; UsernameTaken.
+	// UpdateUser writes what an administrator edits: username, name, address,
+	// role; UsernameTaken.
 	UpdateUser(ctx context.Context, u User) error
+	// UpdateProfile writes what an IdP says: name, address, groups, and a role
+	// that is not empty, except over root. What an administrator decided in the
+	// meantime (name to log in with, disabled) it leaves alone.
+	UpdateProfile(ctx context.Context, u User, role Role) error
+	// SetDisabled disables a user as of a moment, or with the zero time enables.
+	SetDisabled(ctx context.Context, id string, at, now time.Time) error
 	// SetPassword replaces the hash where the stored one is still old; an old
 	// of nil replaces any. It reports whether it did.
 	SetPassword(ctx context.Context, id string, old *PasswordHash, hash PasswordHash, now time.Time) (bool, error)

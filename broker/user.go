@@ -137,7 +137,7 @@ func checkEmail(email string) (string, error) {
 	}
 	local, domain, ok := strings.Cut(email, "@")
 	if !ok || local == "" || domain == "" || len(email) > MaxEmail || strings.ContainsAny(domain, "@ ") ||
-		strings.HasSuffix(domain, ".") || strings.ContainsAny(local, "\"' \\,;<>()") || strings.ContainsFunc(email, invisible) {
+		strings.HasSuffix(domain, ".") || strings.ContainsAny(local, "\" \\,;<>()") || strings.ContainsFunc(email, invisible) {
 		return "", refuse(InvalidRequest, "the e-mail address is not a plain address")
 	}
 	return email, nil

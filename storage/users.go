@@ -123,6 +123,18 @@ func (s *Store) UpdateUser(ctx context.Context, u broker.User) error {
 	return s.unique(found(n, err), broker.UsernameTaken, usernameTaken)
 }
 
+// UpdateProfile implements broker.UserStore.
+func (s *Store) UpdateProfile(ctx context.Context, u broker.User, role broker.Role) error {
+	return found(s.exec(ctx, `UPDATE users SET display_name = ?, email = ?, email_key = ?, email_verified = ?, idp_groups = ?,
+		role = CASE WHEN role = 'root' OR CAST(? AS TEXT) = '' THEN role ELSE CAST(? AS TEXT) END, updated_at = ? WHERE id = ?`,
+		u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified), jsonList(u.Groups), string(role), string(role), u.UpdatedAt.UnixMilli(), u.ID))
+}
+
+// SetDisabled implements broker.UserStore.
+func (s *Store) SetDisabled(ctx context.Context, id string, at, now time.Time) error {
+	return found(s.exec(ctx, `UPDATE users SET disabled_at = ?, updated_at = ? WHERE id = ?`, millis(at), now.UnixMilli(), id))
+}
+
 // SetPassword implements broker.UserStore.
 func (s *Store) SetPassword(ctx context.Context, id string, old *broker.PasswordHash, hash broker.PasswordHash, now time.Time) (bool, error) {
 	query, args := `UPDATE users SET password_hash = ?, updated_at = ? WHERE id = ?`, []any{string(hash), now.UnixMilli(), id}
