@@ -1,7 +1,10 @@
 package tokens_test
 
 import (
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -118,6 +121,36 @@ func TestRefreshForged(t *testing.T) {
 	} {
 		if c, err := s.ParseRefresh(tc.token, now); !errors.Is(err, tc.want) || c != (tokens.RefreshClaims{}) {
 			t.Errorf("%s: %+v %v, want %v and no claims", name, c, err, tc.want)
+		}
+	}
+}
+
+// A header that asks for more than we know is refused even under a good MAC
+// (RFC 7515 section 4.1.11), and so is a good MAC under another alg.
+func TestRefreshHeaderUnderAGoodMAC(t *testing.T) {
+	s := secrets(t, secretText)
+	key, err := hkdf.Key(sha256.New, []byte(secretText), nil, "latchkey refresh token", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload := strings.Split(mint(t, s[0], refreshClaims()), ".")[1]
+	sign := func(head string) string {
+		text := segment(head) + "." + payload
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(text))
+		return text + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	}
+	id := s[0].ID()
+	if _, err := s.ParseRefresh(sign(`{"alg":"HS256","kid":"`+id+`","typ":"rt+jwt"}`), now); err != nil {
+		t.Fatalf("the plain header: %v", err)
+	}
+	for _, head := range []string{
+		`{"alg":"HS256","kid":"` + id + `","typ":"rt+jwt","crit":["exp"]}`, `{"alg":"HS256","kid":"` + id + `","typ":"rt+jwt","crit":null}`,
+		`{"alg":"none","kid":"` + id + `","typ":"rt+jwt"}`, `{"alg":"HS512","kid":"` + id + `","typ":"rt+jwt"}`, `{"kid":"` + id + `","typ":"rt+jwt"}`,
+		`{"alg":"HS256","kid":"","typ":"rt+jwt"}`, `{"alg":"HS256","typ":"rt+jwt"}`,
+	} {
+		if c, err := s.ParseRefresh(sign(head), now); !errors.Is(err, tokens.ErrMalformed) || c != (tokens.RefreshClaims{}) {
+			t.Errorf("%s: %+v %v", head, c, err)
 		}
 	}
 }

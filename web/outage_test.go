@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,38 @@ func TestCheck21StorageDown(t *testing.T) {
 	// The login that was under way goes on: nothing of it was used up.
 	back := p.do(http.MethodGet, callback).location()
 	p.redeem(back.Query().Get("code")).pair()
+}
+
+// flaky fails the next read of a session, once.
+type flaky struct {
+	broker.Store
+	fail atomic.Bool
+}
+
+func (f *flaky) SessionByID(ctx context.Context, id string) (broker.Session, broker.User, error) {
+	if f.fail.Swap(false) {
+		return broker.Session{}, broker.User{}, broker.Unavailable(errors.New("a hiccup"))
+	}
+	return f.Store.SessionByID(ctx, id)
+}
+
+// A hiccup of the database is no reason to call a session ended that lives on.
+func TestLogoutDuringAHiccup(t *testing.T) {
+	store := &flaky{}
+	x := newSite(t, setup{broker: func(c *broker.Config) { store.Store, c.Store = c.Store, store }})
+	p, list := x.login("alice"), x.page("alice")
+	for how, with := range map[string]option{
+		"refresh token": refreshHeader(p.refresh), "access token": bearer(p.access), "cookies": cookies(list),
+		"page cookie": cookies([]*http.Cookie{named(list, "__Host-latchkey_session")}),
+	} {
+		store.fail.Store(true)
+		x.do(http.MethodPost, "/logout", with).refused(503, broker.TemporarilyUnavailable, web.VerdictRetry).noCookies()
+		if store.fail.Load() {
+			t.Errorf("%s: the session was not looked at", how)
+		}
+	}
+	x.refresh(p.refresh).pair()
+	x.do(http.MethodPost, "/auth/refresh", cookies(list)).want(200)
 }
 
 // Before the first load nothing is decided.
