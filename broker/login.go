@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strconv"
 )
 
@@ -46,6 +47,10 @@ func (b *Broker) checkLogin(ctx context.Context, username, password string, devi
 	if !ok || !u.DisabledAt.IsZero() {
 		return User{}, b.failedLogin(ctx, name, device)
 	}
+	// Again: of many guesses at once, none beyond the limit may learn anything.
+	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
+		return User{}, err
+	}
 	if rehash {
 		u.PasswordHash = b.rehash(ctx, u, password)
 	}
@@ -65,8 +70,15 @@ func (b *Broker) rehash(ctx context.Context, u User, password string) PasswordHa
 	return fresh
 }
 
+// limitKeys are what failures are counted by. Whoever has one IPv6 address has
+// its /64, so that is one address.
 func limitKeys(name string, device Device) (address, account string) {
-	return "address " + device.IP, "account " + name
+	address = device.IP
+	if ip, err := netip.ParseAddr(device.IP); err == nil && ip.Unmap().Is6() {
+		network, _ := ip.WithZone("").Prefix(64) // 64 is never too long
+		address = network.String()
+	}
+	return "address " + address, "account " + name
 }
 
 // withinLimits refuses an address or account that failed too often. An account

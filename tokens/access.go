@@ -17,6 +17,7 @@ type AccessClaims struct {
 	ID                string   `json:"jti"`
 	IssuedAt          int64    `json:"iat"`
 	ExpiresAt         int64    `json:"exp"`
+	NotBefore         int64    `json:"nbf,omitempty"` // never set, and checked where it is
 	AuthTime          int64    `json:"auth_time"`
 	AMR               []string `json:"amr,omitempty"`
 	Scope             string   `json:"scope,omitempty"`

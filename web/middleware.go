@@ -43,7 +43,7 @@ func (s *Server) authenticated(h func(c *gin.Context, p broker.Principal) error)
 // query parameter that the JSON contract has.
 func (s *Server) principal(c *gin.Context) (broker.Principal, error) {
 	raw := verify.Bearer(c.Request)
-	if raw == "" && c.Request.Method == http.MethodGet {
+	if raw == "" && c.Request.Method == http.MethodGet && strings.HasPrefix(c.FullPath(), "/api/") {
 		raw = c.Query("token")
 	}
 	claims, err := s.verifier.Verify(c.Request.Context(), raw)

@@ -420,7 +420,11 @@ func (s *Server) afterLogout() string {
 // endSessionForm logs this browser out.
 func (s *Server) endSessionForm(c *gin.Context) error {
 	to := s.afterLogout()
-	if p, err := s.pagePrincipal(c); err == nil {
+	p, err := s.pagePrincipal(c)
+	if trouble(err) {
+		return err // nobody is told to be logged out who is not
+	}
+	if err == nil {
 		ended, err := s.broker.LogoutSession(c.Request.Context(), p.Session.ID, false, device(c))
 		if err != nil {
 			return err

@@ -16,6 +16,9 @@ import (
 // MaxJWKSBytes bounds a fetched key set.
 const MaxJWKSBytes = 256 << 10
 
+// retryInterval is the least time between two fetches after a failure.
+const retryInterval = time.Second
+
 // RemoteConfig describes a key set behind a URL. URL is required.
 type RemoteConfig struct {
 	URL    string
@@ -104,7 +107,11 @@ func (s *RemoteKeySet) refresh(ctx context.Context, kid string) error {
 		return nil // somebody else has just fetched it
 	}
 	now := s.cfg.Now()
-	if !s.tried.IsZero() && now.Sub(s.tried) < s.cfg.MinInterval {
+	wait := s.cfg.MinInterval
+	if s.lastErr != nil {
+		wait = min(wait, retryInterval) // an issuer that is back is used at once
+	}
+	if !s.tried.IsZero() && now.Sub(s.tried) < wait {
 		return s.lastErr
 	}
 	s.tried = now

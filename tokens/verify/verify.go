@@ -151,9 +151,13 @@ func (v *Verifier) open(ctx context.Context, raw string) (Claims, error) {
 	return claims, nil
 }
 
+// maxLife is more than any access token lives, in seconds: an exp beyond it is
+// a mistake or a trick.
+const maxLife = 366 * 24 * 60 * 60
+
 func (v *Verifier) checkTimes(c Claims) error {
 	now, leeway := v.cfg.Now().Unix(), int64(v.cfg.Leeway/time.Second)
-	if c.ExpiresAt <= 0 || c.IssuedAt <= 0 || c.IssuedAt > now+leeway {
+	if c.ExpiresAt <= 0 || c.IssuedAt <= 0 || c.IssuedAt > now+leeway || c.NotBefore > now+leeway || c.ExpiresAt-c.IssuedAt > maxLife {
 		return ErrMalformed
 	}
 	if now >= c.ExpiresAt+leeway {
