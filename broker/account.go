@@ -18,7 +18,8 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 	if !b.cfg.LocalLogin {
 		return nil, refuse(LocalLoginDisabled, "logging in with a password is switched off")
 	}
-	if err := b.proveOwner(ctx, p, current, device); err != nil {
+	standing, err := b.proveOwner(ctx, p, current, device)
+	if err != nil {
 		return nil, err
 	}
 	if err := checkPassword(fresh, p.User.Username); err != nil {
@@ -28,43 +29,45 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 	if err != nil {
 		return nil, err
 	}
-	var login *Login
+	now := b.now()
+	s := b.newSession(p.User.ID, device, now)
+	s.AMR, s.Scope, s.ClientID = []string{"pwd"}, p.Session.Scope, p.Session.ClientID
 	err = b.retry(ctx, func() error {
-		now := b.now()
-		s := b.newSession(p.User.ID, device, now)
-		s.AMR, s.Scope, s.ClientID = []string{"pwd"}, p.Session.Scope, p.Session.ClientID
-		err := b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := b.replacePassword(ctx, store, p.User.ID, &p.User.PasswordHash, hash, device.IP); err != nil {
+		if b.exists(ctx, s) {
+			return nil // an earlier try committed, and only its answer was lost
+		}
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			if err := b.replacePassword(ctx, store, p.User.ID, &standing, hash, device.IP); err != nil {
 				return err
 			}
 			return b.insertSession(ctx, store, s, hash)
 		})
-		if err != nil {
-			return err
-		}
-		login, err = b.mint(p.User, s, 0, 0, now)
-		return err
 	})
-	return login, err
+	if err != nil {
+		return nil, err
+	}
+	return b.mint(p.User, s, 0, 0, now)
 }
 
-// proveOwner asks for the current password; where there is none, for a login
-// of a moment ago, so that a stolen access token cannot make itself at home.
-func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, device Device) error {
+// proveOwner asks for the current password and returns its hash; where there
+// is none, for a login of a moment ago, so that a stolen access token cannot
+// make itself at home.
+func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, device Device) (PasswordHash, error) {
 	if p.User.PasswordHash == "" {
 		if b.now().Sub(p.Session.AuthTime) > recentLogin {
-			return refuse(WrongPassword, "log in again to set a first password")
+			return "", refuse(WrongPassword, "log in again to set a first password")
 		}
-		return nil
+		return "", nil
 	}
+	wrong := refuse(WrongPassword, "the current password is wrong")
 	if current == nil {
-		return refuse(WrongPassword, "the current password is wrong")
+		return "", wrong
 	}
-	_, err := b.checkLogin(ctx, p.User.Username, *current, device)
+	u, err := b.checkLogin(ctx, p.User.Username, *current, device)
 	if errors.Is(err, InvalidCredentials) {
-		return refuse(WrongPassword, "the current password is wrong")
+		return "", wrong
 	}
-	return err
+	return u.PasswordHash, err
 }
 
 // replacePassword is the body of the transaction that changes a password: no

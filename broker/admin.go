@@ -70,6 +70,9 @@ type UserChange struct {
 func (b *Broker) UpdateUser(ctx context.Context, id string, c UserChange) (User, error) {
 	var u User
 	err := b.cfg.Store.Tx(ctx, func(store Store) (err error) {
+		if err := store.LockUser(ctx, id); err != nil {
+			return err
+		}
 		if u, err = store.UserByID(ctx, id); err != nil {
 			return err
 		}
@@ -164,11 +167,12 @@ func (b *Broker) DeleteUser(ctx context.Context, id string) error {
 	})
 }
 
-// FindUser finds a user by name, or by ID.
+// FindUser finds a user by ID, or by name: a name that looks like somebody
+// else's ID must not catch what is meant for that ID.
 func (b *Broker) FindUser(ctx context.Context, nameOrID string) (User, error) {
-	u, err := b.cfg.Store.UserByUsername(ctx, FoldUsername(nameOrID))
+	u, err := b.cfg.Store.UserByID(ctx, nameOrID)
 	if errors.Is(err, NotFound) {
-		u, err = b.cfg.Store.UserByID(ctx, nameOrID)
+		u, err = b.cfg.Store.UserByUsername(ctx, FoldUsername(nameOrID))
 	}
 	return u, err
 }

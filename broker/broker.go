@@ -72,6 +72,7 @@ type Broker struct {
 	keys     atomic.Pointer[tokens.KeyRing]
 	notReady atomic.Pointer[error]
 	refused  *onceADay
+	checking inFlight
 }
 
 // New returns a broker that is not ready yet.

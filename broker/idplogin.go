@@ -23,7 +23,7 @@ type AppRequest struct {
 }
 
 // maxState bounds an app's state, in bytes.
-const maxState = 1024
+const maxState = 512
 
 // BeginApp notes the login that an app begins. The IdP is not asked yet. The
 // same state and challenge again get the same answer.
@@ -287,38 +287,33 @@ func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verif
 	}
 	sum := sha256.Sum256([]byte(verifier))
 	want := Grant{ID: hash("code", code), ProviderID: p.ID, State: state, Challenge: base64.RawURLEncoding.EncodeToString(sum[:])}
-	var login *Login
-	err = b.retry(ctx, func() error {
-		login, err = b.redeem(ctx, p, want, device)
-		return err
-	})
-	if !errors.Is(err, NotFound) {
-		return login, err
-	}
-	return nil, b.refuseCode(ctx, want, device)
-}
-
-func (b *Broker) redeem(ctx context.Context, p *Provider, want Grant, device Device) (*Login, error) {
 	now := b.now()
 	s := b.newSession("", device, now)
-	var u User
-	err := b.cfg.Store.Tx(ctx, func(store Store) error {
+	err = b.retry(ctx, func() error { return b.redeem(ctx, p, want, s, now) })
+	if err != nil && !errors.Is(err, NotFound) {
+		return nil, err
+	}
+	// Not found may be our own success, whose answer was lost on the way.
+	made, u, readErr := b.cfg.Store.SessionByID(ctx, s.ID)
+	if errors.Is(readErr, NotFound) {
+		return nil, b.refuseCode(ctx, want, device)
+	}
+	if readErr != nil {
+		return nil, readErr
+	}
+	return b.mint(u, made, 0, 0, now)
+}
+
+func (b *Broker) redeem(ctx context.Context, p *Provider, want Grant, s Session, now time.Time) error {
+	return b.cfg.Store.Tx(ctx, func(store Store) error {
 		g, err := store.RedeemGrant(ctx, want, s.ID, now)
 		if err != nil {
 			return err
 		}
 		s.UserID, s.Scope = g.UserID, AppScope
 		fromIdP(&s, p.ID, g.Claims)
-		if err := b.insertSession(ctx, store, s, ""); err != nil {
-			return err
-		}
-		u, err = store.UserByID(ctx, g.UserID)
-		return err
+		return b.insertSession(ctx, store, s, "")
 	})
-	if err != nil {
-		return nil, err
-	}
-	return b.mint(u, s, 0, 0, now)
 }
 
 // refuseCode says why a code was not taken, and ends what a replay proves stolen.

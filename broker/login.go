@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strconv"
+	"time"
 )
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
@@ -40,6 +41,11 @@ func (b *Broker) checkLogin(ctx context.Context, username, password string, devi
 	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
 		return User{}, err
 	}
+	leave, ok := b.checking.enter(device.IP)
+	if !ok {
+		return User{}, &Error{Code: TemporarilyUnavailable, Err: errTooManyAtOnce, RetryAfter: time.Second}
+	}
+	defer leave()
 	ok, rehash, err := b.cfg.Hasher.Verify(ctx, u.PasswordHash, password)
 	if err != nil {
 		return User{}, err
@@ -52,22 +58,34 @@ func (b *Broker) checkLogin(ctx context.Context, username, password string, devi
 		return User{}, err
 	}
 	if rehash {
-		u.PasswordHash = b.rehash(ctx, u, password)
+		return b.rehash(ctx, u, name, password, device)
 	}
 	return u, nil
 }
 
-// rehash brings an imported or older hash up to date. It is a convenience: if
-// it fails, the login goes on with the hash that is stored.
-func (b *Broker) rehash(ctx context.Context, u User, password string) PasswordHash {
+// rehash brings an imported or older hash up to date. Of two logins at once
+// one does it; the other compares with what then stands.
+func (b *Broker) rehash(ctx context.Context, u User, name, password string, device Device) (User, error) {
 	fresh, err := b.cfg.Hasher.Hash(ctx, password)
 	if err != nil {
-		return u.PasswordHash
+		return u, nil // only a convenience: the stored hash is good
 	}
-	if done, err := b.cfg.Store.SetPassword(ctx, u.ID, &u.PasswordHash, fresh, b.now()); err != nil || !done {
-		return u.PasswordHash
+	done, err := b.cfg.Store.SetPassword(ctx, u.ID, &u.PasswordHash, fresh, b.now())
+	if err != nil {
+		return User{}, err
 	}
-	return fresh
+	if done {
+		u.PasswordHash = fresh
+		return u, nil
+	}
+	if u, err = b.cfg.Store.UserByID(ctx, u.ID); err != nil {
+		return User{}, err
+	}
+	ok, _, err := b.cfg.Hasher.Verify(ctx, u.PasswordHash, password)
+	if err == nil && !ok {
+		err = b.failedLogin(ctx, name, device)
+	}
+	return u, err
 }
 
 // limitKeys are what failures are counted by. Whoever has one IPv6 address has
@@ -148,6 +166,12 @@ func (b *Broker) startSession(ctx context.Context, u User, amr []string, device 
 		return err
 	})
 	return login, err
+}
+
+// exists reports whether a session that is being made is there already.
+func (b *Broker) exists(ctx context.Context, s Session) bool {
+	_, _, err := b.cfg.Store.SessionByID(ctx, s.ID)
+	return err == nil
 }
 
 // insertSession is the body of the transaction that makes a session. A hash

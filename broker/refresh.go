@@ -21,7 +21,7 @@ const coarseIdle = time.Hour
 // answered again. An error is a refusal that says why, or
 // [TemporarilyUnavailable], which says nothing about the token.
 func (b *Broker) Refresh(ctx context.Context, raw, clientID string, device Device) (*Login, error) {
-	claims, err := b.parseRefresh(ctx, raw)
+	claims, err := b.parseRefresh(ctx, raw, device)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +33,7 @@ func (b *Broker) Refresh(ctx context.Context, raw, clientID string, device Devic
 	return login, err
 }
 
-func (b *Broker) parseRefresh(ctx context.Context, raw string) (tokens.RefreshClaims, error) {
+func (b *Broker) parseRefresh(ctx context.Context, raw string, device Device) (tokens.RefreshClaims, error) {
 	if raw == "" {
 		return tokens.RefreshClaims{}, &Error{Code: NoToken}
 	}
@@ -48,7 +48,7 @@ func (b *Broker) parseRefresh(ctx context.Context, raw string) (tokens.RefreshCl
 		if s, _, rowErr := b.cfg.Store.SessionByID(ctx, claims.SessionID); rowErr == nil && !s.EndedAt.IsZero() {
 			return claims, &Error{Code: s.EndCause, Err: err, Wipe: s.Wipe}
 		}
-		return claims, &Error{Code: SessionMaxAge, Err: err}
+		return claims, b.refuseRefresh(ctx, nil, claims, device, Decision{Outcome: OutcomeExpired, Refusal: SessionMaxAge})
 	}
 	return claims, &Error{Code: InvalidToken, Err: err}
 }

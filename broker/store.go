@@ -32,8 +32,11 @@ type UserStore interface {
 	UserByUsername(ctx context.Context, username string) (User, error)
 	UsersByEmail(ctx context.Context, email string) ([]User, error)
 	ListUsers(ctx context.Context, afterUsername string, limit int) ([]User, error)
-	// UpdateUser writes what an administrator edits: username, name, address,
-	// role; UsernameTaken.
+	// LockUser keeps everybody else from changing a user until the transaction
+	// ends, so that what is read after it may be written back; NotFound.
+	LockUser(ctx context.Context, id string) error
+	// UpdateUser writes all but password, id and creation; UsernameTaken. Read
+	// the user after LockUser.
 	UpdateUser(ctx context.Context, u User) error
 	// UpdateProfile writes what an IdP says: name, address, groups, and a role
 	// that is not empty, except over root. What an administrator decided in the

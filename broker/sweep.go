@@ -9,6 +9,8 @@ const (
 	sweepBatch = 1000
 	// sweepMargin keeps what a clock that jumped ahead and back must not lose.
 	sweepMargin = 24 * time.Hour
+	// loginMargin keeps a redeemed code a while, to recognise its replay.
+	loginMargin = 5 * time.Minute
 	// auditRetention is how long audit events are kept.
 	auditRetention = 400 * 24 * time.Hour
 )
@@ -23,7 +25,7 @@ func (b *Broker) Sweep(ctx context.Context) error {
 		}
 		now := b.now()
 		deleted, err := b.cfg.Store.Sweep(ctx, Sweep{
-			Now: now, LoginsBefore: now.Add(-sweepMargin), EventsBefore: now.Add(-auditRetention), Limit: sweepBatch,
+			Now: now, LoginsBefore: now.Add(-loginMargin), EventsBefore: now.Add(-auditRetention), Limit: sweepBatch,
 		})
 		if err != nil || max(ended, deleted) < sweepBatch {
 			return err

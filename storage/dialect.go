@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	crand "crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"github.com/lib/pq"
 	"github.com/ncruces/go-sqlite3"
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3"
+	"github.com/ncruces/go-sqlite3/vfs/memdb"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
@@ -82,14 +84,19 @@ const (
 	sqliteReaders  = 4
 	postgresOpen   = 16
 	postgresIdle   = 5 * time.Minute
-	statementLimit = 10 * time.Second
+	statementLimit = 5 * time.Second
+	connectLimit   = 5 * time.Second
 )
 
 func openSQLite(d *dialect) (pools, error) {
 	p := pools{writing: make(chan struct{}, 1)}
 	if d.path == "" {
-		only, err := openPool("sqlite3", "file::memory:?_pragma=foreign_keys(1)", 1)
-		return pools{writer: only, relaxed: only, reader: only, writing: p.writing}, err
+		// The driver drops a connection whose transaction was cancelled, so the
+		// database must not live in a connection.
+		name := "/latchkey-" + crand.Text()
+		memdb.Create(name, nil)
+		only, err := openPool("sqlite3", "file:"+name+"?vfs=memdb&_pragma=foreign_keys(1)", 1)
+		return pools{writer: only, relaxed: only, reader: only, writing: p.writing, close: func() { memdb.Delete(name) }}, err
 	}
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o700); err != nil {
 		return p, fmt.Errorf("database folder: %w", err)
@@ -128,7 +135,7 @@ func openPostgres(d *dialect) (pools, error) {
 			}
 		}
 		setDefault("sslmode", "prefer")
-		setDefault("connect_timeout", "5")
+		setDefault("connect_timeout", fmt.Sprint(connectLimit.Seconds()))
 		setDefault("application_name", "latchkey")
 		if !d.pooler {
 			setDefault("statement_timeout", fmt.Sprint(statementLimit.Milliseconds()))
@@ -153,6 +160,9 @@ func openPostgres(d *dialect) (pools, error) {
 
 func openPool(driver, dsn string, size int) (*pool, error) {
 	db, err := sqlx.Open(driver, dsn)
+	if driver == "postgres" {
+		db, err = dialPostgres(dsn)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +171,19 @@ func openPool(driver, dsn string, size int) (*pool, error) {
 	if driver == "postgres" {
 		db.SetConnMaxIdleTime(postgresIdle)
 	}
-	return &pool{db: db, postgres: driver == "postgres"}, nil
+	p := &pool{db: db}
+	if driver == "postgres" {
+		p.rewrite = postgresText
+	}
+	return p, nil
+}
+
+// jsonArray is the function that makes a JSON array of its arguments, as SQLite
+// calls it.
+const jsonArray = "json_array"
+
+func postgresText(query string) string {
+	return strings.ReplaceAll(query, jsonArray+"(", "json_build_array(")
 }
 
 // redactURL drops what a URL parser may repeat of the password.
@@ -237,6 +259,13 @@ func (d *dialect) isUnique(err error) bool {
 		return code == sqlite3.CONSTRAINT_UNIQUE || code == sqlite3.CONSTRAINT_PRIMARYKEY
 	}
 	return false
+}
+
+// isImpossibleText reports whether PostgreSQL refused a text that it cannot
+// hold (a NUL, bytes that are not UTF-8): nothing of that name can be there.
+func (d *dialect) isImpossibleText(err error) bool {
+	pe, ok := errors.AsType[*pq.Error](err)
+	return ok && (pe.Code == "22021" || pe.Code == "22P05")
 }
 
 // retryTx runs a transaction again after PostgreSQL chose it as the victim of a

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"strings"
 	"sync"
 
 	"github.com/jmoiron/sqlx"
@@ -18,17 +17,15 @@ type pool struct {
 	// direct is for transaction poolers, where a prepared statement may meet
 	// another client's connection.
 	direct bool
-	// postgres: queries are written as SQLite reads them.
-	postgres bool
+	// rewrite is how the dialect writes a query of this package, but for its
+	// placeholders; nil: as it stands.
+	rewrite func(query string) string
 }
-
-// jsonArray is the function that makes a JSON array of its arguments.
-const jsonArray = "json_array"
 
 // text is a query as this pool's database reads it.
 func (p *pool) text(query string) string {
-	if p.postgres {
-		query = strings.ReplaceAll(query, jsonArray+"(", "json_build_array(")
+	if p.rewrite != nil {
+		query = p.rewrite(query)
 	}
 	return p.db.Rebind(query)
 }

@@ -70,16 +70,18 @@ func parentBranch(b int64) sql.NullInt64 {
 // enabledUser is the check that no write to a session goes without.
 const enabledUser = `EXISTS (SELECT 1 FROM users u WHERE u.id = sessions.user_id AND u.disabled_at IS NULL)`
 
-// InsertSession implements broker.SessionStore. It locks the user's row against
-// a disabling, password change or deletion that is under way, so that whichever
-// comes first, the other sees it.
+// InsertSession implements broker.SessionStore. It locks the rows of the user
+// and of the parent against a disabling, password change, deletion or end that
+// is under way, so that whichever comes first, the other sees it.
 func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker.PasswordHash) error {
 	if s.tx == nil {
 		return s.Tx(ctx, func(tx broker.Store) error { return tx.InsertSession(ctx, n, hash) })
 	}
-	touched, err := s.exec(ctx, `UPDATE users SET last_seen_at = ? WHERE id = ? AND disabled_at IS NULL AND (CAST(? AS TEXT) = '' OR password_hash = ?)
-		AND (CAST(? AS TEXT) = '' OR EXISTS (SELECT 1 FROM sessions p WHERE p.id = ? AND p.ended_at IS NULL))`,
-		n.CreatedAt.UnixMilli(), n.UserID, string(hash), string(hash), n.ParentID, n.ParentID)
+	touched, err := s.exec(ctx, `UPDATE users SET last_seen_at = ? WHERE id = ? AND disabled_at IS NULL AND (CAST(? AS TEXT) = '' OR password_hash = ?)`,
+		n.CreatedAt.UnixMilli(), n.UserID, string(hash), string(hash))
+	if err == nil && touched > 0 && n.ParentID != "" {
+		touched, err = s.exec(ctx, `UPDATE sessions SET wipe = wipe WHERE id = ? AND ended_at IS NULL`, n.ParentID)
+	}
 	if err != nil {
 		return err
 	}

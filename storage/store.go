@@ -27,6 +27,7 @@ type pools struct {
 	relaxed *pool // commits may be lost by a crash of the machine
 	reader  *pool
 	writing chan struct{} // SQLite's one writer; nil on PostgreSQL
+	close   func()        // what is left to do once all are closed, or nil
 }
 
 // Tx runs f in one durable transaction, again after a serialization failure.
@@ -110,7 +111,7 @@ func (s *Store) getIn(ctx context.Context, p *pool, into any, query string, args
 		return s.d.translate(ctx, err)
 	}
 	err = stmt.GetContext(ctx, into, args...)
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || s.d.isImpossibleText(err) {
 		return &broker.Error{Code: broker.NotFound}
 	}
 	return s.d.translate(ctx, err)
@@ -140,6 +141,9 @@ func (s *Store) Close() error {
 			seen[p.db] = true
 			errs = append(errs, p.db.Close())
 		}
+	}
+	if s.pools.close != nil {
+		s.pools.close()
 	}
 	return errors.Join(errs...)
 }

@@ -114,6 +114,11 @@ func (s *Store) usersWhere(ctx context.Context, where string, args ...any) ([]br
 	return users, err
 }
 
+// LockUser implements broker.UserStore. An UPDATE locks on both databases.
+func (s *Store) LockUser(ctx context.Context, id string) error {
+	return found(s.exec(ctx, `UPDATE users SET updated_at = updated_at WHERE id = ?`, id))
+}
+
 // UpdateUser implements broker.UserStore.
 func (s *Store) UpdateUser(ctx context.Context, u broker.User) error {
 	n, err := s.exec(ctx, `UPDATE users SET username = ?, username_key = ?, display_name = ?, email = ?, email_key = ?, email_verified = ?,

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -18,7 +19,7 @@ func (s *Server) readyz(c *gin.Context) {
 	defer cancel()
 	err := s.broker.Ready()
 	if err == nil {
-		err = s.broker.Ping(ctx)
+		err = s.pingDatabase(ctx)
 	}
 	if err != nil {
 		// The reason is in the log: this page is for anybody.
@@ -28,6 +29,19 @@ func (s *Server) readyz(c *gin.Context) {
 		return
 	}
 	c.String(http.StatusOK, "ready\n")
+}
+
+// pingDatabase does not wait for a database that is silent: a driver may not
+// listen to its context.
+func (s *Server) pingDatabase(ctx context.Context) error {
+	answer := make(chan error, 1)
+	go func() { answer <- s.broker.Ping(ctx) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // jwks publishes the keys. It may be cached shorter than a new key is
@@ -46,7 +60,9 @@ func (s *Server) discovery(c *gin.Context) {
 	public := s.broker.PublicURL()
 	algs := []string{}
 	for _, k := range s.broker.KeyRing().Keys() {
-		algs = append(algs, k.Algorithm)
+		if !slices.Contains(algs, k.Algorithm) {
+			algs = append(algs, k.Algorithm)
+		}
 	}
 	c.JSON(http.StatusOK, gin.H{
 		"issuer":                                public,

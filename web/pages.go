@@ -414,12 +414,12 @@ func (s *Server) again(c *gin.Context, name string, p page, err error) error {
 }
 
 func (s *Server) afterLogout() string {
-	return s.broker.PublicURL() + "/login?ended=" + string(broker.LoggedOut)
+	return s.broker.PublicURL() + "/login"
 }
 
 // endSessionForm logs this browser out.
 func (s *Server) endSessionForm(c *gin.Context) error {
-	to := s.afterLogout()
+	to := s.afterLogout() + "?ended=" + string(broker.LoggedOut)
 	p, err := s.pagePrincipal(c)
 	if trouble(err) {
 		return err // nobody is told to be logged out who is not
@@ -429,7 +429,7 @@ func (s *Server) endSessionForm(c *gin.Context) error {
 		if err != nil {
 			return err
 		}
-		if idp := s.broker.EndSessionURL(c.Request.Context(), ended, to); idp != "" {
+		if idp := s.broker.EndSessionURL(c.Request.Context(), ended, s.afterLogout()); idp != "" {
 			to = idp
 		}
 	}

@@ -336,7 +336,7 @@ func TestPageLogOutAtTheIdPToo(t *testing.T) {
 		t.Errorf("the form cannot lead to %s: %s", origin, csp)
 	}
 	out := x.do(http.MethodPost, "/session/end", cookies(list)).location()
-	if !strings.HasPrefix(out.String(), origin+"/") || out.Query().Get("post_logout_redirect_uri") != publicURL+"/login?ended=logged_out" {
+	if !strings.HasPrefix(out.String(), origin+"/") || out.Query().Get("post_logout_redirect_uri") != publicURL+"/login" {
 		t.Errorf("leads to %s", out)
 	}
 }

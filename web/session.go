@@ -78,7 +78,7 @@ func (s *Server) logout(c *gin.Context) error {
 		s.clearSession(c)
 	}
 	var to *string
-	if u := s.broker.EndSessionURL(ctx, ended, s.broker.PublicURL()+"/login"); u != "" {
+	if u := s.broker.EndSessionURL(ctx, ended, s.afterLogout()); u != "" {
 		to = &u
 	}
 	c.Header("Cache-Control", "no-store")
@@ -88,16 +88,16 @@ func (s *Server) logout(c *gin.Context) error {
 
 // namedSession finds the session that a request to log out names: by a refresh
 // token of any generation, an access token, or the page cookie. Headers come
-// first; what is stale leaves the word to the next, except the refresh token
-// in its header, which says that an app asks.
+// first; what is stale leaves the word to the next, except that an app, which
+// sends headers, does not mean the cookies.
 func (s *Server) namedSession(c *gin.Context) (id string, inHeader bool, err error) {
 	token, inHeader := refreshToken(c)
-	if inHeader {
-		return s.broker.SessionIDOf(token), true, nil
+	if id = s.broker.SessionIDOf(token); inHeader && id != "" {
+		return id, true, nil
 	}
 	p, err := s.principal(c)
-	if err == nil || trouble(err) {
-		return p.Session.ID, true, err
+	if err == nil || trouble(err) || inHeader {
+		return p.Session.ID, true, onlyTrouble(err)
 	}
 	if id = s.broker.SessionIDOf(token); id != "" {
 		return id, false, nil
@@ -106,6 +106,13 @@ func (s *Server) namedSession(c *gin.Context) (id string, inHeader bool, err err
 		return "", false, err
 	}
 	return p.Session.ID, false, nil
+}
+
+func onlyTrouble(err error) error {
+	if trouble(err) {
+		return err
+	}
+	return nil
 }
 
 // trouble is ours, and says nothing about what was presented.
