@@ -10,13 +10,15 @@ build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
 
 # Everything, as it runs before each release.
-test: 
+test:
 	./test/install.sh
 	$(MAKE) check unit
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go mod tidy -diff
 	go vet ./...
+	cd test/sqlitedrivers && go vet ./...
 
 unit:
 	go test -race -timeout 40m ./...

@@ -459,7 +459,7 @@ func splits(t *testing.T, lag int8) []theftState {
 	return out
 }
 
-// T10 of security.md, on every path and not on one.
+// A thief and the owner share a generation: it ends, on every path and not on one.
 func TestThiefWithACopyIsFoundOnEveryPath(t *testing.T) {
 	honest := map[bool][]theftState{false: splits(t, noCrashes), true: splits(t, 1)}
 	for _, c := range []struct {

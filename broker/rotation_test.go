@@ -82,7 +82,7 @@ func (a after) rotation(from broker.Rotation) broker.Rotation {
 	return r
 }
 
-// The decision table of rotation.md, row by row.
+// The decision table of the refresh rule, row by row.
 var decisions = []decision{
 	// g > G: the row forgot. The age of its times says nothing.
 	{name: "ahead by one generation", g: 6, b: 0, advanced: ancient, issued: ancient, outcome: broker.OutcomeAhead, next: after{6, 0, broker.AnyBranch, asOf, asOf}, pair: [2]int64{6, 0}},

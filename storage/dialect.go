@@ -93,9 +93,9 @@ func openSQLite(d *dialect) (pools, error) {
 	if d.path == "" {
 		// The driver drops a connection whose transaction was cancelled, so the
 		// database must not live in a connection.
-		name := "/latchkey-" + crand.Text()
+		name := "latchkey-" + crand.Text()
 		memdb.Create(name, nil)
-		only, err := openPool("sqlite3", "file:"+name+"?vfs=memdb&_pragma=foreign_keys(1)", 1)
+		only, err := openPool("sqlite3", "file:/"+name+"?vfs=memdb&_pragma=foreign_keys(1)", 1)
 		return pools{writer: only, relaxed: only, reader: only, writing: p.writing, close: func() { memdb.Delete(name) }}, err
 	}
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o700); err != nil {

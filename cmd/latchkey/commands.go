@@ -169,6 +169,8 @@ func (p *program) onUser(use, short string, do func(context.Context, *broker.Bro
 	return c
 }
 
+var errRole = errors.New("--role is one of root, admin, user, guest")
+
 func (p *program) userCreate() *cobra.Command {
 	var n broker.NewUser
 	var role string
@@ -178,7 +180,7 @@ func (p *program) userCreate() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			n.Username, n.Role = args[0], broker.Role(role)
 			if !n.Role.Valid() {
-				return usageError{fmt.Errorf("--role is one of root, admin, user, guest")}
+				return usageError{errRole}
 			}
 			if withPassword {
 				if n.Password, err = p.readPassword(); err != nil {
@@ -195,7 +197,7 @@ func (p *program) userCreate() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&n.Email, "email", "", "e-mail address")
-	c.Flags().StringVar(&n.Name, "name", "", "full name")
+	c.Flags().StringVar(&n.Name, "full-name", "", "full name")
 	c.Flags().StringVar(&role, "role", string(broker.RoleUser), "root, admin, user or guest")
 	c.Flags().BoolVar(&withPassword, "password-stdin", false, "read the password from the standard input; without it the user has none")
 	p.jsonFlag(c)
@@ -239,6 +241,9 @@ func (p *program) userUpdate() *cobra.Command {
 		change.Username, change.Name, change.Email = set("name", &name), set("full-name", &fullName), set("email", &email)
 		if flags.Changed("role") {
 			r := broker.Role(role)
+			if !r.Valid() {
+				return usageError{errRole}
+			}
 			change.Role = &r
 		}
 		_, err := b.UpdateUser(ctx, u.ID, change)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -109,10 +110,10 @@ func (c *config) warnings() (out []string) {
 // check finds every problem of the values themselves. It opens nothing.
 func (c *config) check(p *problems) {
 	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
-	if u, err := url.Parse(c.PublicURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	if u, err := url.Parse(c.PublicURL); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		p.add("public_url", "must be http(s)://host[/path], such as https://id.example.org")
 	}
-	if _, port, ok := strings.Cut(c.Listen, ":"); !ok || port == "" {
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
 		p.add("listen", "must be [address]:port, such as :8080")
 	}
 	if err := storage.CheckURL(c.databaseURL()); err != nil {
@@ -263,7 +264,7 @@ func (x *providerConfig) check(p *problems, key string) {
 		p.add(key+".client_secret", "is needed for token_endpoint_auth %s", x.TokenEndpointAuth)
 	}
 	u, err := url.Parse(x.Issuer)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		p.add(key+".issuer", "must be the issuer's URL, such as https://pocket.example.org")
 		return
 	}

@@ -24,6 +24,7 @@ const (
 	demoLocal    = "robin"
 	demoPassword = "correct horse battery"
 	demoAppURI   = "audiobookshelf://oauth"
+	demoGrace    = time.Second
 )
 
 func (p *program) demoCommand() *cobra.Command {
@@ -135,6 +136,9 @@ func (d *demo) config(folder, issuer string) (*config, error) {
 		return nil, err
 	}
 	c.adminUsername, c.adminPassword = demoAdmin, demoPassword
+	// Within the grace a refresh answers the same pair; the tour shows what comes
+	// after it.
+	c.Tokens.RefreshGrace = duration(demoGrace)
 	return c, nil
 }
 
@@ -243,19 +247,24 @@ func (d *demo) lifeOfASession(ctx context.Context, app *demoApp) error {
 	}
 	d.show("username %s", name)
 
+	time.Sleep(demoGrace + 100*time.Millisecond)
 	d.say("The app refreshes with an empty body: POST /auth/refresh. The answer is lost on the way.")
 	kept := app.refresh
 	if err := app.refreshTokens(ctx); err != nil {
 		return err
 	}
+	lost := app.generation()
 	app.refresh = kept
-	d.show("200, and the app never saw it")
+	d.show("200 with generation %d, and the app never saw it", lost)
 
 	d.say("It tries again with the token it still has, as a phone does after a tunnel")
 	if err := app.refreshTokens(ctx); err != nil {
 		return err
 	}
 	d.show("200; refresh token %s", app.describe(app.refresh))
+	if again := app.generation(); lost != 1 || again != lost {
+		return fmt.Errorf("the lost answer had generation %d, the second one %d; both should be 1", lost, again)
+	}
 
 	d.say("Anna logs out: POST /logout. The session can say why it is over.")
 	if err := app.logout(ctx); err != nil {

@@ -236,6 +236,22 @@ func (a *demoApp) refused(ctx context.Context) (status int, code, verdict string
 	return res.StatusCode, res.Header.Get("Latchkey-Code"), res.Header.Get("Latchkey-Verdict"), nil
 }
 
+// generation reads the generation of the app's refresh token, or -1.
+func (a *demoApp) generation() int64 {
+	var claims struct {
+		Generation *int64 `json:"g"`
+	}
+	parts := strings.Split(a.refresh, ".")
+	if len(parts) != 3 {
+		return -1
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(raw, &claims) != nil || claims.Generation == nil {
+		return -1
+	}
+	return *claims.Generation
+}
+
 // describe decodes a token's claims, and leaves its signature out.
 func (a *demoApp) describe(token string) string {
 	parts := strings.Split(token, ".")

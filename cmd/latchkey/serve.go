@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,12 @@ func (p *program) serveCommand() *cobra.Command {
 			}
 			log := c.logger(p.stdout)
 			slog.SetDefault(log)
+			if c.TLS.CertFile != "" {
+				if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
+					return fmt.Errorf("tls: %w", err)
+				}
+			}
+			tuneMemory(p.getenv)
 			for _, w := range c.warnings() {
 				log.Warn(w, "event", "config.warning")
 			}

@@ -78,9 +78,18 @@ func NewRemoteKeySet(cfg RemoteConfig) *RemoteKeySet {
 // the issuer when the set is old or lacks the kid, within MinInterval.
 func (s *RemoteKeySet) Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error) {
 	keys, fresh := s.find(kid)
-	if len(keys) > 0 && fresh {
+	if len(keys) > 0 {
+		if !fresh && s.fetch.TryLock() {
+			// Old, but good until the issuer says otherwise: nobody waits for that.
+			go func() {
+				defer s.fetch.Unlock()
+				_ = s.refresh(context.WithoutCancel(ctx), kid)
+			}()
+		}
 		return keys, nil
 	}
+	s.fetch.Lock()
+	defer s.fetch.Unlock()
 	err := s.refresh(ctx, kid)
 	if keys, _ = s.find(kid); len(keys) > 0 {
 		return keys, nil
@@ -100,9 +109,8 @@ func (s *RemoteKeySet) find(kid string) (keys []jose.JSONWebKey, fresh bool) {
 	return keys, !s.fetched.IsZero() && age < s.cfg.MaxAge
 }
 
+// refresh fetches the set, unless somebody just has. The caller holds fetch.
 func (s *RemoteKeySet) refresh(ctx context.Context, kid string) error {
-	s.fetch.Lock()
-	defer s.fetch.Unlock()
 	if keys, fresh := s.find(kid); len(keys) > 0 && fresh {
 		return nil // somebody else has just fetched it
 	}
