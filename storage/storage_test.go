@@ -388,7 +388,7 @@ func TestRefreshesAreHeapOnlyUpdates(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d updates in place", inPlace, updates)
-	// gc_after is indexed and moves once a day: eight times in these eight days.
+	// Nothing that a refresh writes is indexed; the slack is for a full page.
 	if updates != refreshes || inPlace < refreshes*98/100 {
 		t.Errorf("%d of %d updates were in place", inPlace, updates)
 	}

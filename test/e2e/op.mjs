@@ -18,7 +18,7 @@ const provider = new Provider(issuer, {
     client_id: 'latchkey',
     client_secret: 'a secret of a test',
     redirect_uris: [`${latchkey}/auth/npm/callback`],
-    post_logout_redirect_uris: [`${latchkey}/login?ended=logged_out`, `${latchkey}/login`],
+    post_logout_redirect_uris: [`${latchkey}/login`],
     grant_types: ['authorization_code'],
     response_types: ['code'],
   }],
