@@ -28,4 +28,5 @@ clean:
 
 # Speed beside the ceiling of this machine, as a table; docs/performance.md.
 bench:
-	go run -tags $(TAGS) ./test/bench
+	go build -tags $(TAGS) -o bin/bench ./test/bench
+	GOGC=400 ./bin/bench # as latchkey serve sets it; the ceilings too

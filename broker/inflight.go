@@ -5,9 +5,9 @@ import (
 	"sync"
 )
 
-// maxInFlight is how many passwords of one address are checked or wait at once:
-// one address must not take all the places there are.
-const maxInFlight = 16
+// maxInFlight is how many passwords of one address are checked or wait at once,
+// half of the places that there are: one address must not take them all.
+const maxInFlight = 64
 
 var errTooManyAtOnce = errors.New("too many passwords of one address at once")
 

@@ -156,9 +156,9 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	file, ok := w.(*os.File)
 	terminal := ok && isatty.IsTerminal(file.Fd())
 	if c.Log.Format == "text" || c.Log.Format == "" && terminal {
-		return slog.New(slog.NewTextHandler(w, options))
+		return slog.New(newQuiet(slog.NewTextHandler(w, options)))
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(newQuiet(slog.NewJSONHandler(w, options)))
 }
 
 // withBroker is for commands that work on the database directly, also while
