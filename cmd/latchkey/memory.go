@@ -10,7 +10,7 @@ import (
 // while it is computed.
 const (
 	collectAt   = 400      // percent of the live heap, Go's own is 100
-	memoryLimit = 64 << 20 // bytes; soft: above it Go collects more often
+	memoryLimit = 56 << 20 // bytes; soft: above it Go collects more often
 )
 
 // tuneMemory sets both, unless the operator has (GOGC, GOMEMLIMIT).
