@@ -1,0 +1,182 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+//go:embed static/*
+var staticFiles embed.FS
+
+// pages are the parsed templates, each with the layout, and the static files
+// with the hash that stands in their URLs.
+type pages struct {
+	byName map[string]*template.Template
+	assets map[string]asset
+}
+
+type asset struct {
+	body    []byte
+	version string
+}
+
+func loadPages() (*pages, error) {
+	p := &pages{byName: map[string]*template.Template{}, assets: map[string]asset{}}
+	files, err := fs.ReadDir(staticFiles, "static")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		body, err := staticFiles.ReadFile("static/" + file.Name())
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(body)
+		p.assets[file.Name()] = asset{body, hex.EncodeToString(sum[:6])}
+	}
+	names, err := fs.Glob(templateFiles, "templates/*.html")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if path.Base(name) == "layout.html" {
+			continue
+		}
+		t, err := template.New("").Funcs(template.FuncMap{"asset": p.url}).ParseFS(templateFiles, "templates/layout.html", name)
+		if err != nil {
+			return nil, err
+		}
+		p.byName[strings.TrimSuffix(path.Base(name), ".html")] = t
+	}
+	return p, nil
+}
+
+// url is where a static file is, below the base: it changes with the file.
+func (p *pages) url(name string) (string, error) {
+	a, ok := p.assets[name]
+	if !ok {
+		return "", fmt.Errorf("no static file %q", name)
+	}
+	return "/static/" + name + "?v=" + a.version, nil
+}
+
+// page is what every template gets. Base is the path prefix of the public URL.
+type page struct {
+	Title  string
+	Base   string
+	Notice string // a sentence about what happened
+	Error  string // a sentence about what went wrong
+	Code   string // of the notice or error, for support
+	Wrong  string // the field to look at
+	Values map[string]string
+	Local  bool
+	Token  string
+
+	Next    string
+	Buttons []button
+	User    *broker.User // who is logged in
+	Method  string
+	Since   moment
+	Onward  string // the way on for whoever is logged in
+
+	// formTarget is an origin that a form of the page may lead to besides our own.
+	formTarget string
+}
+
+// button leads on: to an IdP, or to what helps after an error.
+type button struct{ Name, URL string }
+
+// moment is a time as a person reads it.
+type moment struct{ Relative, Text, Machine string }
+
+func (s *Server) moment(t time.Time) moment {
+	t = t.UTC()
+	m := moment{Text: t.Format(dateAndTime), Machine: t.Format(time.RFC3339)}
+	if m.Relative = "just now"; s.broker.Now().Sub(t) >= time.Minute {
+		m.Relative = span(s.broker.Now().Sub(t)) + " ago"
+	}
+	return m
+}
+
+const dateAndTime = "2 January 2006 at 15:04 UTC"
+
+// span says a duration in its largest unit, up to days.
+func span(d time.Duration) string {
+	n, unit := int(d/time.Minute), "minute"
+	switch {
+	case d >= 24*time.Hour:
+		n, unit = int(d/(24*time.Hour)), "day"
+	case d >= time.Hour:
+		n, unit = int(d/time.Hour), "hour"
+	}
+	if n = max(n, 1); n > 1 {
+		unit += "s"
+	}
+	return fmt.Sprint(n, " ", unit)
+}
+
+// show renders whole before it writes: a template that fails is an error, not
+// half a page.
+func (s *Server) show(c *gin.Context, status int, name string, p page) error {
+	p.Base = strings.TrimSuffix(s.publicURL.EscapedPath(), "/")
+	var out bytes.Buffer
+	if err := s.pages.byName[name].ExecuteTemplate(&out, "layout.html", p); err != nil {
+		return err
+	}
+	// Chrome holds form-action against redirects, too: a form that leads on to
+	// another origin must name it.
+	forms := "; form-action 'self'"
+	if p.formTarget != "" {
+		forms += " " + p.formTarget
+	}
+	c.Header("Content-Security-Policy", contentSecurityPolicy+forms)
+	c.Header("Cache-Control", "no-store")
+	c.Data(status, "text/html; charset=utf-8", out.Bytes())
+	return nil
+}
+
+var plainHost = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$|^\[[0-9A-Fa-f:.]+\](:[0-9]+)?$`)
+
+// originOf is scheme and host of a URL, or "" for what has no business in a
+// header.
+func originOf(target string) string {
+	u, err := url.Parse(target)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || !plainHost.MatchString(u.Host) {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// static serves the few files that pages need. A URL with the right hash never
+// changes its content.
+func (s *Server) static(c *gin.Context) {
+	name := strings.TrimPrefix(c.Param("file"), "/")
+	a, ok := s.pages.assets[name]
+	if !ok {
+		c.String(http.StatusNotFound, "Not Found")
+		return
+	}
+	types := map[string]string{".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
+	if c.Header("Cache-Control", "no-cache"); c.Query("v") == a.version {
+		c.Header("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	c.Data(http.StatusOK, types[path.Ext(name)], a.body)
+}
