@@ -18,7 +18,7 @@ import (
 	"github.com/latchkey-id/latchkey/tokens/verify"
 )
 
-// contractVerdicts is the table of the contract's section 5, written out once
+// contractVerdicts is what apps are promised of codes, written out once
 // more.
 var contractVerdicts = map[Verdict]string{
 	VerdictRefresh: "token_expired",
