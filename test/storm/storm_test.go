@@ -177,8 +177,12 @@ func (s *storm) checkAlive(c *honest) {
 
 // checkEnded: no token that the session ever had yields another, anywhere.
 func (s *storm) checkEnded(c *honest) {
+	held := []string{c.token}
+	if len(c.old) > 0 { // it may have left before any answer reached it
+		held = append(held, c.old[0], c.old[len(c.old)-1])
+	}
 	for _, n := range s.nodes {
-		for _, token := range []string{c.token, c.old[0], c.old[len(c.old)-1]} {
+		for _, token := range held {
 			r, err := post(context.Background(), &http.Client{Timeout: 10 * time.Second}, n.url("/auth/refresh"), token, "")
 			if err != nil || r.status != http.StatusUnauthorized || r.code() != "logged_out" {
 				s.Errorf("session %s is logged out; its token is answered %v %v", c.id, r, err)
