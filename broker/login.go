@@ -41,7 +41,8 @@ func (b *Broker) checkLogin(ctx context.Context, username, password string, devi
 	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
 		return User{}, err
 	}
-	leave, ok := b.checking.enter(device.IP)
+	address, _ := limitKeys(name, device)
+	leave, ok := b.checking.enter(address)
 	if !ok {
 		return User{}, &Error{Code: TemporarilyUnavailable, Err: errTooManyAtOnce, RetryAfter: time.Second}
 	}
@@ -242,13 +243,8 @@ func (b *Broker) AuthenticateCookie(ctx context.Context, cookie string, device D
 	if err != nil {
 		return Principal{}, err
 	}
-	now := b.now()
-	if idle := b.slide(&p.Session, now); idle.Sub(p.Session.IdleExpiresAt) >= min(coarseIdle, b.cfg.Lifetimes.Refresh/24) {
-		touch := b.touch(p.Session.ID, device, now)
-		touch.IdleExpiresAt = idle
-		if err := b.cfg.Store.TouchSession(ctx, touch); err != nil {
-			b.cfg.Log.WarnContext(ctx, "idle end not moved", "error", err)
-		}
+	if err := b.slideCoarsely(ctx, &p.Session, device, b.now()); err != nil {
+		b.cfg.Log.WarnContext(ctx, "idle end not moved", "error", err)
 	}
 	return p, nil
 }

@@ -116,17 +116,27 @@ func (b *Broker) decideAndWrite(ctx context.Context, claims tokens.RefreshClaims
 
 // unchanged answers the same pair. The idle end moves in coarse steps.
 func (b *Broker) unchanged(ctx context.Context, d Decision, u User, s *Session, device Device, now time.Time) (*Login, bool, error) {
-	idle := b.slide(s, now)
-	if step := min(coarseIdle, b.cfg.Lifetimes.Refresh/24); idle.Sub(s.IdleExpiresAt) >= step {
-		touch := b.touch(s.ID, device, now)
-		touch.IdleExpiresAt = idle
-		if err := b.cfg.Store.TouchSession(ctx, touch); err != nil {
-			return nil, false, err
-		}
-		s.IdleExpiresAt = idle
+	if err := b.slideCoarsely(ctx, s, device, now); err != nil {
+		return nil, false, err
 	}
 	login, err := b.refreshed(d.Outcome, u, *s, d.Generation, d.Branch, now)
 	return login, false, err
+}
+
+// slideCoarsely moves the idle end where nothing else is written, once it has
+// something to move.
+func (b *Broker) slideCoarsely(ctx context.Context, s *Session, device Device, now time.Time) error {
+	idle := b.slide(s, now)
+	if idle.Sub(s.IdleExpiresAt) < min(coarseIdle, b.cfg.Lifetimes.Refresh/24) {
+		return nil
+	}
+	touch := b.touch(s.ID, device, now)
+	touch.IdleExpiresAt = idle
+	if err := b.cfg.Store.TouchSession(ctx, touch); err != nil {
+		return err
+	}
+	s.IdleExpiresAt = idle
+	return nil
 }
 
 // writeOutcome writes a rare outcome and its audit event, durably.

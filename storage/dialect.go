@@ -159,21 +159,21 @@ func openPostgres(d *dialect) (pools, error) {
 }
 
 func openPool(driver, dsn string, size int) (*pool, error) {
-	db, err := sqlx.Open(driver, dsn)
+	p := &pool{}
+	var err error
 	if driver == "postgres" {
-		db, err = dialPostgres(dsn)
+		p.rewrite = postgresText
+		p.db, err = dialPostgres(dsn)
+	} else {
+		p.db, err = sqlx.Open(driver, dsn)
 	}
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(size)
-	db.SetMaxIdleConns(size)
+	p.db.SetMaxOpenConns(size)
+	p.db.SetMaxIdleConns(size)
 	if driver == "postgres" {
-		db.SetConnMaxIdleTime(postgresIdle)
-	}
-	p := &pool{db: db}
-	if driver == "postgres" {
-		p.rewrite = postgresText
+		p.db.SetConnMaxIdleTime(postgresIdle)
 	}
 	return p, nil
 }
