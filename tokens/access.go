@@ -7,26 +7,38 @@ const TypeAccess = "at+jwt"
 
 // AccessClaims are the claims of an access token: those of RFC 9068, profile
 // claims, and the three that clients of the JSON API read (userId, username,
-// type). Times are Unix seconds.
+// type). Times are Unix seconds. A token that a client got for itself
+// (client_credentials) has no session, no person and no time of a login; its
+// Subject is its ClientID.
 type AccessClaims struct {
 	Issuer            string   `json:"iss"`
 	Subject           string   `json:"sub"`
 	Audience          string   `json:"aud"`
 	ClientID          string   `json:"client_id"`
-	SessionID         string   `json:"sid"`
+	SessionID         string   `json:"sid,omitempty"`
 	ID                string   `json:"jti"`
 	IssuedAt          int64    `json:"iat"`
 	ExpiresAt         int64    `json:"exp"`
 	NotBefore         int64    `json:"nbf,omitempty"` // never set, and checked where it is
-	AuthTime          int64    `json:"auth_time"`
+	AuthTime          int64    `json:"auth_time,omitempty"`
 	AMR               []string `json:"amr,omitempty"`
 	Scope             string   `json:"scope,omitempty"`
-	PreferredUsername string   `json:"preferred_username"`
-	Role              string   `json:"role"`
-	Groups            []string `json:"groups"`
-	UserID            string   `json:"userId"`
-	Username          string   `json:"username"`
+	PreferredUsername string   `json:"preferred_username,omitempty"`
+	Role              string   `json:"role,omitempty"`
+	Groups            []string `json:"groups,omitzero"` // nil is left out, an empty list stays
+	UserID            string   `json:"userId,omitempty"`
+	Username          string   `json:"username,omitempty"`
 	Type              string   `json:"type"`
+
+	// Confirmation binds the token to a key; nil: whoever has it may use it.
+	Confirmation *Confirmation `json:"cnf,omitempty"`
+	// Algorithm is what the signature was checked with. Minting ignores it.
+	Algorithm string `json:"-"`
+}
+
+// Confirmation says which key the holder of a token must have (RFC 7800).
+type Confirmation struct {
+	Thumbprint string `json:"jkt,omitempty"` // RFC 9449 section 6.1
 }
 
 // AccessToken is a signed access token. It prints as a placeholder.
@@ -47,6 +59,6 @@ func (k *SigningKey) MintAccess(c AccessClaims) (AccessToken, error) {
 		return "", fmt.Errorf("tokens: unknown algorithm %q", k.Algorithm)
 	}
 	c.Type = "access"
-	raw, err := sign(k.method, k.accessHeader, c, k.private)
+	raw, err := sign(k.method, k.accessHeader, c, k.secret())
 	return AccessToken(raw), err
 }

@@ -17,11 +17,12 @@ const TypeRefresh = "rt+jwt"
 // MaxTokenBytes bounds a presented token of any kind; ours are below 1 KiB.
 const MaxTokenBytes = 8 << 10
 
-// Why a refresh token was not accepted as one of ours. The session's own state
+// Why a token was not accepted as one of ours. The session's own state
 // (ended, expired by idleness, reused) is judged by the broker, not here.
 var (
 	ErrMalformed     = errors.New("tokens: not a token of ours")
 	ErrWrongType     = errors.New("tokens: a token, but not a refresh token")
+	ErrNotIDToken    = errors.New("tokens: a token, but not an ID token")
 	ErrPastMaxAge    = errors.New("tokens: past the absolute end of its session")
 	errUnusableClaim = errors.New("tokens: unusable claim")
 )

@@ -83,7 +83,7 @@ func ExampleRefuse() {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.Use(func(c *gin.Context) {
-		claims, err := v.Verify(c.Request.Context(), verify.Bearer(c.Request))
+		claims, err := v.VerifyRequest(c.Request, "")
 		if err != nil {
 			verify.Refuse(c.Writer, err)
 			c.Abort()

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/latchkey-id/latchkey/tokens/internal/jws"
 )
 
 // MaxJWKSBytes bounds a fetched key set.
@@ -53,10 +54,7 @@ type RemoteKeySet struct {
 // NewRemoteKeySet fetches nothing yet.
 func NewRemoteKeySet(cfg RemoteConfig) *RemoteKeySet {
 	if cfg.Client == nil {
-		cfg.Client = &http.Client{
-			Timeout:       5 * time.Second,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		}
+		cfg.Client = defaultClient()
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -120,48 +118,32 @@ func (s *RemoteKeySet) refresh(ctx context.Context, kid string) error {
 		wait = min(wait, retryInterval) // an issuer that is back is used at once
 	}
 	if !s.tried.IsZero() && now.Sub(s.tried) < wait {
-		return s.lastErr
+		if s.lastErr == nil {
+			return nil
+		}
+		return fmt.Errorf("key set: %w", s.lastErr)
 	}
 	s.tried = now
 	// The caller may go away; what is fetched serves all.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
-	body, err := s.get(ctx)
+	res, err := fetch(ctx, s.cfg.Client, s.cfg.URL, "", MaxJWKSBytes)
 	var set jose.JSONWebKeySet
 	if err == nil {
-		set, err = parseKeys(body)
+		set, err = parseKeys(res.body)
 	}
 	s.lastErr = err
 	if err != nil {
-		return err
+		s.tried = s.cfg.Now() // those who waited for it do not each wait again
+		return fmt.Errorf("key set: %w", err)
 	}
 	s.mu.Lock()
 	s.set, s.fetched = set, now
 	s.mu.Unlock()
 	if s.cfg.Fetched != nil {
-		s.cfg.Fetched(body)
+		s.cfg.Fetched(res.body)
 	}
 	return nil
-}
-
-func (s *RemoteKeySet) get(ctx context.Context) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.cfg.URL, nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := s.cfg.Client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("key set: status %d", res.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, MaxJWKSBytes+1))
-	if err == nil && len(body) > MaxJWKSBytes {
-		err = fmt.Errorf("key set: more than %d bytes", MaxJWKSBytes)
-	}
-	return body, err
 }
 
 // parseKeys keeps the public keys that can verify; one unusable key does not
@@ -172,16 +154,15 @@ func parseKeys(body []byte) (jose.JSONWebKeySet, error) {
 	}
 	var set jose.JSONWebKeySet
 	if err := json.Unmarshal(body, &raw); err != nil {
-		return set, errors.New("key set: not JSON")
+		return set, errors.New("not JSON")
 	}
 	for _, r := range raw.Keys {
-		var key jose.JSONWebKey
-		if json.Unmarshal(r, &key) == nil && key.Valid() && key.IsPublic() && key.Use != "enc" {
+		if key, err := jws.PublicKey(r); err == nil && key.Use != "enc" {
 			set.Keys = append(set.Keys, key)
 		}
 	}
 	if len(set.Keys) == 0 {
-		return set, errors.New("key set: no usable public key")
+		return set, errors.New("no usable public key")
 	}
 	return set, nil
 }

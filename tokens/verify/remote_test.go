@@ -252,6 +252,26 @@ func TestRemoteFetchIsShared(t *testing.T) {
 	}
 }
 
+// An issuer that hangs is waited for once, not by each of those who queue.
+func TestRemoteHangsOnce(t *testing.T) {
+	s, release := serveJWKS(t, nil), make(chan struct{})
+	s.set(func(http.ResponseWriter, *http.Request) { <-release })
+	defer close(release)
+	set := verify.NewRemoteKeySet(verify.RemoteConfig{URL: s.URL, Client: &http.Client{Timeout: 1100 * time.Millisecond}})
+	began := time.Now()
+	var group sync.WaitGroup
+	for range 6 {
+		group.Go(func() {
+			if got, err := set.Keys(context.Background(), "x"); err == nil || got != nil {
+				t.Errorf("%v %v", got, err)
+			}
+		})
+	}
+	if group.Wait(); time.Since(began) > 4*time.Second {
+		t.Errorf("it took %v", time.Since(began))
+	}
+}
+
 // The whole way: a reader that knows the issuer by URL alone.
 func TestRemoteVerifier(t *testing.T) {
 	keys := keyRing(t, 1)

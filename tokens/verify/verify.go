@@ -2,9 +2,6 @@ package verify
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -13,10 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/golang-jwt/jwt/v5"
-
 	"github.com/latchkey-id/latchkey/tokens"
+	"github.com/latchkey-id/latchkey/tokens/internal/jws"
 )
 
 // Leeway is the clock difference that is forgiven between the issuer and its
@@ -24,13 +19,15 @@ import (
 const Leeway = 60 * time.Second
 
 // Why an access token was refused. ErrUnavailable is not about the token: the
-// keys could not be had, and the answer is 503, never 401.
+// keys, or the list of ended sessions, could not be had, and the answer is 503,
+// never 401.
 var (
 	ErrNoToken     = errors.New("no access token")
 	ErrExpired     = errors.New("the access token has expired")
 	ErrMalformed   = errors.New("the access token is malformed or not from this issuer")
 	ErrWrongType   = errors.New("the token is not an access token")
 	ErrAudience    = errors.New("the access token is for another audience")
+	ErrRevoked     = errors.New("the session of the access token has ended")
 	ErrUnavailable = errors.New("the issuer's keys cannot be read at the moment")
 )
 
@@ -39,16 +36,39 @@ type Claims = tokens.AccessClaims
 
 // KeySet finds public keys by kid. No key found is (nil, nil); an error means
 // that the set could not be read, and says nothing about the token.
-type KeySet interface {
-	Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error)
+type KeySet = tokens.KeySource
+
+// Revocations knows which sessions ended before their access tokens did. An
+// error means that nobody can say: the token is then refused with
+// [ErrUnavailable], so it is for the implementation to go on with what it knew
+// last, as [RemoteRevocations] does.
+type Revocations interface {
+	Revoked(ctx context.Context, sid string) (bool, error)
 }
 
 // Config says whose tokens are accepted. Issuer and Keys are required.
 type Config struct {
-	Issuer   string           // the iss that must stand in the token, byte for byte
-	Audience string           // the aud that must stand in it; empty: Issuer
-	Keys     KeySet           // where the public keys come from
-	Now      func() time.Time // nil: time.Now
+	Issuer   string // the iss that must stand in the token, byte for byte
+	Audience string // the aud that must stand in it; empty: Issuer
+	// AnyAudience takes a token whomever it is for: for an authorization server
+	// that is asked about its own tokens, and for nobody who lets people in.
+	AnyAudience bool
+	Keys        KeySet           // where the public keys come from
+	Now         func() time.Time // nil: time.Now
+
+	// Revocations is asked about the session of each token that has one, at each
+	// use. nil: tokens count until they expire.
+	Revocations Revocations
+	// BaseURL is how clients reach this server: scheme and host, such as
+	// https://api.example.org. DPoP proofs are compared with it. Empty: as Host
+	// and TLS say, which is wrong behind a proxy that ends TLS, and lets the
+	// sender choose the host.
+	BaseURL string
+	// ReplaySize is how many DPoP proofs are remembered, so that none is taken
+	// twice. When more come within two minutes the oldest are forgotten: a proof
+	// is then good again for what is left of its window, for the same key, token,
+	// method and URL. 0: 65536.
+	ReplaySize int
 
 	// Leeway overrides [Leeway]; negative for none.
 	Leeway time.Duration
@@ -60,8 +80,9 @@ type Config struct {
 
 // Verifier checks access tokens. It is safe for concurrent use.
 type Verifier struct {
-	cfg   Config
-	cache *cache
+	cfg    Config
+	cache  *cache
+	proofs *replays
 }
 
 // New returns a Verifier or says what is missing.
@@ -84,12 +105,28 @@ func New(cfg Config) (*Verifier, error) {
 	if cfg.CacheSize == 0 {
 		cfg.CacheSize = 4096
 	}
-	return &Verifier{cfg: cfg, cache: newCache(cfg.CacheSize)}, nil
+	if cfg.ReplaySize <= 0 {
+		cfg.ReplaySize = 1 << 16
+	}
+	return &Verifier{cfg: cfg, cache: newCache(cfg.CacheSize), proofs: newReplays(cfg.ReplaySize)}, nil
 }
 
-// Verify checks type, key, signature, issuer, audience and times. The error is
-// one of this package's, possibly wrapped.
+// Verify checks a token that whoever has it may use: type, key, signature,
+// issuer, audience, times, and that its session has not ended. A token that is
+// bound to a key is refused with [ErrBound]; [Verifier.VerifyRequest] takes it.
+// The error is one of this package's, possibly wrapped.
 func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
+	claims, err := v.Inspect(ctx, raw)
+	if err == nil && claims.Confirmation != nil {
+		return Claims{}, ErrBound
+	}
+	return claims, err
+}
+
+// Inspect is [Verifier.Verify] for those who ask about a token and let nobody
+// in for it, such as introspection (RFC 7662): it takes a bound token without
+// its proof. The claims say in Confirmation what the token is bound to.
+func (v *Verifier) Inspect(ctx context.Context, raw string) (Claims, error) {
 	if raw == "" {
 		return Claims{}, ErrNoToken
 	}
@@ -109,8 +146,15 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	if !known {
 		v.cache.put(raw, claims)
 	}
+	if err := v.checkSession(ctx, claims.SessionID); err != nil {
+		return Claims{}, err
+	}
 	return claims, nil
 }
+
+// algorithms are those of access tokens. HS256 is only for a key set of one's
+// own: no secret comes from a [RemoteKeySet].
+var algorithms = append([]string{"HS256"}, tokens.Algorithms...)
 
 type header struct {
 	Algorithm string          `json:"alg"`
@@ -130,7 +174,7 @@ func (v *Verifier) open(ctx context.Context, raw string) (Claims, error) {
 		return Claims{}, ErrWrongType
 	}
 	// golang-jwt does not look at crit; RFC 7515 section 4.1.11 says refuse.
-	if head.Critical != nil || !slices.Contains(tokens.Algorithms, head.Algorithm) {
+	if head.Critical != nil || !slices.Contains(algorithms, head.Algorithm) {
 		return Claims{}, ErrMalformed
 	}
 	keys, err := v.cfg.Keys.Keys(ctx, head.KeyID)
@@ -138,16 +182,17 @@ func (v *Verifier) open(ctx context.Context, raw string) (Claims, error) {
 		return Claims{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
-	if err != nil || !signedByOne(keys, head.Algorithm, raw[:len(raw)-len(parts[2])-1], signature) {
+	if err != nil || !jws.SignedByOne(keys, head.Algorithm, raw[:len(raw)-len(parts[2])-1], signature) {
 		return Claims{}, ErrMalformed
 	}
 	var claims Claims
 	if decode(parts[1], &claims) != nil || claims.Subject == "" || claims.Issuer != v.cfg.Issuer {
 		return Claims{}, ErrMalformed
 	}
-	if claims.Audience != v.cfg.Audience {
+	if claims.Audience != v.cfg.Audience && !v.cfg.AnyAudience {
 		return Claims{}, ErrAudience
 	}
+	claims.Algorithm = head.Algorithm
 	return claims, nil
 }
 
@@ -166,30 +211,19 @@ func (v *Verifier) checkTimes(c Claims) error {
 	return nil
 }
 
-func signedByOne(keys []jose.JSONWebKey, algorithm, text string, signature []byte) bool {
-	for _, key := range keys {
-		if fits(key, algorithm) && jwt.GetSigningMethod(algorithm).Verify(text, signature, key.Key) == nil {
-			return true
-		}
+// checkSession asks whether the session of the token, if it has one, has ended.
+func (v *Verifier) checkSession(ctx context.Context, sid string) error {
+	if v.cfg.Revocations == nil || sid == "" {
+		return nil
 	}
-	return false
-}
-
-// fits chooses the algorithm by the key, never by the token (RFC 8725
-// section 3.1).
-func fits(key jose.JSONWebKey, algorithm string) bool {
-	if key.Algorithm != "" && key.Algorithm != algorithm || key.Use != "" && key.Use != "sig" {
-		return false
+	revoked, err := v.cfg.Revocations.Revoked(ctx, sid)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	switch k := key.Key.(type) {
-	case *ecdsa.PublicKey:
-		return algorithm == "ES256" && k.Curve.Params().BitSize == 256
-	case ed25519.PublicKey:
-		return algorithm == "EdDSA"
-	case *rsa.PublicKey:
-		return algorithm == "RS256" && k.N.BitLen() >= 2048
+	if revoked {
+		return ErrRevoked
 	}
-	return false
+	return nil
 }
 
 func decode(segment string, into any) error {

@@ -73,6 +73,8 @@ func newRig(t testing.TB, algorithm string, change func(*verify.Config)) *rig {
 	return r
 }
 
+func (r *rig) cfgNow() func() time.Time { return func() time.Time { return *r.at } }
+
 func claims() tokens.AccessClaims {
 	return tokens.AccessClaims{
 		Issuer: issuer, Audience: issuer, Subject: "u", ClientID: "c", SessionID: "s", ID: "j",
