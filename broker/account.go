@@ -29,9 +29,14 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 	if err != nil {
 		return nil, err
 	}
+	c, err := b.sessionClient(ctx, p.Session)
+	if err != nil {
+		return nil, err
+	}
 	now := b.now()
-	s := b.newSession(p.User.ID, device, now)
-	s.AMR, s.Scope, s.ClientID = []string{"pwd"}, p.Session.Scope, p.Session.ClientID
+	s := b.newSession(&c, p.User.ID, device, now)
+	s.AMR, s.Scope, s.Request = []string{"pwd"}, p.Session.Scope, p.Session.Request
+	s.DPoPThumbprint = p.Session.DPoPThumbprint // what was bound stays bound
 	err = b.retry(ctx, func() error {
 		if b.exists(ctx, s) {
 			return nil // an earlier try committed, and only its answer was lost
@@ -46,7 +51,7 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 	if err != nil {
 		return nil, err
 	}
-	return b.mint(p.User, s, 0, 0, now)
+	return b.mint(&c, p.User, s, 0, 0, now)
 }
 
 // proveOwner asks for the current password and returns its hash; where there

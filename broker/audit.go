@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,6 +18,12 @@ const (
 	EventUserDeleted     = "user.deleted"
 	EventPasswordChanged = "user.password_changed"
 	EventIdentityLinked  = "identity.linked"
+	EventClientCreated   = "client.created"
+	EventClientUpdated   = "client.updated"
+	EventClientSecret    = "client.secret_changed"
+	EventClientDeleted   = "client.deleted"
+	EventConsentGiven    = "consent.given"
+	EventTokenExchanged  = "token.exchanged"
 	eventRefresh         = "refresh."
 )
 
@@ -30,11 +37,38 @@ func (b *Broker) audit(ctx context.Context, store Store, e Event) error {
 // endSessions ends sessions and writes an event for each, in one transaction
 // of the caller.
 func (b *Broker) endSessions(ctx context.Context, store Store, f SessionFilter, cause EndCause, wipe bool, ip string) (int, error) {
-	ended, err := store.EndSessions(ctx, f, b.end(cause, wipe, b.now()))
+	e := b.end(cause, wipe, b.now())
+	ended, err := store.EndSessions(ctx, f, e)
 	if err != nil {
 		return 0, err
 	}
-	return len(ended), b.auditEnds(ctx, store, ended, ip)
+	if err := b.auditEnds(ctx, store, ended, ip); err != nil {
+		return 0, err
+	}
+	return len(ended), b.afterEnd(ctx, store, ended, e, ip)
+}
+
+// afterEnd is what follows from the end of sessions, in the same transaction:
+// the sessions that follow a browser session end with it, and every client that
+// wants to hear of an end is going to be told.
+func (b *Broker) afterEnd(ctx context.Context, store Store, ended []Session, e End, ip string) error {
+	parents := []string{}
+	for _, s := range ended {
+		if s.ClientID == AppClientID {
+			parents = append(parents, s.ID)
+		}
+	}
+	if len(parents) > 0 {
+		followers, err := store.EndFollowers(ctx, parents, e)
+		if err != nil {
+			return err
+		}
+		if err := b.auditEnds(ctx, store, followers, ip); err != nil {
+			return err
+		}
+		ended = append(slices.Clip(ended), followers...)
+	}
+	return b.noteLogouts(ctx, store, ended)
 }
 
 // end is an end with the time that its rows are kept.

@@ -46,6 +46,18 @@ type LimitState struct {
 	Exceeded   bool
 }
 
+// ClientKeys finds the keys that a client publishes at its jwks_uri. guarded
+// keeps to public addresses.
+type ClientKeys interface {
+	KeySource(jwksURI string, guarded bool) tokens.KeySource
+}
+
+// LogoutSender posts a logout token to a client (OIDC Back-Channel Logout
+// section 2.5). guarded keeps to public addresses.
+type LogoutSender interface {
+	SendLogout(ctx context.Context, uri, logoutToken string, guarded bool) error
+}
+
 // Config is everything that a Broker needs. Store, Secrets, Hasher and
 // PublicURL are required.
 type Config struct {
@@ -59,10 +71,21 @@ type Config struct {
 	Lifetimes          Lifetimes
 	LocalLogin         bool
 	MobileRedirectURIs []string
-	RetryFor           time.Duration // how long trouble of ours is tried again inside; 0: 5 s; negative: not at all
-	Now                func() time.Time
-	Rand               io.Reader
-	Log                *slog.Logger
+	// Clients of the configuration, as [CheckClient] returned them.
+	Clients []Client
+	// RegistrationToken lets programs register themselves (RFC 7591 section 3:
+	// the initial access token). Empty: nobody may.
+	RegistrationToken string
+	// HS256Secret signs access tokens where Algorithm is HS256, and only then.
+	HS256Secret  []byte
+	ClientKeys   ClientKeys    // nil: private_key_jwt with jwks_uri is not offered
+	LogoutSender LogoutSender  // nil: no back-channel logout is sent
+	RetryFor     time.Duration // how long trouble of ours is tried again inside; 0: 5 s; negative: not at all
+	// GenerateKey makes a signing key of an algorithm; nil: tokens.GenerateSigningKey.
+	GenerateKey func(algorithm string, random io.Reader) (*tokens.SigningKey, error)
+	Now         func() time.Time
+	Rand        io.Reader
+	Log         *slog.Logger
 }
 
 // Broker decides. It is safe for concurrent use. It is not ready before
@@ -73,6 +96,10 @@ type Broker struct {
 	notReady atomic.Pointer[error]
 	refused  *onceADay
 	checking inFlight
+	clients  clientCache
+	// longestAccess is a time.Duration: no access token lives longer.
+	longestAccess atomic.Int64
+	revocations   revocationCache
 }
 
 // New returns a broker that is not ready yet.
@@ -91,6 +118,9 @@ func New(cfg Config) (*Broker, error) {
 	}
 	if cfg.Algorithm == "" {
 		cfg.Algorithm = "ES256"
+	}
+	if cfg.GenerateKey == nil {
+		cfg.GenerateKey = tokens.GenerateSigningKey
 	}
 	if cfg.RetryFor == 0 {
 		cfg.RetryFor = 5 * time.Second

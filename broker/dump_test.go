@@ -21,6 +21,7 @@ import (
 
 // scriptedIdP lets everybody in and remembers what it was asked.
 type scriptedIdP struct {
+	broker.IdP // what is not written below is not asked for
 	mu   sync.Mutex
 	asks []broker.IdPRequest
 }

@@ -78,6 +78,37 @@ const (
 	SetupDone          Code = "setup_done"
 )
 
+// Refusals of the OAuth 2 and OpenID Connect face, under the names of RFC 6749,
+// 7591, 8628, 8693, 8707, 9126, 9449 and OIDC Core.
+const (
+	InvalidClient           Code = "invalid_client"
+	UnauthorizedClient      Code = "unauthorized_client"
+	InvalidGrant            Code = "invalid_grant"
+	UnsupportedGrantType    Code = "unsupported_grant_type"
+	UnsupportedResponseType Code = "unsupported_response_type"
+	InvalidScope            Code = "invalid_scope"
+	InvalidTarget           Code = "invalid_target"
+	InsufficientScope       Code = "insufficient_scope"
+	LoginRequired           Code = "login_required"
+	ConsentRequired         Code = "consent_required"
+	UnmetRequirements       Code = "unmet_authentication_requirements"
+	RequestNotSupported     Code = "request_not_supported"
+	RequestURINotSupported  Code = "request_uri_not_supported"
+	InvalidRequestURI       Code = "invalid_request_uri"
+	AuthorizationPending    Code = "authorization_pending"
+	SlowDown                Code = "slow_down"
+	DeviceCodeExpired       Code = "expired_token"
+	InvalidDPoPProof        Code = "invalid_dpop_proof"
+	UseDPoPNonce            Code = "use_dpop_nonce"
+	InvalidClientMetadata   Code = "invalid_client_metadata"
+	ClientUnknown           Code = "client_unknown"
+	ClientExists            Code = "client_exists"
+	ReadOnlyClient          Code = "client_read_only"
+	UserCodeTaken           Code = "user_code_taken"
+	UserCodeUnknown         Code = "user_code_unknown"
+	CrossSite               Code = "csrf"
+)
+
 // Codes lists every code, for tables that must be complete.
 var Codes = []Code{
 	TokenExpired, TemporarilyUnavailable, RateLimited, LocalLoginDisabled, ClientMismatch, NoToken, InvalidToken,
@@ -87,6 +118,10 @@ var Codes = []Code{
 	InvalidRequest, InvalidCredentials, InvalidRedirectURI, InvalidState, StateMismatch, IssuerMismatch, NonceMismatch,
 	AccessDenied, IdPRefused, IdPBadResponse, ProviderUnknown, NotProvisioned, GroupNotAllowed, DomainNotAllowed,
 	EmailNotVerified, IdentityConflict, UsernameTaken, InvalidUsername, WeakPassword, WrongPassword, Forbidden, NotFound, SetupDone,
+	InvalidClient, UnauthorizedClient, InvalidGrant, UnsupportedGrantType, UnsupportedResponseType, InvalidScope, InvalidTarget,
+	InsufficientScope, LoginRequired, ConsentRequired, UnmetRequirements, RequestNotSupported, RequestURINotSupported, InvalidRequestURI,
+	AuthorizationPending, SlowDown, DeviceCodeExpired, InvalidDPoPProof, UseDPoPNonce, InvalidClientMetadata, ClientUnknown,
+	ClientExists, ReadOnlyClient, UserCodeTaken, UserCodeUnknown, CrossSite,
 }
 
 // Error is a refusal or a failure. Message is safe to show to anybody; Err is

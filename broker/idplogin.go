@@ -105,25 +105,34 @@ func (b *Broker) OpenAuthRequest(ctx context.Context, providerID, state, challen
 	if !r.RedeemedAt.IsZero() {
 		return "", nil, refuse(InvalidState, "this login is finished; begin again in the app")
 	}
-	to, _, err = b.sendToIdP(ctx, p, r.ID, "")
+	to, _, err = b.sendToIdP(ctx, p, r.ID, "", IdPAsk{})
 	return to, &r, err
 }
 
 // BeginWeb sends a browser to the IdP for its own login. The state comes back
 // to be kept in a cookie: the callback must bring both.
-func (b *Broker) BeginWeb(ctx context.Context, providerID, returnTo string) (to, state string, err error) {
+func (b *Broker) BeginWeb(ctx context.Context, providerID, returnTo string, ask IdPAsk) (to, state string, err error) {
 	p, err := b.provider(providerID)
 	if err != nil {
 		return "", "", err
 	}
-	return b.sendToIdP(ctx, p, "", returnTo)
+	return b.sendToIdP(ctx, p, "", returnTo, ask)
+}
+
+// IdPAsk is what an IdP is asked to heed at a login (OIDC Core section 3.1.2.1).
+type IdPAsk struct {
+	Prompt    string
+	MaxAge    *int64 // seconds; nil: not asked
+	LoginHint string
 }
 
 // sendToIdP asks where to send the browser before anything is stored: an IdP
 // that is dark leaves no rows behind.
-func (b *Broker) sendToIdP(ctx context.Context, p *Provider, requestID, returnTo string) (to, state string, err error) {
+func (b *Broker) sendToIdP(ctx context.Context, p *Provider, requestID, returnTo string, ask IdPAsk) (to, state string, err error) {
 	state = b.newSecret(32)
-	to, err = p.IdP.AuthURL(ctx, b.idpRequest(p, state))
+	req := b.idpRequest(p, state)
+	req.IdPAsk = ask
+	to, err = p.IdP.AuthURL(ctx, req)
 	if err != nil {
 		b.cfg.Log.WarnContext(ctx, "IdP cannot be used", "event", "idp.failed", "provider", p.ID, "error", err)
 		return "", "", err
@@ -288,7 +297,7 @@ func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verif
 	sum := sha256.Sum256([]byte(verifier))
 	want := Grant{ID: hash("code", code), ProviderID: p.ID, State: state, Challenge: base64.RawURLEncoding.EncodeToString(sum[:])}
 	now := b.now()
-	s := b.newSession("", device, now)
+	s := b.newSession(&appClient, "", device, now)
 	err = b.retry(ctx, func() error { return b.redeem(ctx, p, want, s, now) })
 	if err != nil && !errors.Is(err, NotFound) {
 		return nil, err
@@ -301,7 +310,7 @@ func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verif
 	if readErr != nil {
 		return nil, readErr
 	}
-	return b.mint(u, made, 0, 0, now)
+	return b.mint(&appClient, u, made, 0, 0, now)
 }
 
 func (b *Broker) redeem(ctx context.Context, p *Provider, want Grant, s Session, now time.Time) error {

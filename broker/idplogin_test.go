@@ -81,7 +81,7 @@ func TestParallelCallbacksOfOneState(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
 		people := []broker.IdPClaims{says("anna")}
 		h := newHouse(t, database, func(p *broker.Provider) { p.IdP = &crowdIdP{people: people} }, retrying)
-		_, state, err := h.Broker.BeginWeb(ctx, "p", "/")
+		_, state, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestSecretsOfATrip(t *testing.T) {
 	h := newHouse(t, "", func(p *broker.Provider) { p.IdP = idp }, nil)
 	seen := map[string]bool{}
 	for range 50 {
-		if _, _, err := h.Broker.BeginWeb(ctx, "p", "/"); err != nil {
+		if _, _, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestErrorsOfTheIdP(t *testing.T) {
 		"access_denied": broker.AccessDenied, "login_required": broker.IdPRefused, "invalid_scope": broker.IdPRefused, "Benutzer gesperrt": broker.IdPRefused,
 		"temporarily_unavailable": broker.TemporarilyUnavailable, "server_error": broker.TemporarilyUnavailable,
 	} {
-		_, state, err := h.Broker.BeginWeb(ctx, "p", "/")
+		_, state, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
 		if err != nil {
 			t.Fatal(err)
 		}

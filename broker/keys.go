@@ -14,6 +14,12 @@ import (
 // that readers that cache the set know it by then.
 const publishBeforeSigning = 15 * time.Minute
 
+// hs256 is the one symmetric algorithm, with a secret of its own.
+const hs256 = "HS256"
+
+// clockLeeway is the clock difference that is forgiven, as in tokens/verify.
+const clockLeeway = time.Minute
+
 const factSecret = "root_secret_fingerprint"
 
 // Load makes the broker ready, or says why it is not: the database must answer,
@@ -37,15 +43,37 @@ func (b *Broker) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(ring.Keys(), func(k *tokens.SigningKey) bool { return k.Algorithm == b.cfg.Algorithm }) {
-		if err := b.addKey(ctx, len(ring.Keys()) == 0); err != nil {
+	missing := slices.DeleteFunc(slices.Clone(tokens.Algorithms), func(algorithm string) bool {
+		return slices.ContainsFunc(ring.Keys(), func(k *tokens.SigningKey) bool { return k.Algorithm == algorithm })
+	})
+	for _, algorithm := range missing {
+		// Readers of access tokens may have cached the set. ID tokens were signed
+		// by nothing that they know, so that their readers look.
+		wait := algorithm == b.cfg.Algorithm && len(ring.Keys()) > 0
+		if err := b.addKey(ctx, algorithm, wait); err != nil {
 			return err
 		}
+	}
+	if len(missing) > 0 {
 		if ring, err = b.loadKeys(ctx); err != nil {
 			return err
 		}
 	}
 	b.keys.Store(ring)
+	return b.loadLongestAccess(ctx)
+}
+
+// loadLongestAccess learns how long an access token of any client may live.
+func (b *Broker) loadLongestAccess(ctx context.Context) error {
+	seconds, err := b.cfg.Store.LongestAccessTTL(ctx)
+	if err != nil {
+		return err
+	}
+	longest := max(b.cfg.Lifetimes.Access, time.Duration(seconds)*time.Second)
+	for _, c := range b.cfg.Clients {
+		longest = max(longest, time.Duration(c.AccessTTL)*time.Second)
+	}
+	b.longestAccess.Store(int64(longest))
 	return nil
 }
 
@@ -123,12 +151,20 @@ func (b *Broker) loadKeys(ctx context.Context) (*tokens.KeyRing, error) {
 			}
 		}
 	}
+	if b.cfg.Algorithm == hs256 {
+		shared, err := tokens.NewSharedKey(b.cfg.HS256Secret)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, shared)
+	}
 	return tokens.NewKeyRing(keys)
 }
 
-// addKey makes a key of the configured algorithm. The first of all signs at once.
-func (b *Broker) addKey(ctx context.Context, first bool) error {
-	key, err := tokens.GenerateSigningKey(b.cfg.Algorithm, b.cfg.Rand)
+// addKey makes a key of an algorithm. It signs at once, or waits until readers
+// that cache the set know it.
+func (b *Broker) addKey(ctx context.Context, algorithm string, wait bool) error {
+	key, err := b.cfg.GenerateKey(algorithm, b.cfg.Rand)
 	if err != nil {
 		return err
 	}
@@ -141,7 +177,7 @@ func (b *Broker) addKey(ctx context.Context, first bool) error {
 		ID: key.ID, Algorithm: key.Algorithm, Sealed: b.cfg.Secrets.Current().Seal(keyPlace(key.ID), private),
 		CreatedAt: now, ActiveAt: now,
 	}
-	if !first {
+	if wait {
 		row.ActiveAt = now.Add(publishBeforeSigning)
 	}
 	return b.cfg.Store.InsertSigningKey(ctx, row)

@@ -155,7 +155,7 @@ func (b *Broker) startSession(ctx context.Context, u User, amr []string, device 
 	var login *Login
 	err := b.retry(ctx, func() error {
 		now := b.now()
-		s := b.newSession(u.ID, device, now)
+		s := b.newSession(&appClient, u.ID, device, now)
 		s.AMR, s.Scope = amr, AppScope
 		fill(&s)
 		err := b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertSession(ctx, store, s, u.PasswordHash) })
@@ -163,7 +163,7 @@ func (b *Broker) startSession(ctx context.Context, u User, amr []string, device 
 			return err
 		}
 		u.LastSeenAt = now
-		login, err = b.mint(u, s, 0, 0, now)
+		login, err = b.mint(&appClient, u, s, 0, 0, now)
 		return err
 	})
 	return login, err
@@ -243,7 +243,7 @@ func (b *Broker) AuthenticateCookie(ctx context.Context, cookie string, device D
 	if err != nil {
 		return Principal{}, err
 	}
-	if err := b.slideCoarsely(ctx, &p.Session, device, b.now()); err != nil {
+	if err := b.slideCoarsely(ctx, &p.Session, presenter{client: &appClient, device: device}, b.now()); err != nil {
 		b.cfg.Log.WarnContext(ctx, "idle end not moved", "error", err)
 	}
 	return p, nil

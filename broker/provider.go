@@ -60,6 +60,31 @@ type IdP interface {
 	Exchange(ctx context.Context, req IdPRequest, res IdPResponse) (IdPClaims, error)
 	// EndSessionURL is where a browser logs out at the IdP, or "".
 	EndSessionURL(ctx context.Context, returnTo string) string
+	// VerifyIDToken checks an ID token that an app got from the IdP by itself,
+	// for one of the audiences that this is allowed for: signature, iss, aud, azp
+	// (one of the audiences too), times, and that it is at most ten minutes old.
+	// The nonce is the caller's to compare. A bad token is CodeInvalid.
+	VerifyIDToken(ctx context.Context, raw string) (IdPToken, error)
+	// VerifyLogoutToken checks a back-channel logout token (OIDC Back-Channel
+	// Logout section 2.6) but for its replay. A bad token is InvalidRequest.
+	VerifyLogoutToken(ctx context.Context, raw string) (IdPLogoutToken, error)
+	// Issuer is the configured issuer.
+	Issuer() string
+}
+
+// IdPToken is a verified ID token that did not come with a code of ours.
+type IdPToken struct {
+	Claims    IdPClaims
+	Nonce     string // empty: it has none
+	ExpiresAt time.Time
+}
+
+// IdPLogoutToken is a verified logout token. Subject or SessionID is set.
+type IdPLogoutToken struct {
+	Subject   string
+	SessionID string
+	ID        string // jti
+	ExpiresAt time.Time
 }
 
 // IdPRequest is our side of one trip to an IdP. All secrets are derived from
@@ -69,6 +94,7 @@ type IdPRequest struct {
 	Nonce       string
 	Verifier    string // PKCE, RFC 7636
 	RedirectURI string
+	IdPAsk
 }
 
 // IdPResponse is what came back on the callback.

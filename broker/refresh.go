@@ -21,13 +21,25 @@ const coarseIdle = time.Hour
 // answered again. An error is a refusal that says why, or
 // [TemporarilyUnavailable], which says nothing about the token.
 func (b *Broker) Refresh(ctx context.Context, raw, clientID string, device Device) (*Login, error) {
-	claims, err := b.parseRefresh(ctx, raw, device)
+	return b.refreshBy(ctx, raw, presenter{client: &Client{ID: clientID}, device: device})
+}
+
+// presenter is who presents a refresh token: an authenticated client, and the
+// key that it proved, if any.
+type presenter struct {
+	client    *Client
+	provenKey string
+	device    Device
+}
+
+func (b *Broker) refreshBy(ctx context.Context, raw string, by presenter) (*Login, error) {
+	claims, err := b.parseRefresh(ctx, raw, by.device)
 	if err != nil {
 		return nil, err
 	}
 	var login *Login
 	err = b.retry(ctx, func() error {
-		login, err = b.refresh(ctx, claims, clientID, device)
+		login, err = b.refresh(ctx, claims, by)
 		return err
 	})
 	return login, err
@@ -55,21 +67,24 @@ func (b *Broker) parseRefresh(ctx context.Context, raw string, device Device) (t
 
 // refresh tries the hot statement first; where it writes nothing, the row is
 // read, the rule decides, and its outcome is written under its own condition.
-func (b *Broker) refresh(ctx context.Context, claims tokens.RefreshClaims, clientID string, device Device) (*Login, error) {
-	p := Presented{Generation: claims.Generation, Branch: claims.Branch, IssuedAt: time.Unix(claims.IssuedAt, 0), ClientID: clientID}
+func (b *Broker) refresh(ctx context.Context, claims tokens.RefreshClaims, by presenter) (*Login, error) {
+	p := Presented{
+		Generation: claims.Generation, Branch: claims.Branch, IssuedAt: time.Unix(claims.IssuedAt, 0),
+		ClientID: by.client.ID, ProvenKey: by.provenKey,
+	}
 	for range maxRefreshTries {
 		now := b.now()
 		s, u, ok, err := b.cfg.Store.AdvanceSession(ctx, Advance{
-			Touch: b.touch(claims.SessionID, device, now), ClientID: clientID,
+			Touch: b.touch(by, claims.SessionID, now), ClientID: by.client.ID,
 			Generation: p.Generation, Branch: p.Branch, AdvancedBefore: now.Add(-b.cfg.Lifetimes.Grace),
 		})
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			return b.refreshed(OutcomeAdvance, u, s, s.Generation, s.Branch, now)
+			return b.refreshed(by, OutcomeAdvance, u, s, s.Generation, s.Branch, now)
 		}
-		login, again, err := b.decideAndWrite(ctx, claims, p, device, now)
+		login, again, err := b.decideAndWrite(ctx, claims, p, by, now)
 		if err != nil || !again {
 			return login, err
 		}
@@ -79,7 +94,7 @@ func (b *Broker) refresh(ctx context.Context, claims tokens.RefreshClaims, clien
 
 // decideAndWrite carries out every outcome but the hot one. again says that
 // the row changed in between and everything starts over.
-func (b *Broker) decideAndWrite(ctx context.Context, claims tokens.RefreshClaims, p Presented, device Device, now time.Time) (login *Login, again bool, err error) {
+func (b *Broker) decideAndWrite(ctx context.Context, claims tokens.RefreshClaims, p Presented, by presenter, now time.Time) (login *Login, again bool, err error) {
 	row, u, err := b.cfg.Store.SessionByID(ctx, claims.SessionID)
 	s := &row
 	if errors.Is(err, NotFound) {
@@ -88,7 +103,7 @@ func (b *Broker) decideAndWrite(ctx context.Context, claims tokens.RefreshClaims
 	if err != nil {
 		return nil, false, err
 	}
-	d := Decide(s, p, Policy{Grace: b.cfg.Lifetimes.Grace, Idle: b.cfg.Lifetimes.Refresh}, now)
+	d := Decide(s, p, Policy{Grace: b.cfg.Lifetimes.Grace, Idle: b.lifetimes(by.client).Refresh}, now)
 	if (d.Refusal == "" || d.Outcome == OutcomeReuse) && (u.ID == "" || !u.DisabledAt.IsZero()) {
 		d = Decision{Outcome: OutcomeEnded, Refusal: UserDisabled, Next: d.Next}
 		if u.ID == "" {
@@ -99,38 +114,39 @@ func (b *Broker) decideAndWrite(ctx context.Context, claims tokens.RefreshClaims
 	case OutcomeAdvance:
 		return nil, true, nil // it became possible between the two statements
 	case OutcomeSame, OutcomeBound:
-		return b.unchanged(ctx, d, u, s, device, now)
+		return b.unchanged(ctx, d, u, s, by, now)
 	case OutcomeConverge, OutcomeReissue, OutcomeAhead, OutcomeReuse:
-		written, err := b.writeOutcome(ctx, d, s, device, now)
+		written, err := b.writeOutcome(ctx, d, s, by, now)
 		if err != nil || !written {
 			return nil, !written, err
 		}
 	}
 	if d.Refusal != "" {
-		return nil, false, b.refuseRefresh(ctx, s, claims, device, d)
+		return nil, false, b.refuseRefresh(ctx, s, claims, by.device, d)
 	}
-	s.IdleExpiresAt = b.slide(s, now)
-	login, err = b.refreshed(d.Outcome, u, *s, d.Generation, d.Branch, now)
+	s.IdleExpiresAt = b.lifetimes(by.client).slide(s, now)
+	login, err = b.refreshed(by, d.Outcome, u, *s, d.Generation, d.Branch, now)
 	return login, false, err
 }
 
 // unchanged answers the same pair. The idle end moves in coarse steps.
-func (b *Broker) unchanged(ctx context.Context, d Decision, u User, s *Session, device Device, now time.Time) (*Login, bool, error) {
-	if err := b.slideCoarsely(ctx, s, device, now); err != nil {
+func (b *Broker) unchanged(ctx context.Context, d Decision, u User, s *Session, by presenter, now time.Time) (*Login, bool, error) {
+	if err := b.slideCoarsely(ctx, s, by, now); err != nil {
 		return nil, false, err
 	}
-	login, err := b.refreshed(d.Outcome, u, *s, d.Generation, d.Branch, now)
+	login, err := b.refreshed(by, d.Outcome, u, *s, d.Generation, d.Branch, now)
 	return login, false, err
 }
 
 // slideCoarsely moves the idle end where nothing else is written, once it has
 // something to move.
-func (b *Broker) slideCoarsely(ctx context.Context, s *Session, device Device, now time.Time) error {
-	idle := b.slide(s, now)
-	if idle.Sub(s.IdleExpiresAt) < min(coarseIdle, b.cfg.Lifetimes.Refresh/24) {
+func (b *Broker) slideCoarsely(ctx context.Context, s *Session, by presenter, now time.Time) error {
+	l := b.lifetimes(by.client)
+	idle := l.slide(s, now)
+	if idle.Sub(s.IdleExpiresAt) < min(coarseIdle, l.Refresh/24) {
 		return nil
 	}
-	touch := b.touch(s.ID, device, now)
+	touch := b.touch(by, s.ID, now)
 	touch.IdleExpiresAt = idle
 	if err := b.cfg.Store.TouchSession(ctx, touch); err != nil {
 		return err
@@ -140,9 +156,9 @@ func (b *Broker) slideCoarsely(ctx context.Context, s *Session, device Device, n
 }
 
 // writeOutcome writes a rare outcome and its audit event, durably.
-func (b *Broker) writeOutcome(ctx context.Context, d Decision, s *Session, device Device, now time.Time) (written bool, err error) {
-	touch := b.touch(s.ID, device, now)
-	touch.IdleExpiresAt = b.slide(s, now)
+func (b *Broker) writeOutcome(ctx context.Context, d Decision, s *Session, by presenter, now time.Time) (written bool, err error) {
+	touch := b.touch(by, s.ID, now)
+	touch.IdleExpiresAt = b.lifetimes(by.client).slide(s, now)
 	w := RotationWrite{Touch: touch, From: s.Rotation, Next: d.Next, KeepLaterIssue: d.Outcome == OutcomeConverge}
 	switch d.Outcome {
 	case OutcomeReissue:
@@ -154,7 +170,12 @@ func (b *Broker) writeOutcome(ctx context.Context, d Decision, s *Session, devic
 		if written, err = store.WriteRotation(ctx, w); err != nil || !written {
 			return err
 		}
-		return b.audit(ctx, store, b.refreshEvent(d, s, device))
+		if d.Outcome == OutcomeReuse {
+			if err := b.afterEnd(ctx, store, []Session{*s}, w.End, by.device.IP); err != nil {
+				return err
+			}
+		}
+		return b.audit(ctx, store, b.refreshEvent(d, s, by.device))
 	})
 	return written, err
 }
@@ -174,8 +195,8 @@ func (b *Broker) refreshEvent(d Decision, s *Session, device Device) Event {
 	return e
 }
 
-func (b *Broker) refreshed(o Outcome, u User, s Session, generation, branch int64, now time.Time) (*Login, error) {
-	login, err := b.mint(u, s, generation, branch, now)
+func (b *Broker) refreshed(by presenter, o Outcome, u User, s Session, generation, branch int64, now time.Time) (*Login, error) {
+	login, err := b.mint(by.client, u, s, generation, branch, now)
 	if err == nil {
 		login.Outcome = o
 	}
@@ -206,6 +227,6 @@ func (b *Broker) refuseRefresh(ctx context.Context, s *Session, claims tokens.Re
 	return refusal
 }
 
-func (b *Broker) touch(id string, device Device, now time.Time) Touch {
-	return Touch{ID: id, Now: now, IdleExpiresAt: now.Add(b.cfg.Lifetimes.Refresh), IP: device.IP}
+func (b *Broker) touch(by presenter, id string, now time.Time) Touch {
+	return Touch{ID: id, Now: now, IdleExpiresAt: now.Add(b.lifetimes(by.client).Refresh), IP: by.device.IP}
 }

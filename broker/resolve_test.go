@@ -16,6 +16,7 @@ import (
 
 // sayingIdP is an IdP that says what it is told to, whoever asks.
 type sayingIdP struct {
+	broker.IdP // what is not written below is not asked for
 	mu  sync.Mutex
 	say broker.IdPClaims
 }
@@ -87,7 +88,7 @@ func username(name string) func(*broker.IdPClaims) {
 
 // enter is a browser's whole login.
 func (h *house) enter(provider string, c broker.IdPClaims) (*broker.Login, error) {
-	to, _, err := h.Broker.BeginWeb(ctx, provider, "/")
+	to, _, err := h.Broker.BeginWeb(ctx, provider, "/", broker.IdPAsk{})
 	if err != nil {
 		return nil, err
 	}
@@ -409,7 +410,7 @@ func (h *house) atOnce(people []broker.IdPClaims) []broker.User {
 	var all sync.WaitGroup
 	for i, c := range people {
 		c.Issuer = "https://p.test"
-		to, _, err := h.Broker.BeginWeb(ctx, "p", "/")
+		to, _, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
 		if err != nil {
 			h.t.Fatal(err)
 		}

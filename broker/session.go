@@ -19,6 +19,9 @@ type Session struct {
 	AMR        []string
 	AuthTime   time.Time
 	Scope      string
+	Request    SessionRequest
+	// FollowsParent: it ends when its parent is ended, though not when that expires.
+	FollowsParent bool
 
 	Rotation
 	IdleExpiresAt  time.Time
@@ -75,32 +78,35 @@ const maxUserAgent = 256
 type Login struct {
 	User             User
 	Session          Session
+	Scope            string  // of the access token
 	Outcome          Outcome // of a refresh; empty after a login
 	AccessToken      tokens.AccessToken
-	RefreshToken     tokens.RefreshToken
-	ExpiresIn        time.Duration // of the access token
-	RefreshExpiresIn time.Duration // the nearer of idle and absolute end
+	RefreshToken     tokens.RefreshToken // empty for a client that may have none
+	IDToken          tokens.IDToken      // where the scope has openid, and the client is not the JSON API's
+	ExpiresIn        time.Duration       // of the access token
+	RefreshExpiresIn time.Duration       // the nearer of idle and absolute end
 }
 
 // newSession starts generation 0, branch 0.
-func (b *Broker) newSession(userID string, device Device, now time.Time) Session {
-	abs := b.cfg.Lifetimes.MaxAge
+func (b *Broker) newSession(c *Client, userID string, device Device, now time.Time) Session {
+	l := b.lifetimes(c)
+	abs := l.MaxAge
 	if abs == 0 {
 		abs = noMaxAge
 	}
 	s := Session{
-		ID: b.newID(now), UserID: userID, ClientID: AppClientID, AuthTime: now,
+		ID: b.newID(now), UserID: userID, ClientID: c.ID, AuthTime: now,
 		Rotation:     Rotation{AdvancedAt: now, IssuedAt: now},
 		AbsExpiresAt: now.Add(abs), CreatedAt: now, LastSeenAt: now,
 		CreatedIP: device.IP, LastIP: device.IP, UserAgent: cleanText(device.UserAgent, maxUserAgent),
 	}
-	s.IdleExpiresAt = b.slide(&s, now)
+	s.IdleExpiresAt = l.slide(&s, now)
 	return s
 }
 
 // slide is where the idle end moves to when a session is used at now.
-func (b *Broker) slide(s *Session, now time.Time) time.Time {
-	return earlier(now.Add(b.cfg.Lifetimes.Refresh), s.AbsExpiresAt)
+func (l Lifetimes) slide(s *Session, now time.Time) time.Time {
+	return earlier(now.Add(l.Refresh), s.AbsExpiresAt)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -110,13 +116,15 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// mint makes the tokens of a session at a generation and branch.
-func (b *Broker) mint(u User, s Session, generation, branch int64, now time.Time) (*Login, error) {
+// mint makes the tokens of a session at a generation and branch: an access
+// token and a refresh token, always.
+func (b *Broker) mint(c *Client, u User, s Session, generation, branch int64, now time.Time) (*Login, error) {
 	signer := b.Signer()
 	if signer == nil {
 		return nil, Unavailable(errNoSigningKey)
 	}
-	access, err := signer.MintAccess(b.accessClaims(u, s, now))
+	end := b.accessEnd(c, s, now)
+	access, err := signer.MintAccess(b.accessClaims(u, s, now, end))
 	if err != nil {
 		return nil, Unavailable(err)
 	}
@@ -128,27 +136,34 @@ func (b *Broker) mint(u User, s Session, generation, branch int64, now time.Time
 		return nil, Unavailable(err)
 	}
 	return &Login{
-		User: u, Session: s, AccessToken: access, RefreshToken: refresh,
-		ExpiresIn:        b.accessEnd(s, now).Sub(now),
+		User: u, Session: s, Scope: s.Scope, AccessToken: access, RefreshToken: refresh,
+		ExpiresIn:        end.Sub(now),
 		RefreshExpiresIn: earlier(s.IdleExpiresAt, s.AbsExpiresAt).Sub(now),
 	}, nil
 }
 
 // accessEnd is when an access token expires: never after its session, for those
 // who check tokens on their own.
-func (b *Broker) accessEnd(s Session, now time.Time) time.Time {
-	return earlier(now.Add(b.cfg.Lifetimes.Access), earlier(s.IdleExpiresAt, s.AbsExpiresAt))
+func (b *Broker) accessEnd(c *Client, s Session, now time.Time) time.Time {
+	return earlier(now.Add(b.lifetimes(c).Access), earlier(s.IdleExpiresAt, s.AbsExpiresAt))
 }
 
-func (b *Broker) accessClaims(u User, s Session, now time.Time) tokens.AccessClaims {
+func (b *Broker) accessClaims(u User, s Session, now, end time.Time) tokens.AccessClaims {
 	groups := u.Groups
 	if groups == nil {
 		groups = []string{}
 	}
-	return tokens.AccessClaims{
+	claims := tokens.AccessClaims{
 		Issuer: b.cfg.PublicURL, Subject: u.ID, Audience: b.cfg.PublicURL, ClientID: s.ClientID, SessionID: s.ID,
-		ID: b.newSecret(16), IssuedAt: now.Unix(), ExpiresAt: b.accessEnd(s, now).Unix(),
+		ID: b.newSecret(16), IssuedAt: now.Unix(), ExpiresAt: end.Unix(),
 		AuthTime: s.AuthTime.Unix(), AMR: s.AMR, Scope: s.Scope,
 		PreferredUsername: u.Username, Role: string(u.Role), Groups: groups, UserID: u.ID, Username: u.Username,
 	}
+	if s.Request.Resource != "" {
+		claims.Audience = s.Request.Resource
+	}
+	if s.DPoPThumbprint != "" {
+		claims.Confirmation = &tokens.Confirmation{Thumbprint: s.DPoPThumbprint}
+	}
+	return claims
 }

@@ -12,6 +12,8 @@ type Store interface {
 	UserStore
 	SessionStore
 	LoginStore
+	ClientStore
+	AuthorizationStore
 	KeyStore
 	AuditStore
 
@@ -84,6 +86,12 @@ type SessionStore interface {
 	// EndExpired gives at most limit sessions that expired before a moment
 	// their cause (SessionExpired, SessionMaxAge), and returns them.
 	EndExpired(ctx context.Context, before time.Time, e End, limit int) ([]Session, error)
+	// EndFollowers ends the live sessions that follow one of the given sessions
+	// (Session.FollowsParent), and returns them.
+	EndFollowers(ctx context.Context, parentIDs []string, e End) ([]Session, error)
+	// EndedSince lists the ids of sessions that ended after a moment by another
+	// cause than their own expiry.
+	EndedSince(ctx context.Context, since time.Time) ([]string, error)
 	// ListSessions returns sessions, newest activity first, and how many there are.
 	ListSessions(ctx context.Context, f SessionFilter, offset, limit int) ([]Session, int, error)
 	// Sweep deletes what nobody needs any more, at most limit rows of each kind:
@@ -149,7 +157,10 @@ type SessionFilter struct {
 	UserID     string
 	ExceptID   string
 	ParentID   string
+	ClientID   string
 	ProviderID string
+	IdPSession string
+	IdPSubject string
 	IP         string    // last used from this address
 	LiveAt     time.Time // only what is alive then
 	All        bool
@@ -169,6 +180,73 @@ type LoginStore interface {
 	// state and challenge fit, it is alive and not redeemed; else NotFound.
 	RedeemGrant(ctx context.Context, g Grant, sessionID string, now time.Time) (Grant, error)
 	GrantByID(ctx context.Context, id string) (Grant, error)
+}
+
+// ClientStore keeps the clients that are not from the configuration.
+type ClientStore interface {
+	// InsertClient fails with ClientExists.
+	InsertClient(ctx context.Context, c Client) error
+	// UpdateClient writes all but id, creation and secret; NotFound.
+	UpdateClient(ctx context.Context, c Client) error
+	// SetClientSecret replaces the hash; NotFound.
+	SetClientSecret(ctx context.Context, id, hash string, now time.Time) error
+	// DeleteClient deletes a client with its consents, codes, and what waits for it; NotFound.
+	DeleteClient(ctx context.Context, id string) error
+	ClientByID(ctx context.Context, id string) (Client, error)
+	// ListClients returns clients by id, after one.
+	ListClients(ctx context.Context, afterID string, limit int) ([]Client, error)
+	// LongestAccessTTL is the greatest AccessTTL of any client, in seconds; 0: none has one.
+	LongestAccessTTL(ctx context.Context) (int64, error)
+	// OriginKnown reports whether a client has this web origin.
+	OriginKnown(ctx context.Context, origin string) (bool, error)
+}
+
+// AuthorizationStore keeps authorizations under way. Taking and redeeming are
+// single use, by a statement's WHERE.
+type AuthorizationStore interface {
+	InsertPending(ctx context.Context, p PendingAuthorization) error
+	// Pending returns one that is alive and belongs to the browser; NotFound.
+	Pending(ctx context.Context, id, browser string, now time.Time) (PendingAuthorization, error)
+	// TakePending removes it and returns it, where it is alive and belongs to
+	// the browser and the client; NotFound.
+	TakePending(ctx context.Context, id, browser, clientID string, now time.Time) (PendingAuthorization, error)
+
+	InsertCode(ctx context.Context, c AuthorizationCode) error
+	// RedeemCode marks the code redeemed by the session, where client, redirect
+	// URI and challenge fit, it is bound to no key or to provenKey, it is alive
+	// and not redeemed; else NotFound. It needs a transaction, which makes the session.
+	RedeemCode(ctx context.Context, c AuthorizationCode, provenKey, sessionID string, now time.Time) (AuthorizationCode, error)
+	CodeByID(ctx context.Context, id string) (AuthorizationCode, error)
+
+	// InsertDeviceCode fails with UserCodeTaken.
+	InsertDeviceCode(ctx context.Context, d DeviceCode) error
+	// DeviceByUserCode returns one that is alive and undecided; NotFound.
+	DeviceByUserCode(ctx context.Context, userCode string, now time.Time) (DeviceCode, error)
+	// DecideDevice writes decision and authorization where it is alive and undecided, and reports whether it did.
+	DecideDevice(ctx context.Context, id string, decision DeviceDecision, a Authorization, now time.Time) (bool, error)
+	DeviceByID(ctx context.Context, id string) (DeviceCode, error)
+	// PollDevice notes a poll: where it came in time, the next may come after
+	// Interval; where it came too early, slow is true and Interval grows by
+	// 5 s (RFC 8628 section 3.5). NotFound where there is no such code of the client.
+	PollDevice(ctx context.Context, id, clientID string, now time.Time) (d DeviceCode, slow bool, err error)
+	// RedeemDevice marks an allowed device code redeemed by the session, once; else
+	// NotFound. It needs a transaction.
+	RedeemDevice(ctx context.Context, id, clientID, sessionID string, now time.Time) (DeviceCode, error)
+
+	// SaveConsent remembers; an earlier one is replaced.
+	SaveConsent(ctx context.Context, c Consent) error
+	ConsentOf(ctx context.Context, userID, clientID string) (Consent, error)
+
+	// UseOnce reports whether id was not used before, and notes it until expiry.
+	UseOnce(ctx context.Context, id string, expiresAt time.Time) (bool, error)
+
+	InsertLogoutNotices(ctx context.Context, list []LogoutNotice) error
+	// DueLogoutNotices takes at most limit notices that are due, counts the
+	// attempt, and makes them due again at leaseUntil. Two replicas never take the same.
+	DueLogoutNotices(ctx context.Context, now, leaseUntil time.Time, limit int) ([]LogoutNotice, error)
+	// PostponeLogoutNotice makes a notice due later.
+	PostponeLogoutNotice(ctx context.Context, id string, next time.Time) error
+	DeleteLogoutNotice(ctx context.Context, id string) error
 }
 
 // KeyStore keeps signing keys, sealed, and the few facts of this installation.

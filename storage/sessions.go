@@ -39,11 +39,14 @@ type sessionRow struct {
 	EndedAt        sql.NullInt64  `db:"ended_at"`
 	EndCause       sql.NullString `db:"end_cause"`
 	Wipe           int64          `db:"wipe"`
+	FollowsParent  int64          `db:"follows_parent"`
+
+	Request document[broker.SessionRequest] `db:"request"`
 }
 
 const sessionColumns = `id, user_id, client_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope,
 	rt_gen, rt_branch, rt_parent_branch, rt_advanced_at, rt_issued_at, idle_expires_at, abs_expires_at, dpop_jkt,
-	created_at, last_seen_at, created_ip, last_ip, user_agent, ended_at, end_cause, wipe`
+	created_at, last_seen_at, created_ip, last_ip, user_agent, ended_at, end_cause, wipe, follows_parent, request`
 
 func (r sessionRow) session() broker.Session {
 	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
@@ -56,6 +59,7 @@ func (r sessionRow) session() broker.Session {
 		IdleExpiresAt: at(r.IdleExpiresAt), AbsExpiresAt: at(r.AbsExpiresAt), DPoPThumbprint: r.DPoPThumbprint.String,
 		CreatedAt: at(r.CreatedAt), LastSeenAt: at(r.LastSeenAt), CreatedIP: r.CreatedIP, LastIP: r.LastIP, UserAgent: r.UserAgent,
 		EndedAt: fromMillis(r.EndedAt), EndCause: broker.EndCause(r.EndCause.String), Wipe: r.Wipe != 0,
+		FollowsParent: r.FollowsParent != 0, Request: r.Request.is,
 	}
 	if r.ParentBranch.Valid {
 		s.ParentBranch = r.ParentBranch.Int64
@@ -88,12 +92,12 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 	if touched == 0 {
 		return &broker.Error{Code: broker.UserDisabled, Message: "the account was disabled or changed during the login"}
 	}
-	_, err = s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 26)+`?)`,
+	_, err = s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 28)+`?)`,
 		n.ID, n.UserID, n.ClientID, orNull(n.ParentID), n.ProviderID, n.IdPSubject, n.IdPSession, jsonList(n.AMR), n.AuthTime.UnixMilli(), n.Scope,
 		n.Generation, n.Branch, parentBranch(n.ParentBranch), n.AdvancedAt.UnixMilli(), n.IssuedAt.UnixMilli(),
 		n.IdleExpiresAt.UnixMilli(), n.AbsExpiresAt.UnixMilli(), orNull(n.DPoPThumbprint),
 		n.CreatedAt.UnixMilli(), n.LastSeenAt.UnixMilli(), n.CreatedIP, n.LastIP, n.UserAgent, nil, nil, flag(n.Wipe),
-		n.IdleExpiresAt.UnixMilli())
+		flag(n.FollowsParent), document[broker.SessionRequest]{n.Request}, n.IdleExpiresAt.UnixMilli())
 	return err
 }
 
@@ -166,7 +170,7 @@ const advanceQuery = `UPDATE sessions SET rt_parent_branch = ?, rt_gen = rt_gen 
 	WHERE id = ? AND rt_gen = ? AND rt_branch >= ? AND rt_advanced_at <= ? AND ended_at IS NULL
 	AND idle_expires_at > ? AND abs_expires_at > ? AND client_id = ? AND dpop_jkt IS NULL AND ` + enabledUser + `
 	RETURNING user_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope, idle_expires_at, abs_expires_at,
-	created_at, created_ip, user_agent, wipe, ` + sessionUser
+	created_at, created_ip, user_agent, wipe, follows_parent, request, ` + sessionUser
 
 // AdvanceSession implements broker.SessionStore: the hot path, one statement,
 // its commit relaxed.
@@ -214,73 +218,6 @@ func (s *Store) WriteRotation(ctx context.Context, w broker.RotationWrite) (bool
 func (s *Store) TouchSession(ctx context.Context, t broker.Touch) error {
 	_, err := s.execIn(ctx, s.pools.relaxed, `UPDATE sessions SET `+slide+` WHERE id = ? AND ended_at IS NULL`, append(slideArgs(t), t.ID)...)
 	return err
-}
-
-// where writes a filter as a condition.
-func where(f broker.SessionFilter) (string, []any) {
-	conditions, args := []string{}, []any{}
-	add := func(condition string, values ...any) {
-		conditions, args = append(conditions, condition), append(args, values...)
-	}
-	for _, c := range []struct{ column, value string }{
-		{"id = ?", f.ID}, {"user_id = ?", f.UserID}, {"id <> ?", f.ExceptID}, {"parent_id = ?", f.ParentID},
-		{"provider_id = ?", f.ProviderID}, {"last_ip = ?", f.IP},
-	} {
-		if c.value != "" {
-			add(c.column, c.value)
-		}
-	}
-	if !f.LiveAt.IsZero() {
-		add("ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ?", f.LiveAt.UnixMilli(), f.LiveAt.UnixMilli())
-	}
-	if f.ID+f.UserID+f.ParentID+f.ProviderID+f.IP == "" && !f.All {
-		return "1 = 0", nil // a filter that names nobody names nothing, never everything
-	}
-	return strings.Join(append(conditions, "1 = 1"), " AND "), args
-}
-
-// EndSessions implements broker.SessionStore.
-func (s *Store) EndSessions(ctx context.Context, f broker.SessionFilter, e broker.End) ([]broker.Session, error) {
-	condition, args := where(f)
-	return s.endWhere(ctx, end, condition+` AND ended_at IS NULL`, append(endArgs(e), args...))
-}
-
-const end = `ended_at = ?, end_cause = ?, wipe = ?, gc_after = ?`
-
-func endArgs(e broker.End) []any {
-	return []any{e.At.UnixMilli(), string(e.Cause), flag(e.Wipe), e.KeepUntil.UnixMilli()}
-}
-
-// EndExpired implements broker.SessionStore, by the index on gc_after: the
-// moment at which a row is looked at. A session that was used since then is
-// looked at again when it would expire now.
-func (s *Store) EndExpired(ctx context.Context, before time.Time, e broker.End, limit int) ([]broker.Session, error) {
-	past, now := before.UnixMilli(), e.At.UnixMilli()
-	const used = `ended_at IS NULL AND idle_expires_at > ?`
-	_, err := s.exec(ctx, `UPDATE sessions SET gc_after = idle_expires_at WHERE `+used+` AND id IN (SELECT id FROM sessions WHERE gc_after <= ? AND `+used+` LIMIT ?)`,
-		now, now, now, 10*limit)
-	if err != nil {
-		return nil, err
-	}
-	return s.endWhere(ctx, `end_cause = CASE WHEN abs_expires_at <= idle_expires_at THEN '`+string(broker.SessionMaxAge)+`' ELSE '`+string(broker.SessionExpired)+`' END,
-		ended_at = CASE WHEN abs_expires_at <= idle_expires_at THEN abs_expires_at ELSE idle_expires_at END, gc_after = ?`,
-		`id IN (SELECT id FROM sessions WHERE gc_after <= ? AND ended_at IS NULL AND (idle_expires_at <= ? OR abs_expires_at <= ?) LIMIT ?) AND ended_at IS NULL`,
-		[]any{e.KeepUntil.UnixMilli(), now, past, past, limit})
-}
-
-// endWhere runs an UPDATE that ends sessions; it needs a transaction, because
-// it reads what it wrote.
-func (s *Store) endWhere(ctx context.Context, set, condition string, args []any) (out []broker.Session, err error) {
-	if s.tx == nil {
-		err = s.Tx(ctx, func(tx broker.Store) error {
-			out, err = tx.(*Store).endWhere(ctx, set, condition, args)
-			return err
-		})
-		return out, err
-	}
-	var rows []sessionRow
-	err = s.list(ctx, &rows, `UPDATE sessions SET `+set+` WHERE `+condition+` RETURNING `+sessionColumns, args...)
-	return sessions(rows), err
 }
 
 // ListSessions implements broker.SessionStore.

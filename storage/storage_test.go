@@ -343,7 +343,7 @@ func genericPlan(t *testing.T, db *sql.DB, query string) string {
 	}
 	defer conn.Close()
 	n := strings.Count(query, "$")
-	for _, statement := range []string{`SET plan_cache_mode = force_generic_plan`, `PREPARE hot AS ` + query} {
+	for _, statement := range []string{`DISCARD ALL`, `SET plan_cache_mode = force_generic_plan`, `PREPARE hot AS ` + query} {
 		if _, err := conn.ExecContext(ctx, statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
@@ -359,7 +359,8 @@ func TestRefreshesAreHeapOnlyUpdates(t *testing.T) {
 	u := newUser("anna")
 	now := u.CreatedAt
 	session := broker.Session{
-		ID: "s", UserID: u.ID, ClientID: "c", AuthTime: now, CreatedAt: now, LastSeenAt: now,
+		ID: "s", UserID: u.ID, ClientID: "c", AuthTime: now, CreatedAt: now, LastSeenAt: now, // in every index:
+		ProviderID: "p", IdPSubject: "subject", IdPSession: "sid", Request: broker.SessionRequest{Resource: "r"}, FollowsParent: true,
 		Rotation: broker.Rotation{AdvancedAt: now, IssuedAt: now}, IdleExpiresAt: now.Add(30 * 24 * time.Hour), AbsExpiresAt: now.Add(365 * 24 * time.Hour),
 	}
 	if err := errors.Join(s.InsertUser(ctx, u), s.InsertSession(ctx, session, "")); err != nil {
@@ -475,7 +476,21 @@ func TestDatabaseGoesAndComesBack(t *testing.T) {
 			_, err := s.EndSessions(ctx, broker.SessionFilter{ID: "nobody's"}, broker.End{})
 			return err
 		},
-		"Sweep": func() error { _, err := s.Sweep(ctx, broker.Sweep{Limit: 10}); return err },
+		"ClientByID":   func() error { _, err := s.ClientByID(ctx, "nobody's"); return notFoundIsFine(err) },
+		"ListClients":  func() error { _, err := s.ListClients(ctx, "", 10); return err },
+		"InsertClient": func() error { return conflictIsFine(s.InsertClient(ctx, broker.Client{ID: "c"})) },
+		"TakePending":  func() error { _, err := s.TakePending(ctx, "p", "b", "c", at); return notFoundIsFine(err) },
+		"PollDevice":   func() error { _, _, err := s.PollDevice(ctx, "d", "c", at); return notFoundIsFine(err) },
+		"DecideDevice": func() error {
+			_, err := s.DecideDevice(ctx, "d", broker.DeviceDenied, broker.Authorization{}, at)
+			return err
+		},
+		"UseOnce":      func() error { _, err := s.UseOnce(ctx, "id", at); return err },
+		"Notices":      func() error { _, err := s.DueLogoutNotices(ctx, at, at, 10); return err },
+		"EndFollowers": func() error { _, err := s.EndFollowers(ctx, []string{"p"}, broker.End{}); return err },
+		"EndedSince":   func() error { _, err := s.EndedSince(ctx, at); return err },
+		"OriginKnown":  func() error { _, err := s.OriginKnown(ctx, "https://example.test"); return err },
+		"Sweep":        func() error { _, err := s.Sweep(ctx, broker.Sweep{Limit: 10}); return err },
 		"AdvanceSession": func() error {
 			_, _, _, err := s.AdvanceSession(ctx, broker.Advance{Touch: touch, Generation: 9})
 			return err
@@ -546,6 +561,13 @@ func TestDatabaseGoesAndComesBack(t *testing.T) {
 	// connection, and nobody notices.
 	exec(t, raw(t, url), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'latchkey'`)
 	all(works)
+}
+
+func conflictIsFine(err error) error {
+	if errors.Is(err, broker.ClientExists) {
+		return nil
+	}
+	return err
 }
 
 func notFoundIsFine(err error) error {

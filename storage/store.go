@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -51,6 +52,12 @@ func (s *Store) Tx(ctx context.Context, f func(broker.Store) error) error {
 		}
 		return s.d.translate(ctx, tx.Commit())
 	})
+}
+
+// inTx is Tx for the methods of this package that need more than one statement,
+// or read what they wrote.
+func (s *Store) inTx(ctx context.Context, f func(*Store) error) error {
+	return s.Tx(ctx, func(tx broker.Store) error { return f(tx.(*Store)) })
 }
 
 // lockWriter waits its turn on SQLite: two connections that write would only
@@ -117,13 +124,24 @@ func (s *Store) getIn(ctx context.Context, p *pool, into any, query string, args
 	return s.d.translate(ctx, err)
 }
 
+// perStatement is how many values, or rows, of a list go into one statement:
+// both databases have a limit of parameters.
+const perStatement = 500
+
+// placeholders are n of them.
+func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
+
 // list reads rows.
 func (s *Store) list(ctx context.Context, into any, query string, args ...any) error {
 	stmt, err := s.pools.reader.prepare(ctx, s.tx, query)
 	if err != nil {
 		return s.d.translate(ctx, err)
 	}
-	return s.d.translate(ctx, stmt.SelectContext(ctx, into, args...))
+	err = stmt.SelectContext(ctx, into, args...)
+	if s.d.isImpossibleText(err) {
+		return nil // there is no such row
+	}
+	return s.d.translate(ctx, err)
 }
 
 // Ping asks the database whether it answers.

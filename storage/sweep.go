@@ -18,6 +18,12 @@ func (s *Store) Sweep(ctx context.Context, sw broker.Sweep) (int, error) {
 		{"idp_logins", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		{"grants", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		{"auth_requests", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
+		{"authorizations", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
+		{"authorization_codes", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
+		{"device_codes", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
+		// Later than they must: another replica's clock may be behind.
+		{"used_tokens", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
+		{"logout_notices", "expires_at <= ?", sw.Now.UnixMilli()},
 		{"audit_events", "at <= ?", sw.EventsBefore.UnixMilli()},
 	} {
 		n, err := s.exec(ctx, `DELETE FROM `+d.table+` WHERE id IN (SELECT id FROM `+d.table+` WHERE `+d.condition+` LIMIT ?)`, d.before, sw.Limit)

@@ -1,7 +1,11 @@
 package storage
 
 import (
+	"database/sql/driver"
 	"encoding/json"
+	"reflect"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/latchkey-id/latchkey/broker"
 )
@@ -36,4 +40,39 @@ func found(n int64, err error) error {
 		return &broker.Error{Code: broker.NotFound}
 	}
 	return err
+}
+
+// document is a column that holds a value as JSON; the empty text is its zero
+// value. What cannot be read is trouble of the database: half a document would
+// be one with fewer conditions.
+type document[T any] struct{ is T }
+
+// Value implements driver.Valuer, with text as jsonList.
+func (d document[T]) Value() (driver.Value, error) {
+	if reflect.ValueOf(d.is).IsZero() {
+		return "", nil
+	}
+	text, err := json.Marshal(d.is)
+	return string(text), err
+}
+
+// Scan implements sql.Scanner.
+func (d *document[T]) Scan(value any) error {
+	var text []byte
+	switch value := value.(type) {
+	case string:
+		text = []byte(value)
+	case []byte:
+		text = value
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	return json.Unmarshal(text, &d.is)
+}
+
+// possible reports whether both databases can hold a text: PostgreSQL has
+// neither NUL nor bytes that are not UTF-8.
+func possible(text string) bool {
+	return utf8.ValidString(text) && !strings.Contains(text, "\x00")
 }

@@ -126,12 +126,13 @@ func TestKeysAndMetadata(t *testing.T) {
 				t.Errorf("the key set has %s", private)
 			}
 		}
-		if key["use"] != "sig" || key["alg"] != "ES256" || key["kty"] != "EC" {
+		kinds := map[any]any{"ES256": "EC", "EdDSA": "OKP", "RS256": "RSA"}
+		if key["use"] != "sig" || key["kty"] != kinds[key["alg"]] {
 			t.Errorf("key %v", key)
 		}
 		ids[key["kid"].(string)] = true
 	}
-	if head := headerOf(t, p.access); len(keys) != 1 || !ids[head["kid"].(string)] || head["typ"] != "at+jwt" {
+	if head := headerOf(t, p.access); len(keys) != 3 || !ids[head["kid"].(string)] || head["typ"] != "at+jwt" {
 		t.Errorf("header %v, keys %v", head, ids)
 	}
 	if head := headerOf(t, p.refresh); ids[head["kid"].(string)] || head["typ"] != "rt+jwt" {

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/tokens"
 	"github.com/latchkey-id/latchkey/tokens/verify"
 )
 
@@ -98,6 +99,61 @@ var answers = map[broker.Code]answer{
 	broker.Forbidden:          {403, "Forbidden", "", accessDenied},
 	broker.NotFound:           {404, "Not Found", "", "invalid_request"},
 	broker.SetupDone:          {404, "Not Found", "", "invalid_request"},
+
+	// The OpenID provider. Where a code is an OAuth error itself, it is said as
+	// such; see oauthError.
+	broker.InvalidClient:           {401, "Client authentication failed", "", accessDenied},
+	broker.UnauthorizedClient:      {400, "The client may not do this", "", accessDenied},
+	broker.InvalidGrant:            {400, "Invalid grant", "", accessDenied},
+	broker.UnsupportedGrantType:    {400, "Unsupported grant_type", "", "invalid_request"},
+	broker.UnsupportedResponseType: {400, "Unsupported response_type", "", "unsupported_response_type"},
+	broker.InvalidScope:            {400, "Invalid scope", "", "invalid_scope"},
+	broker.InvalidTarget:           {400, "Invalid resource", "", "invalid_target"},
+	broker.InsufficientScope:       {403, "Insufficient scope", "", accessDenied},
+	broker.LoginRequired:           {400, "A login is required", "", "login_required"},
+	broker.ConsentRequired:         {400, "Consent is required", "", "consent_required"},
+	broker.UnmetRequirements:       {400, "The login does not meet the requirements", "", "unmet_authentication_requirements"},
+	broker.RequestNotSupported:     {400, "Request objects are not supported", "", "request_not_supported"},
+	broker.RequestURINotSupported:  {400, "This request_uri is not supported", "", "request_uri_not_supported"},
+	broker.InvalidRequestURI:       {400, "This request_uri is not valid", "", "invalid_request_uri"},
+	broker.AuthorizationPending:    {400, "Authorization pending", "", accessDenied},
+	broker.SlowDown:                {400, "Slow down", "", accessDenied},
+	broker.DeviceCodeExpired:       {400, "The code has expired", "", accessDenied},
+	broker.InvalidDPoPProof:        {400, "Invalid DPoP proof", "", "invalid_request"},
+	broker.UseDPoPNonce:            {400, "A DPoP nonce is needed", "", "invalid_request"},
+	broker.InvalidClientMetadata:   {400, "Invalid client metadata", "", "invalid_request"},
+	broker.ClientUnknown:           {400, "Unknown client", "", "invalid_request"},
+	broker.ClientExists:            {409, "The client exists already", "", "invalid_request"},
+	broker.ReadOnlyClient:          {409, "The client cannot be changed here", "", "invalid_request"},
+	broker.UserCodeTaken:           {503, "Temporarily unavailable", "", "temporarily_unavailable"},
+	broker.UserCodeUnknown:         {400, "Unknown code", "", accessDenied},
+	broker.CrossSite:               {403, "Forbidden", "", accessDenied},
+}
+
+// oauthError is a code at the token endpoint and its kin (RFC 6749 section 5.2,
+// RFC 8628 section 3.5, RFC 8693 section 2.2.2, RFC 9449 section 5): what was
+// proven bad about a grant is invalid_grant.
+func oauthError(code broker.Code, a answer) (status int, said string) {
+	switch code {
+	case broker.InvalidClient:
+		return a.status, string(code)
+	case broker.TemporarilyUnavailable, broker.UserCodeTaken, broker.RateLimited, broker.IdPBadResponse:
+		return a.status, "temporarily_unavailable"
+	case broker.UnauthorizedClient, broker.UnsupportedGrantType, broker.InvalidScope, broker.InvalidTarget, broker.AuthorizationPending,
+		broker.SlowDown, broker.DeviceCodeExpired, broker.InvalidDPoPProof, broker.UseDPoPNonce, broker.InvalidClientMetadata,
+		broker.InvalidRedirectURI, broker.RequestNotSupported, broker.RequestURINotSupported, broker.InvalidRequestURI,
+		broker.UnsupportedResponseType, broker.LoginRequired, broker.ConsentRequired, broker.AccessDenied:
+		return http.StatusBadRequest, string(code)
+	}
+	switch {
+	case a.verdict != "":
+		return http.StatusBadRequest, string(broker.InvalidGrant)
+	case a.status == http.StatusForbidden:
+		return http.StatusBadRequest, accessDenied
+	case a.status == http.StatusNotFound:
+		return a.status, "invalid_request"
+	}
+	return http.StatusBadRequest, "invalid_request"
 }
 
 // render writes an error in the manner of a route.
@@ -186,18 +242,34 @@ func asText(s *Server, c *gin.Context, e *broker.Error, a answer) {
 	}
 }
 
-// asBearer refuses an access token (RFC 6750 section 3).
+// asBearer refuses an access token (RFC 6750 section 3, RFC 9449 section 7.1),
+// in the scheme in which it was sent.
 func asBearer(s *Server, c *gin.Context, e *broker.Error, a answer) {
-	if a.status != http.StatusUnauthorized {
+	scheme, algs := "Bearer", ""
+	if len(c.Request.Header.Values("DPoP")) > 0 || strings.HasPrefix(strings.ToLower(c.GetHeader("Authorization")), "dpop ") {
+		scheme, algs = "DPoP", `, algs="`+strings.Join(tokens.Algorithms, " ")+`"`
+	}
+	refuse := func(status int, said, description string) {
+		c.Header("WWW-Authenticate", fmt.Sprintf(`%s error=%q, error_description=%q`, scheme, said, description)+algs)
+		if status == http.StatusUnauthorized {
+			c.String(status, "Unauthorized")
+			return
+		}
+		asJSON(s, c, e, a)
+	}
+	switch {
+	case e.Code == broker.InsufficientScope:
+		refuse(http.StatusForbidden, string(e.Code), plainDescription(e.Message))
+	case e.Code == broker.InvalidDPoPProof:
+		refuse(http.StatusUnauthorized, string(e.Code), plainDescription(e.Message))
+	case a.status != http.StatusUnauthorized:
 		asText(s, c, e, a)
-		return
+	case e.Code == broker.NoToken:
+		c.Header("WWW-Authenticate", scheme+strings.Replace(algs, ",", "", 1))
+		c.String(http.StatusUnauthorized, "Unauthorized")
+	default:
+		refuse(http.StatusUnauthorized, "invalid_token", describe(e))
 	}
-	challenge := "Bearer"
-	if e.Code != broker.NoToken {
-		challenge = fmt.Sprintf(`Bearer error="invalid_token", error_description=%q`, describe(e))
-	}
-	c.Header("WWW-Authenticate", challenge)
-	c.String(http.StatusUnauthorized, "Unauthorized")
 }
 
 func describe(e *broker.Error) string {
@@ -215,7 +287,7 @@ func describe(e *broker.Error) string {
 func tokenError(err error) error {
 	for is, code := range map[error]broker.Code{
 		verify.ErrNoToken: broker.NoToken, verify.ErrExpired: broker.TokenExpired, verify.ErrWrongType: broker.WrongTokenType,
-		verify.ErrUnavailable: broker.TemporarilyUnavailable,
+		verify.ErrUnavailable: broker.TemporarilyUnavailable, verify.ErrProof: broker.InvalidDPoPProof, verify.ErrBound: broker.KeyMismatch,
 	} {
 		if errors.Is(err, is) {
 			return &broker.Error{Code: code, Err: err}

@@ -58,7 +58,7 @@ func (s *Server) beginWebLogin(c *gin.Context, q map[string]string) error {
 		c.JSON(http.StatusBadRequest, gin.H{"message": "Invalid callback URL - must be same-origin"})
 		return nil
 	}
-	to, state, err := s.broker.BeginWeb(c.Request.Context(), c.Param("provider"), returnTo)
+	to, state, err := s.broker.BeginWeb(c.Request.Context(), c.Param("provider"), returnTo, s.askOfIdP(c, returnTo))
 	if err != nil {
 		s.fail(c, err, byAccept)
 		return nil
@@ -69,6 +69,15 @@ func (s *Server) beginWebLogin(c *gin.Context, q map[string]string) error {
 	s.setCookie(c, s.flowCookie(c, state), state, flowLife)
 	c.Redirect(http.StatusFound, to)
 	return nil
+}
+
+// askOfIdP is what the client that waits for this login wants of the IdP.
+func (s *Server) askOfIdP(c *gin.Context, returnTo string) broker.IdPAsk {
+	w := s.waitingFor(c, returnTo)
+	if w == nil {
+		return broker.IdPAsk{}
+	}
+	return broker.IdPAsk{Prompt: w.Prompt, MaxAge: w.MaxAge, LoginHint: w.LoginHint}
 }
 
 // ownPage accepts a URL of this very origin, below the path of the public URL,
@@ -129,6 +138,7 @@ func (s *Server) idpCallback(c *gin.Context) error {
 		Code: q["code"], State: q["state"], Issuer: q["iss"], Error: q["error"], ErrorDescription: q["error_description"],
 	}, func(state string) bool { return s.takeFlow(c, state) }, device(c))
 	if err != nil {
+		c.Set(keyReturnTo, done.ReturnTo)
 		return s.toAppOr(c, done.Request, err)
 	}
 	if done.Request != nil {
@@ -139,6 +149,9 @@ func (s *Server) idpCallback(c *gin.Context) error {
 	c.Redirect(http.StatusFound, done.ReturnTo)
 	return nil
 }
+
+// keyReturnTo is where the page of an error finds what the login was for.
+const keyReturnTo = "return to"
 
 func (s *Server) redeemGrant(c *gin.Context) error {
 	q, err := query(c, "code", "state", "code_verifier")

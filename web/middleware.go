@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -39,25 +40,65 @@ func (s *Server) authenticated(h func(c *gin.Context, p broker.Principal) error)
 	}
 }
 
-// principal reads the access token of a request: the header first, then the
-// query parameter that the JSON contract has.
+// principal is who the access token of a request to the JSON API is for. It
+// takes tokens of the API's own client, and of clients that were granted it.
 func (s *Server) principal(c *gin.Context) (broker.Principal, error) {
-	raw := verify.Bearer(c.Request)
-	if raw == "" && c.Request.Method == http.MethodGet && strings.HasPrefix(c.FullPath(), "/api/") {
-		raw = c.Query("token")
+	p, claims, err := s.tokenPrincipal(c)
+	if err == nil && claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAPI) {
+		err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAPI}
 	}
-	claims, err := s.verifier.Verify(c.Request.Context(), raw)
+	return p, err
+}
+
+// administrator is [Server.principal] for the admin API: an administrator, with
+// a token of the JSON API's own client or one that was granted the admin scope.
+// What shares a secret with an app (HS256) proves too little.
+func (s *Server) administrator(h func(c *gin.Context, p broker.Principal) error) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		noStore(c)
+		p, claims, err := s.tokenPrincipal(c)
+		switch {
+		case err != nil:
+		case claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAdmin):
+			err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAdmin}
+		case claims.Algorithm == "HS256":
+			err = &broker.Error{Code: broker.InsufficientScope, Message: "the admin API takes no HS256 tokens"}
+		case !p.User.Role.IsAdmin():
+			err = &broker.Error{Code: broker.Forbidden, Message: "this needs an administrator"}
+		}
+		if err != nil {
+			s.fail(c, err, asBearer)
+			return
+		}
+		if err := h(c, p); err != nil {
+			s.fail(c, err, asProblem)
+		}
+	}
+}
+
+func hasScope(scope, one string) bool { return slices.Contains(strings.Fields(scope), one) }
+
+// tokenPrincipal reads the access token of a request, with its proof where it
+// is bound: the header first, then the query parameter that the JSON contract
+// has.
+func (s *Server) tokenPrincipal(c *gin.Context) (p broker.Principal, claims verify.Claims, err error) {
+	ctx := c.Request.Context()
+	if raw := c.Query("token"); raw != "" && c.GetHeader("Authorization") == "" && c.Request.Method == http.MethodGet && strings.HasPrefix(c.FullPath(), "/api/") {
+		claims, err = s.verifier.Verify(ctx, raw)
+	} else {
+		claims, err = s.verifier.VerifyRequest(c.Request, s.broker.PublicURL()+c.Request.URL.Path)
+	}
 	if err != nil {
-		return broker.Principal{}, tokenError(err)
+		return p, claims, tokenError(err)
 	}
-	p, err := s.broker.Authenticate(c.Request.Context(), claims.SessionID)
-	if err != nil {
-		return broker.Principal{}, err
+	if claims.SessionID == "" {
+		return p, claims, &broker.Error{Code: broker.InsufficientScope, Message: "the access token is for no person"}
 	}
-	if p.Session.ClientID != broker.AppClientID || p.User.ID != claims.Subject {
-		return broker.Principal{}, &broker.Error{Code: broker.Forbidden}
+	p, err = s.broker.Authenticate(ctx, claims.SessionID)
+	if err == nil && p.User.ID != claims.Subject {
+		err = &broker.Error{Code: broker.InvalidToken}
 	}
-	return p, nil
+	return p, claims, err
 }
 
 // recover turns a panic into trouble of ours. The token that was presented has
@@ -134,7 +175,7 @@ func limitBody(c *gin.Context) {
 func (s *Server) checkOrigin(c *gin.Context) {
 	if err := s.csrf.Check(c.Request); err != nil {
 		c.Abort()
-		s.fail(c, &broker.Error{Code: broker.Forbidden, Message: "this request was made by another site", Err: err}, byAccept)
+		s.fail(c, &broker.Error{Code: broker.CrossSite, Message: "this request was made by another site", Err: err}, byAccept)
 	}
 }
 

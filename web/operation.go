@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -42,34 +41,4 @@ func (s *Server) pingDatabase(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// jwks publishes the keys. It may be cached shorter than a new key is
-// published before it signs.
-func (s *Server) jwks(c *gin.Context) {
-	c.Header("Cache-Control", "public, max-age=300")
-	c.Header("Access-Control-Allow-Origin", "*")
-	c.Data(http.StatusOK, "application/json", s.broker.KeyRing().JWKS())
-}
-
-// discovery is the part of OIDC Discovery and RFC 8414 that readers of our
-// tokens need. It names no endpoint that does not exist.
-func (s *Server) discovery(c *gin.Context) {
-	c.Header("Cache-Control", "public, max-age=300")
-	c.Header("Access-Control-Allow-Origin", "*")
-	public := s.broker.PublicURL()
-	algs := []string{}
-	for _, k := range s.broker.KeyRing().Keys() {
-		if !slices.Contains(algs, k.Algorithm) {
-			algs = append(algs, k.Algorithm)
-		}
-	}
-	c.JSON(http.StatusOK, gin.H{
-		"issuer":                                public,
-		"jwks_uri":                              public + "/.well-known/jwks.json",
-		"response_types_supported":              []string{},
-		"grant_types_supported":                 []string{},
-		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": algs,
-	})
 }

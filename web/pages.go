@@ -48,10 +48,12 @@ func (s *Server) loginPage(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	p := s.door(q["next"])
+	p := s.doorFor(c, q["next"])
 	who, err := s.pagePrincipal(c)
 	code := broker.CodeOf(err)
 	switch {
+	case err == nil && (p.Again || p.Choose):
+		p.User = &who.User
 	case err == nil && q["switch"] == "" && q["ended"] == "" && q["error"] == "":
 		c.Redirect(http.StatusSeeOther, p.Onward)
 		return nil
@@ -75,6 +77,24 @@ func (s *Server) loginPage(c *gin.Context) error {
 	return s.show(c, http.StatusOK, "login", p)
 }
 
+// doorFor is the login page for somebody on the way to next, who may be on the
+// way to a client.
+func (s *Server) doorFor(c *gin.Context, next string) page {
+	p := s.door(next)
+	w := s.waitingFor(c, next)
+	if w == nil {
+		return p
+	}
+	p.Client, p.popup, p.formTarget = clientView(&w.Client, w.RedirectURI), true, formTarget(w.RedirectURI)
+	p.Values["username"] = w.LoginHint
+	if p.Choose = w.Prompt == "select_account"; p.Choose {
+		p.Onward += "&chosen=1"
+	}
+	p.Again = w.Again && !p.Choose
+	s.onlyAllowed(&p, w)
+	return p
+}
+
 // door is the login page for somebody on the way to next.
 func (s *Server) door(next string) page {
 	p := page{Title: "Log in", Local: s.cfg.LocalLogin, Onward: s.broker.PublicURL() + "/", Values: map[string]string{}}
@@ -83,8 +103,8 @@ func (s *Server) door(next string) page {
 	}
 	for _, provider := range s.broker.Providers() {
 		p.Buttons = append(p.Buttons, button{
-			Name: provider.Name,
-			URL:  s.broker.PublicURL() + "/auth/" + url.PathEscape(provider.ID) + "?callback=" + url.QueryEscape(p.Onward),
+			id: provider.ID, Name: provider.Name,
+			URL: s.broker.PublicURL() + "/auth/" + url.PathEscape(provider.ID) + "?callback=" + url.QueryEscape(p.Onward),
 		})
 	}
 	return p
@@ -102,7 +122,7 @@ func (s *Server) loginForm(c *gin.Context) error {
 		}
 		return *f[name]
 	}
-	p := s.door(value("next"))
+	p := s.doorFor(c, value("next"))
 	p.Values["username"] = bounded(value("username"))
 	l, err := s.broker.LoginPassword(c.Request.Context(), value("username"), value("password"), device(c))
 	if err != nil {

@@ -300,7 +300,7 @@ func TestPageLogOut(t *testing.T) {
 	x.do(http.MethodGet, "/", cookies(list)).want(200).says("Hello alice", "user", "just now, with a password")
 
 	foreign := x.do(http.MethodPost, "/session/end", cookies(list), header("Origin", "https://evil.example"), header("Sec-Fetch-Site", "cross-site"))
-	foreign.refused(403, broker.Forbidden, "").noCookies()
+	foreign.refused(403, broker.CrossSite, "").noCookies()
 	if len(x.sessions("alice", true)) != 1 {
 		t.Fatal("another site ended the session")
 	}

@@ -36,7 +36,11 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 	provider, begins := c.Param("provider"), c.FullPath() == "/auth/:provider"
 	callback := strings.HasSuffix(c.FullPath(), "/callback") || strings.HasSuffix(c.FullPath(), "/mobile-redirect")
 	if (begins || callback) && ofIdP(e) {
-		p = s.door(c.Query("callback"))
+		next := c.Query("callback")
+		if begun := c.GetString(keyReturnTo); begun != "" {
+			next = begun
+		}
+		p = s.doorFor(c, next)
 		p.Error, p.Code = sentence(e, a), string(e.Code)
 		if name := s.providerName(provider); name != "" && e.Code == broker.TemporarilyUnavailable {
 			p.Error = name + " does not answer at the moment. Try again shortly, or choose another way in."
@@ -47,13 +51,13 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 	login := s.broker.PublicURL() + "/login"
 	switch {
 	case callback:
-		p.Buttons = []button{{"Log in again", login}} // the URL that came back is used up
+		p.Buttons = []button{{Name: "Log in again", URL: login}} // the URL that came back is used up
 	case a.status == http.StatusUnauthorized, e.Code == broker.SetupDone:
-		p.Buttons = []button{{"Log in", login}}
+		p.Buttons = []button{{Name: "Log in", URL: login}}
 	case a.status == http.StatusServiceUnavailable && c.Request.Method == http.MethodGet:
 		// Absolute and of our origin: a path of two slashes would lead elsewhere.
 		if again, ok := s.ownPage(strings.TrimSuffix(s.publicURL.EscapedPath(), "/") + c.Request.URL.RequestURI()); ok {
-			p.Buttons = []button{{"Try again", again}}
+			p.Buttons = []button{{Name: "Try again", URL: again}}
 		}
 	}
 	return "error", p

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gin-contrib/cors"
 	"github.com/gin-gonic/gin"
@@ -36,9 +37,13 @@ type Server struct {
 	cfg       Config
 	publicURL *url.URL
 	verifier  *verify.Verifier
-	pages     *pages
-	csrf      *http.CrossOriginProtection
-	broker    *broker.Broker
+	// anyAudience reads access tokens for whomever they are, bound ones too, for
+	// introspection and its kin.
+	anyAudience *verify.Verifier
+	pages       *pages
+	csrf        *http.CrossOriginProtection
+	metadata    []byte // the discovery document
+	broker      *broker.Broker
 }
 
 // New returns the handler of everything that Latchkey serves.
@@ -54,6 +59,12 @@ func New(cfg Config) (http.Handler, error) {
 	if s.verifier, err = verify.New(verify.Config{Issuer: cfg.Broker.PublicURL(), Keys: ownKeys{cfg.Broker}, Now: cfg.Broker.Now}); err != nil {
 		return nil, err
 	}
+	s.anyAudience, err = verify.New(verify.Config{
+		Issuer: cfg.Broker.PublicURL(), Keys: ownKeys{cfg.Broker}, Now: cfg.Broker.Now, AnyAudience: true,
+	})
+	if err != nil {
+		return nil, err
+	}
 	if s.pages, err = loadPages(); err != nil {
 		return nil, err
 	}
@@ -61,6 +72,12 @@ func New(cfg Config) (http.Handler, error) {
 		if err := s.csrf.AddTrustedOrigin(origin); err != nil {
 			return nil, err
 		}
+	}
+	for _, pattern := range fromOtherSites {
+		s.csrf.AddInsecureBypassPattern(pattern)
+	}
+	if s.metadata, err = json.Marshal(s.describe()); err != nil {
+		return nil, err
 	}
 	engine, err := s.engine()
 	if err != nil {
@@ -101,12 +118,38 @@ func (s *Server) cors() gin.HandlerFunc {
 		AllowHeaders:  []string{"Authorization", "Content-Type", headerRefreshToken, headerReturnTokens},
 		ExposeHeaders: []string{"Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate"},
 	})
+	// Without credentials: these endpoints have no use for cookies.
+	allowClient := cors.New(cors.Config{
+		AllowOriginFunc: func(string) bool { return true },
+		AllowMethods:    []string{"GET", "POST"}, MaxAge: time.Hour,
+		AllowHeaders:  []string{"Authorization", "Content-Type", "DPoP"},
+		ExposeHeaders: []string{"DPoP-Nonce", "Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate"},
+	})
 	return func(c *gin.Context) {
-		// What is well known is open to everybody, without credentials.
-		if slices.Contains(s.cfg.CORSOrigins, c.GetHeader("Origin")) && !strings.HasPrefix(c.Request.URL.Path, "/.well-known/") {
+		origin, path := c.GetHeader("Origin"), c.Request.URL.Path
+		switch {
+		case origin == "" || strings.HasPrefix(path, "/.well-known/"): // what is well known is open to everybody
+		case slices.Contains(clientEndpoints, path):
+			if slices.Contains(s.cfg.CORSOrigins, origin) || s.broker.OriginAllowed(c.Request.Context(), origin) {
+				allowClient(c)
+			}
+		case slices.Contains(s.cfg.CORSOrigins, origin):
 			allow(c)
 		}
 	}
+}
+
+// clientEndpoints are what single-page apps call, from origins of their own.
+var clientEndpoints = []string{
+	"/oauth2/token", "/oauth2/userinfo", "/oauth2/revoke", "/oauth2/introspect", "/oauth2/par", "/oauth2/device_authorization",
+}
+
+// fromOtherSites are what other sites make browsers send by right: no cookie of
+// ours decides anything there.
+var fromOtherSites = []string{
+	"POST /oauth2/authorize", "POST /oauth2/token", "POST /oauth2/userinfo", "POST /oauth2/introspect", "POST /oauth2/revoke",
+	"POST /oauth2/par", "POST /oauth2/device_authorization", "POST /oauth2/register", "POST /oauth2/logout",
+	"POST /auth/{provider}/backchannel-logout",
 }
 
 // routes is every route of Latchkey.
@@ -122,6 +165,29 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/.well-known/jwks.json", s.jwks)
 	r.GET("/.well-known/openid-configuration", s.discovery)
 	r.GET("/.well-known/oauth-authorization-server", s.discovery)
+
+	// OpenID provider: for browsers
+	r.GET("/oauth2/authorize", s.as(asPage, s.authorizePage))
+	r.POST("/oauth2/authorize", s.as(asPage, s.authorizeForm))
+	r.GET("/oauth2/continue", s.as(asPage, s.continuePage))
+	r.POST("/oauth2/consent", s.as(asPage, s.consentForm))
+	r.GET("/oauth2/logout", s.as(asPage, s.logoutPage))
+	r.POST("/oauth2/logout", s.as(asPage, s.logoutFromClient))
+	r.POST("/oauth2/logout/confirm", s.as(asPage, s.logoutForm))
+	r.GET("/device", s.as(asPage, s.devicePage))
+	r.POST("/device", s.as(asPage, s.deviceForm))
+
+	// OpenID provider: for programs
+	r.POST("/oauth2/token", s.oauthCall(s.token))
+	r.POST("/oauth2/par", s.oauthCall(s.pushAuthorization))
+	r.POST("/oauth2/device_authorization", s.oauthCall(s.deviceAuthorization))
+	r.POST("/oauth2/introspect", s.oauthCall(s.introspect))
+	r.POST("/oauth2/revoke", s.oauthCall(s.revoke))
+	r.GET("/oauth2/userinfo", s.userinfo)
+	r.POST("/oauth2/userinfo", s.userinfo)
+	r.GET("/oauth2/revocations", s.as(asOAuth, s.revocationList))
+	r.POST("/oauth2/register", s.as(asOAuth, s.registerClient))
+	r.POST("/auth/:provider/backchannel-logout", s.as(asOAuth, s.idpLogout))
 
 	// JSON API: no credentials needed
 	r.GET("/status", s.as(asText, s.status))
@@ -145,6 +211,14 @@ func (s *Server) routes(e *gin.Engine) {
 	r.DELETE("/api/me/sessions/:id", s.authenticated(s.endMySession))
 	r.PATCH("/api/me/password", s.authenticated(s.changePassword))
 
+	// Admin API
+	r.GET("/api/clients", s.administrator(s.listClients))
+	r.POST("/api/clients", s.administrator(s.createClient))
+	r.GET("/api/clients/:id", s.administrator(s.showClient))
+	r.PUT("/api/clients/:id", s.administrator(s.updateClient))
+	r.DELETE("/api/clients/:id", s.administrator(s.deleteClient))
+	r.POST("/api/clients/:id/secret", s.administrator(s.newClientSecret))
+
 	// Pages
 	r.GET("/", s.as(asPage, s.homePage))
 	r.GET("/login", s.as(asPage, s.loginPage))
@@ -159,5 +233,5 @@ type ownKeys struct{ broker *broker.Broker }
 
 // Keys implements verify.KeySet.
 func (k ownKeys) Keys(_ context.Context, kid string) ([]jose.JSONWebKey, error) {
-	return k.broker.KeyRing().PublicKeys(kid), nil
+	return k.broker.KeyRing().VerificationKeys(kid), nil
 }

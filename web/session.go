@@ -108,6 +108,7 @@ func (s *Server) namedSession(c *gin.Context) (id string, inHeader bool, err err
 	return p.Session.ID, false, nil
 }
 
+// onlyTrouble drops a refusal where that is no error.
 func onlyTrouble(err error) error {
 	if trouble(err) {
 		return err

@@ -327,7 +327,7 @@ func TestCrossSiteRequests(t *testing.T) {
 			"/session/end":         {cookies(alice)},
 			"/setup":               {body(urlencoded, form+"&token=x")},
 		} {
-			a := x.do(http.MethodPost, strings.TrimSpace(path), append(with, forged)...).refused(403, broker.Forbidden, "").noCookies()
+			a := x.do(http.MethodPost, strings.TrimSpace(path), append(with, forged)...).refused(403, broker.CrossSite, "").noCookies()
 			if t.Failed() {
 				t.Fatalf("%s %s: %s", name, path, a.Body)
 			}

@@ -97,12 +97,28 @@ type page struct {
 	Since   moment
 	Onward  string // the way on for whoever is logged in
 
+	Client *client  // the program that a login, a consent or a logout is about
+	Scopes []string // what it will get
+	Fields []field  // hidden fields of the page's form
+	// Action is where a form leads outside: a redirect URI that was registered,
+	// of a scheme that html/template may not know.
+	Action template.URL
+	Done   string // what was done on the page
+	Again  bool   // whoever is logged in has to log in again
+	Choose bool   // whoever is logged in is asked whether to go on as such
+
+	// popup: a client may have opened the page in a window of its own, and waits
+	// for that window.
+	popup bool
 	// formTarget is an origin that a form of the page may lead to besides our own.
 	formTarget string
 }
 
 // button leads on: to an IdP, or to what helps after an error.
-type button struct{ Name, URL string }
+type button struct {
+	Name, URL string
+	id        string // of the provider
+}
 
 // moment is a time as a person reads it.
 type moment struct{ Relative, Text, Machine string }
@@ -148,6 +164,9 @@ func (s *Server) show(c *gin.Context, status int, name string, p page) error {
 		forms += " " + p.formTarget
 	}
 	c.Header("Content-Security-Policy", contentSecurityPolicy+forms)
+	if p.popup {
+		c.Header("Cross-Origin-Opener-Policy", "unsafe-none")
+	}
 	c.Header("Cache-Control", "no-store")
 	c.Data(status, "text/html; charset=utf-8", out.Bytes())
 	return nil

@@ -28,17 +28,46 @@ type document[T any] struct {
 	cache        Cache // may be nil
 	now          func() time.Time
 	parse        func(raw []byte) (T, error)
-	// sparing: what strangers send makes us ask, so at most twice a minute.
-	sparing bool
-	flight  singleflight.Group
+	sparing      bool // logins have a budget too
+	flight       singleflight.Group
 
-	mu      sync.Mutex
-	value   T
-	good    bool // value is one
-	raw     []byte
-	answers [2]time.Time // when the last two good answers came; zero: not since the start
-	loaded  bool         // the cache was read
+	mu        sync.Mutex
+	value     T
+	good      bool // value is one
+	raw       []byte
+	answered  time.Time // when the last good answer came; zero: not since the start
+	loaded    bool      // the cache was read
+	logins    budget    // good answers that logins asked for
+	strangers budget    // everything that strangers asked for
 }
+
+// asker says for whom a document is asked for.
+type asker string
+
+const (
+	// forLogin is a person who is being sent to the IdP, or came back with a code
+	// that it redeemed. Only good answers count, so that an IdP that is back is
+	// used at once.
+	forLogin asker = "login"
+	// forStranger is whoever sends us a token. What they make us ask counts
+	// whether it is answered or not, and takes nothing from the logins.
+	forStranger asker = "stranger"
+)
+
+// budget is for two requests a minute: when the last two were.
+type budget [2]time.Time
+
+func (b *budget) spend(now time.Time)     { *b = budget{now, b[0]} }
+func (b budget) spent(now time.Time) bool { return within(b[1], now, time.Minute) }
+
+// within reports whether something was less than that ago. A clock that was set
+// back does not stop anything for longer.
+func within(then, now time.Time, age time.Duration) bool {
+	since := now.Sub(then)
+	return !then.IsZero() && since >= 0 && since < age
+}
+
+var errSpent = errors.New("asked twice within a minute, without a good answer")
 
 // last is the last good document, however old.
 func (d *document[T]) last(ctx context.Context) (value T, ok bool) {
@@ -59,20 +88,15 @@ func (d *document[T]) last(ctx context.Context) (value T, ok bool) {
 func (d *document[T]) answeredWithin(age time.Duration) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.younger(d.answers[0], age)
+	return within(d.answered, d.now(), age)
 }
 
-func (d *document[T]) younger(answer time.Time, age time.Duration) bool {
-	since := d.now().Sub(answer)
-	return !answer.IsZero() && since >= 0 && since < age
-}
-
-// ask fetches the document now. Whoever comes meanwhile shares the answer; the
-// one who asked first may go away.
-func (d *document[T]) ask(ctx context.Context, from string) (T, error) {
-	got, err, _ := d.flight.Do(from, func() (any, error) {
-		if value, enough := d.enough(); enough {
-			return value, nil
+// ask fetches the document now. Whoever comes meanwhile, and asks for the same
+// reason, shares the answer; the one who asked first may go away.
+func (d *document[T]) ask(ctx context.Context, from string, who asker) (T, error) {
+	got, err, _ := d.flight.Do(string(who)+" "+from, func() (any, error) {
+		if value, enough, err := d.enough(who); enough {
+			return value, err
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
@@ -84,7 +108,7 @@ func (d *document[T]) ask(ctx context.Context, from string) (T, error) {
 		if err != nil {
 			return nil, err
 		}
-		d.keep(ctx, value, raw)
+		d.keep(ctx, value, raw, who)
 		return value, nil
 	})
 	if err != nil {
@@ -94,18 +118,31 @@ func (d *document[T]) ask(ctx context.Context, from string) (T, error) {
 	return got.(T), nil
 }
 
-// enough reports whether the last good document must do.
-func (d *document[T]) enough() (T, bool) {
+// enough reports whether the last good document must do, or, for strangers, an
+// error. If not, the caller is about to ask.
+func (d *document[T]) enough(who asker) (last T, enough bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.value, d.sparing && d.younger(d.answers[1], time.Minute)
+	now := d.now()
+	switch {
+	case who == forLogin:
+		return d.value, d.sparing && d.logins.spent(now), nil
+	case !d.strangers.spent(now):
+		d.strangers.spend(now)
+		return last, false, nil
+	case !within(d.answered, now, time.Minute):
+		return last, true, errSpent
+	}
+	return d.value, true, nil
 }
 
-func (d *document[T]) keep(ctx context.Context, value T, raw []byte) {
+func (d *document[T]) keep(ctx context.Context, value T, raw []byte, who asker) {
 	d.mu.Lock()
 	news := !bytes.Equal(d.raw, raw)
-	d.value, d.good, d.raw = value, true, raw
-	d.answers = [2]time.Time{d.now(), d.answers[0]}
+	d.value, d.good, d.raw, d.answered = value, true, raw, d.now()
+	if who == forLogin {
+		d.logins.spend(d.answered)
+	}
 	d.mu.Unlock()
 	if news && d.cache != nil {
 		// Losing this costs a fetch after the next restart, nothing else.

@@ -7,98 +7,24 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
-	"code.dny.dev/ssrf"
-
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/internal/outbound"
 )
+
+// limits of what is asked of an IdP.
+var limits = outbound.Limits{Time: callTimeout, Answer: maxAnswer}
 
 // NewHTTPClient is the client for everything that is asked of an IdP: bounded
 // in time and size, and it follows no redirect, so that code, verifier and
 // secret reach nobody but the endpoint that was configured.
-func NewHTTPClient() *http.Client { return NewHTTPClientWithDialer(&net.Dialer{Timeout: callTimeout}) }
+func NewHTTPClient() *http.Client { return outbound.Anywhere(limits) }
 
 // NewHTTPClientWithDialer is [NewHTTPClient] with a dialer that may refuse
 // addresses.
-func NewHTTPClientWithDialer(dialer *net.Dialer) *http.Client { return newClient(newTransport(dialer)) }
-
-// newClientFor is the client for one issuer. Whoever configured the issuer has
-// permitted its host, wherever that is; what its metadata names on other hosts
-// must be at public addresses, so that no document sends requests into our own
-// network (SSRF). The address is judged when it is dialed, after the DNS.
-func newClientFor(issuer string) *http.Client {
-	own := ""
-	if u, err := url.Parse(issuer); err == nil {
-		own = u.Hostname()
-	}
-	return newClient(byHost{
-		own: own, anywhere: newTransport(&net.Dialer{Timeout: callTimeout}),
-		public: newTransport(&net.Dialer{Timeout: callTimeout, Control: ssrf.New(ssrf.WithAnyPort()).Safe}),
-	})
-}
-
-type byHost struct {
-	own              string
-	anywhere, public *http.Transport
-}
-
-// RoundTrip implements http.RoundTripper. Behind a proxy it is the proxy that
-// dials, and that decides.
-func (b byHost) RoundTrip(req *http.Request) (*http.Response, error) {
-	proxy, err := b.anywhere.Proxy(req)
-	if req.URL.Hostname() == b.own || err == nil && proxy != nil {
-		return b.anywhere.RoundTrip(req)
-	}
-	return b.public.RoundTrip(req)
-}
-
-func newTransport(dialer *net.Dialer) *http.Transport {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = dialer.DialContext
-	transport.MaxResponseHeaderBytes = 64 << 10
-	transport.ResponseHeaderTimeout = callTimeout
-	transport.TLSHandshakeTimeout = callTimeout
-	transport.MaxConnsPerHost = 32
-	return transport
-}
-
-func newClient(transport http.RoundTripper) *http.Client {
-	return &http.Client{
-		Transport:     bounded{transport},
-		Timeout:       callTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// bounded cuts answers off: x/oauth2 and go-oidc read what they get, and an
-// answer that unpacks (gzip) may be larger than it looks.
-type bounded struct{ next http.RoundTripper }
-
-var errTooLarge = errors.New("the answer is too large")
-
-// RoundTrip implements http.RoundTripper.
-func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
-	res, err := b.next.RoundTrip(req)
-	if err == nil {
-		res.Body = &limitedBody{ReadCloser: res.Body, left: maxAnswer}
-	}
-	return res, err
-}
-
-type limitedBody struct {
-	io.ReadCloser
-	left int
-}
-
-func (l *limitedBody) Read(p []byte) (int, error) {
-	if l.left <= 0 {
-		return 0, errTooLarge
-	}
-	n, err := l.ReadCloser.Read(p[:min(len(p), l.left)])
-	l.left -= n
-	return n, err
+func NewHTTPClientWithDialer(dialer *net.Dialer) *http.Client {
+	return outbound.WithDialer(limits, dialer)
 }
 
 var errUnreachable = errors.New("the IdP cannot be reached")
@@ -133,7 +59,7 @@ func send(client *http.Client, req *http.Request) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
 	case len(body) > maxDocument:
-		return nil, errTooLarge
+		return nil, outbound.ErrTooLarge
 	}
 	return body, nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -14,6 +13,11 @@ import (
 // keysFreshFor is how long an IdP's keys are used without asking again: so long
 // a key that it withdrew may still be believed.
 const keysFreshFor = 10 * time.Minute
+
+// keysBelievedFor is how long a token that somebody sent us is checked by keys
+// that could not be fetched again. Its signature is all that vouches for it,
+// whereas a login's comes from the IdP's token endpoint.
+const keysBelievedFor = time.Hour
 
 var errNoKey = errors.New("signed by none of the identity provider's keys")
 
@@ -48,18 +52,20 @@ type keySet struct {
 	document *document[[]jose.JSONWebKey]
 	uri      string
 	algs     []jose.SignatureAlgorithm
-	trouble  error // why no keys could be had
+	who      asker
+	checkTyp func(typ any) error // of the header; nil: absent
+	trouble  error               // why no keys could be had
 }
 
 // VerifySignature implements go-oidc's KeySet. What a header says of keys,
 // beside the kid, is not looked at.
 func (k *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error) {
-	jws, err := jose.ParseSigned(raw, k.algs)
+	jws, err := jose.ParseSignedCompact(raw, k.algs) // OIDC Core section 2: never the JSON form
 	if err != nil || len(jws.Signatures) != 1 {
 		return nil, errNoKey
 	}
-	if isOtherType(jws.Signatures[0].Protected) {
-		return nil, errors.New("not an ID token by its typ")
+	if err := k.checkTyp(jws.Signatures[0].Protected.ExtraHeaders[jose.HeaderType]); err != nil {
+		return nil, err
 	}
 	keys, _ := k.document.last(ctx)
 	if k.document.answeredWithin(keysFreshFor) {
@@ -67,24 +73,19 @@ func (k *keySet) VerifySignature(ctx context.Context, raw string) ([]byte, error
 			return payload, nil
 		}
 	}
-	newer, err := k.document.ask(ctx, k.uri) // the IdP may have a new key
-	if err != nil && len(keys) == 0 {
-		k.trouble = err
-		return nil, err
-	}
-	if err == nil {
+	newer, trouble := k.document.ask(ctx, k.uri, k.who) // the IdP may have a new key
+	switch {
+	case trouble == nil:
 		keys = newer
+	case len(keys) == 0, k.who == forStranger && !k.document.answeredWithin(keysBelievedFor):
+		k.trouble = trouble
+		return nil, trouble
 	}
-	return verifySignature(jws, keys)
-}
-
-// isOtherType refuses the types that say that they are something else (RFC 8725
-// section 3.11). Access tokens of many IdPs do not say so: those fail for want
-// of our nonce.
-func isOtherType(header jose.Header) bool {
-	typ, _ := header.ExtraHeaders[jose.HeaderType].(string)
-	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
-	return typ == "at+jwt" || typ == "logout+jwt"
+	payload, err := verifySignature(jws, keys)
+	if err != nil && k.who == forStranger {
+		k.trouble = trouble // it may be signed by a key that we could not get
+	}
+	return payload, err
 }
 
 // verifySignature tries each key that may be meant: without a kid all, and of

@@ -48,7 +48,7 @@ func newDiscovery(issuer string, client *http.Client, cache Cache, now func() ti
 // only fail later and elsewhere; one that answers nonsense is used by its last
 // good document.
 func (p *Provider) metadata(ctx context.Context) (*Metadata, error) {
-	m, err := p.discovery.ask(ctx, discoveryURL(p.cfg.Issuer))
+	m, err := p.discovery.ask(ctx, discoveryURL(p.cfg.Issuer), forLogin)
 	if err == nil {
 		return m, nil
 	}
@@ -65,6 +65,23 @@ func (p *Provider) recentMetadata(ctx context.Context) (*Metadata, error) {
 		return last, nil
 	}
 	return p.metadata(ctx)
+}
+
+// strangersMetadata is for a token that somebody sent us: they cannot make us
+// ask often, and what was good once stays so while the IdP is dark.
+func (p *Provider) strangersMetadata(ctx context.Context) (*Metadata, error) {
+	last, known := p.discovery.last(ctx)
+	if known && p.discovery.answeredWithin(10*time.Minute) {
+		return last, nil
+	}
+	m, err := p.discovery.ask(ctx, discoveryURL(p.cfg.Issuer), forStranger)
+	switch {
+	case err == nil:
+		return m, nil
+	case known:
+		return last, nil
+	}
+	return nil, unavailable(fmt.Errorf("the identity provider's discovery document: %w", err))
 }
 
 // parseMetadata checks what a login depends on. The issuer is compared byte
@@ -104,7 +121,7 @@ func usableEndpoint(issuer, endpoint string) bool {
 // FetchMetadata reads the discovery document of any issuer once, for an
 // administrator who sets one up.
 func FetchMetadata(ctx context.Context, client *http.Client, issuer string) (json.RawMessage, error) {
-	m, err := newDiscovery(issuer, client, nil, time.Now).ask(ctx, discoveryURL(issuer))
+	m, err := newDiscovery(issuer, client, nil, time.Now).ask(ctx, discoveryURL(issuer), forLogin)
 	if err != nil {
 		return nil, trouble("the discovery document", err)
 	}

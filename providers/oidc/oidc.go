@@ -6,7 +6,6 @@ package oidc
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,7 +21,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/latchkey-id/latchkey/broker"
-	"github.com/latchkey-id/latchkey/tokens/verify"
+	"github.com/latchkey-id/latchkey/providers/internal/outbound"
 )
 
 // Config describes one OpenID provider.
@@ -35,6 +34,10 @@ type Config struct {
 	TokenEndpointAuth string
 	Claims            ClaimNames
 	Logout            bool // end the IdP's session too
+	// ExchangeAudiences are the client ids of apps that log in at the IdP by
+	// themselves (a native SDK) and whose ID tokens are accepted for it.
+	// Empty: none are.
+	ExchangeAudiences []string
 
 	HTTPClient *http.Client // nil: one that reaches the issuer's own host and public addresses
 	Cache      Cache        // nil: nothing survives a restart
@@ -54,7 +57,7 @@ func New(cfg Config) *Provider {
 		cfg.Now = time.Now
 	}
 	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = newClientFor(cfg.Issuer)
+		cfg.HTTPClient = outbound.For(limits, cfg.Issuer)
 	}
 	if len(cfg.Scopes) == 0 {
 		cfg.Scopes = []string{gooidc.ScopeOpenID, "profile", "email"}
@@ -73,7 +76,17 @@ func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, 
 	if err != nil {
 		return "", err
 	}
-	return p.oauth(m, req).AuthCodeURL(req.State, gooidc.Nonce(req.Nonce), oauth2.S256ChallengeOption(req.Verifier)), nil
+	options := []oauth2.AuthCodeOption{gooidc.Nonce(req.Nonce), oauth2.S256ChallengeOption(req.Verifier)}
+	if req.Prompt != "" {
+		options = append(options, oauth2.SetAuthURLParam("prompt", req.Prompt))
+	}
+	if req.MaxAge != nil {
+		options = append(options, oauth2.SetAuthURLParam("max_age", strconv.FormatInt(*req.MaxAge, 10)))
+	}
+	if req.LoginHint != "" {
+		options = append(options, oauth2.SetAuthURLParam("login_hint", req.LoginHint))
+	}
+	return p.oauth(m, req).AuthCodeURL(req.State, options...), nil
 }
 
 func (p *Provider) oauth(m *Metadata, req broker.IdPRequest) *oauth2.Config {
@@ -162,73 +175,6 @@ func quote(text string, sent []string) string {
 	}
 	return strconv.Quote(text)
 }
-
-// signingAlgs are the algorithms that an ID token may have; what the IdP
-// advertises narrows them, none and the symmetric ones are never among them.
-var signingAlgs = []string{"RS256", "ES256", "EdDSA", "PS256", "RS384", "RS512", "ES384", "ES512", "PS384", "PS512"}
-
-// maxTokenAge is how old an ID token may be that comes for a code.
-const maxTokenAge = 3 * time.Minute
-
-// verify checks an ID token (OIDC Core section 3.1.3.7): what go-oidc checks,
-// and what it leaves to its caller.
-func (p *Provider) verify(ctx context.Context, m *Metadata, raw, nonce string) (map[string]any, error) {
-	const invalid = "the identity provider's ID token is not valid"
-	keys := &keySet{document: p.keys, uri: m.JWKSURI}
-	algs := []string{}
-	for _, alg := range signingAlgs {
-		if len(m.SigningAlgs) == 0 || slices.Contains(m.SigningAlgs, alg) {
-			algs, keys.algs = append(algs, alg), append(keys.algs, jose.SignatureAlgorithm(alg))
-		}
-	}
-	verifier := gooidc.NewVerifier(p.cfg.Issuer, keys, &gooidc.Config{
-		ClientID: p.cfg.ClientID, SupportedSigningAlgs: algs,
-		// go-oidc has no leeway for exp; a minute, as everywhere.
-		Now: func() time.Time { return p.cfg.Now().Add(-verify.Leeway) },
-	})
-	token, err := verifier.Verify(ctx, raw)
-	switch {
-	case keys.trouble != nil:
-		return nil, trouble("the identity provider's key set", keys.trouble)
-	case err != nil:
-		return nil, badResponse(invalid, errors.New(shorten(err.Error())))
-	case subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(nonce)) != 1:
-		return nil, &broker.Error{Code: broker.NonceMismatch, Message: "the identity provider's answer belongs to another login"}
-	}
-	var claims map[string]any
-	if err := token.Claims(&claims); err != nil {
-		return nil, badResponse(invalid, errors.New("the claims are no JSON object"))
-	}
-	if err := checkTimes(claims, p.cfg.Now()); err != nil {
-		return nil, badResponse("the identity provider's ID token was not issued just now; compare the clocks of both machines", err)
-	}
-	switch azp := claims["azp"]; {
-	case text(claims["sub"]) == "":
-		return nil, badResponse("the identity provider's ID token names nobody", nil)
-	case azp != nil && text(azp) != p.cfg.ClientID, azp == nil && len(token.Audience) > 1:
-		return nil, badResponse("the identity provider's ID token is for another client", nil)
-	}
-	return claims, nil
-}
-
-// checkTimes is strict on the types too: go-oidc reads exp from a string, and
-// from a number that fits into no time.
-func checkTimes(claims map[string]any, now time.Time) error {
-	expires, hasExpires := moment(claims["exp"])
-	issued, hasIssued := moment(claims["iat"])
-	before, hasBefore := moment(claims["nbf"])
-	switch {
-	case !hasExpires || !hasIssued || !hasBefore && claims["nbf"] != nil:
-		return errors.New("exp, iat or nbf is missing or not a number of seconds")
-	case issued.After(now.Add(verify.Leeway)), issued.Before(now.Add(-maxTokenAge)), before.After(now.Add(verify.Leeway)),
-		!expires.After(now.Add(-verify.Leeway)):
-		return fmt.Errorf("issued at %s, which is %s from now", issued.Format(time.RFC3339), issued.Sub(now).Round(time.Second))
-	}
-	return nil
-}
-
-// shorten bounds what a library says of a token: it quotes from it.
-func shorten(text string) string { return text[:min(len(text), 200)] }
 
 // addUserinfo asks for what the ID token lacks. What cannot be had may be what
 // somebody's role hangs on, so that a failure is one of the login.

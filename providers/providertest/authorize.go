@@ -1,10 +1,12 @@
 package providertest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -48,7 +50,7 @@ func (p *IdP) authorize(w http.ResponseWriter, r *http.Request, s Script) {
 		return
 	}
 	if r.Method == http.MethodGet {
-		showLogin(w, client, redirectURI, p.allUsers())
+		showLogin(w, client, redirectURI, hinted(p.allUsers(), query.Get("login_hint")))
 		return
 	}
 	p.choose(w, r, query, s)
@@ -70,7 +72,7 @@ func (p *IdP) choose(w http.ResponseWriter, r *http.Request, query url.Values, s
 		showProblem(w, http.StatusBadRequest, "There is no such user.")
 		return
 	}
-	p.callback(w, query, s, url.Values{"code": {p.newCode(query, user)}})
+	p.callback(w, query, s, url.Values{"code": {p.newCode(query, user, s)}})
 }
 
 // authorizeError is the OAuth error of a request that is not to be granted.
@@ -89,13 +91,52 @@ func authorizeError(query url.Values, s Script) string {
 		return "invalid_scope"
 	case !s.IgnorePKCE && (len(challenge) != 43 || query.Get("code_challenge_method") != "S256"):
 		return "invalid_request"
+	case !validMaxAge(query):
+		return "invalid_request"
 	case query.Get("prompt") == "none":
 		return "login_required"
 	}
 	return ""
 }
 
-func (p *IdP) newCode(query url.Values, user User) string {
+func validMaxAge(query url.Values) bool {
+	seconds, err := strconv.ParseInt(query.Get("max_age"), 10, 32)
+	return !query.Has("max_age") || err == nil && seconds >= 0
+}
+
+// hinted puts the user first whom the client expects (OIDC Core section
+// 3.1.2.1).
+func hinted(users []User, hint string) []User {
+	if hint == "" {
+		return users
+	}
+	slices.SortStableFunc(users, func(a, b User) int {
+		return cmp.Compare(b.answersTo(hint), a.answersTo(hint))
+	})
+	return users
+}
+
+func (u User) answersTo(hint string) int {
+	if hint == u.Username || hint == u.Email {
+		return 1
+	}
+	return 0
+}
+
+// authTime is when the user has proven who they are: now, unless the script has
+// a session that will do.
+func (p *IdP) authTime(query url.Values, s Script) time.Time {
+	now := p.now()
+	seconds, err := strconv.ParseInt(query.Get("max_age"), 10, 32)
+	again := slices.Contains(strings.Fields(query.Get("prompt")), "login") ||
+		err == nil && s.SessionAge > time.Duration(seconds)*time.Second
+	if again && !s.IgnoreReauth {
+		return now
+	}
+	return now.Add(-s.SessionAge)
+}
+
+func (p *IdP) newCode(query url.Values, user User, s Script) string {
 	now := p.now()
 	code := rand.Text()
 	p.mu.Lock()
@@ -108,7 +149,7 @@ func (p *IdP) newCode(query url.Values, user User) string {
 		challenge:   query.Get("code_challenge"),
 		user:        user,
 		sid:         rand.Text(),
-		authTime:    now,
+		authTime:    p.authTime(query, s),
 		expires:     now.Add(codeLife),
 	})
 	return code

@@ -102,7 +102,8 @@ func (p *IdP) UnknownJWK() jose.JSONWebKey {
 }
 
 // SignToken signs any claims in the way the script says, as for a logout
-// token. The header wins over the honest one; the script's is not used.
+// token. The header wins over the honest one, of which nil leaves a member out;
+// the script's is not used.
 func (p *IdP) SignToken(header, claims map[string]any) (string, error) {
 	audience, _ := claims["aud"].(string)
 	client, _ := p.client(audience)
@@ -125,6 +126,7 @@ func (p *IdP) sign(s Script, client Client, claims map[string]any) (string, erro
 		delete(header, "kid")
 	}
 	maps.Copy(header, s.IDTokenHeader)
+	maps.DeleteFunc(header, func(_ string, value any) bool { return value == nil })
 	head, err := json.Marshal(header)
 	if err != nil {
 		return "", err

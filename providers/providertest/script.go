@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // What [Script].SignAlg may be, besides any spelling of "none".
@@ -58,6 +59,12 @@ type Script struct {
 	// EditCallback changes what comes back to the redirect_uri, be it a code
 	// or an error. It may send both.
 	EditCallback func(params url.Values)
+	// SessionAge is how long ago everybody has logged in at the provider, which
+	// then says so (auth_time) instead of asking again. prompt=login, and a
+	// max_age that is less, make it ask.
+	SessionAge time.Duration
+	// IgnoreReauth does not heed prompt and max_age.
+	IgnoreReauth bool
 	// IgnorePKCE neither asks for a code challenge nor looks at the verifier.
 	IgnorePKCE bool
 

@@ -29,6 +29,7 @@ var sessionTests = []test{
 	{"expired ones in batches", endExpiredBatches},
 	{"sweep keeps what is needed", sweep},
 	{"sweep of logins and events", sweepOthers},
+	{"sweep of logout notices", sweepNotices},
 	{"sweep in batches", sweepBatches},
 }
 
@@ -49,6 +50,10 @@ func sessionFields(s *suite) {
 	same(s, s.row("any branch"), anyBranch)
 	zero := s.session("branch 0", u.ID, func(n *broker.Session) { n.ParentBranch, n.AMR = 0, nil })
 	same(s, s.row("branch 0"), zero)
+	bare := s.session("bare", u.ID, func(n *broker.Session) { n.FollowsParent, n.Request = false, broker.SessionRequest{} })
+	same(s, s.row("bare"), bare)
+	partly := s.session("partly", u.ID, func(n *broker.Session) { n.Request = broker.SessionRequest{IDTokenClaims: []string{"email"}} })
+	same(s, s.row("partly"), partly)
 	s.gone("nobody's")
 	s.gone("")
 }
@@ -168,10 +173,18 @@ func (s *suite) crowd() {
 	s.Helper()
 	anna, bob := s.user("anna"), s.user("bob")
 	s.session("a1", anna.ID)
-	s.session("a2", anna.ID, func(n *broker.Session) { n.ProviderID, n.LastIP = "", "198.51.100.7" })
+	s.session("a2", anna.ID, func(n *broker.Session) {
+		n.ProviderID, n.IdPSubject, n.IdPSession, n.ClientID, n.LastIP = "", "", "", broker.AppClientID, "198.51.100.7"
+	})
 	s.session("a3", anna.ID, func(n *broker.Session) { n.ParentID = "a1" })
-	s.session("b1", bob.ID, func(n *broker.Session) { n.ProviderID = "another"; n.IdleExpiresAt = t0.Add(time.Minute) })
-	s.session("b2", bob.ID, func(n *broker.Session) { n.LastIP = "198.51.100.7"; n.AbsExpiresAt = t0.Add(time.Minute) })
+	s.session("b1", bob.ID, func(n *broker.Session) {
+		n.ProviderID = "another"
+		n.IdleExpiresAt = t0.Add(time.Minute)
+		n.IdPSession = "%"
+	})
+	s.session("b2", bob.ID, func(n *broker.Session) {
+		n.LastIP, n.AbsExpiresAt, n.IdPSubject, n.ClientID = "198.51.100.7", t0.Add(time.Minute), "日本語", "another client"
+	})
 }
 
 // filters maps a filter to what it names in the crowd.
@@ -185,6 +198,17 @@ var filters = []struct {
 	{broker.SessionFilter{ParentID: "a1"}, []string{"a3"}},
 	{broker.SessionFilter{ProviderID: "another"}, []string{"b1"}},
 	{broker.SessionFilter{IP: "198.51.100.7"}, []string{"a2", "b2"}},
+	{broker.SessionFilter{ClientID: "client"}, []string{"a1", "a3", "b1"}},
+	{broker.SessionFilter{ClientID: broker.AppClientID}, []string{"a2"}},
+	{broker.SessionFilter{UserID: "id of bob", ClientID: "client"}, []string{"b1"}},
+	{broker.SessionFilter{IdPSession: "idp session"}, []string{"a1", "a3", "b2"}},
+	{broker.SessionFilter{IdPSession: "%"}, []string{"b1"}},
+	{broker.SessionFilter{ProviderID: "provider", IdPSession: "%"}, []string{}},
+	{broker.SessionFilter{IdPSubject: "日本語"}, []string{"b2"}},
+	{broker.SessionFilter{IdPSubject: "subject"}, []string{"a1", "a3", "b1"}},
+	{broker.SessionFilter{ProviderID: "another", IdPSubject: "subject"}, []string{"b1"}},
+	{broker.SessionFilter{IdPSession: "idp session\x00"}, []string{}}, // neither found nor trouble of ours
+	{broker.SessionFilter{ProviderID: "provider", IdPSubject: "\xff"}, []string{}},
 	{broker.SessionFilter{ID: "a1", UserID: "id of bob"}, []string{}}, // all of it must fit
 	{broker.SessionFilter{ID: "nobody's"}, []string{}},
 	{broker.SessionFilter{All: true}, []string{"a1", "a2", "a3", "b1", "b2"}},
@@ -433,13 +457,22 @@ func sweepOthers(s *suite) {
 		s.ok(s.Store.InsertGrant(ctx, broker.Grant{ID: id, ProviderID: "p", ExpiresAt: at}))
 		must(s.Store.InsertAuthRequest(ctx, broker.AuthRequest{ID: id, ProviderID: "p", ExpiresAt: at}, t0.Add(-day)))(s)
 		s.ok(s.Store.InsertEvent(ctx, broker.Event{ID: id, At: at, Name: "event"}))
+		s.ok(s.Store.InsertPending(ctx, broker.PendingAuthorization{ID: id, ExpiresAt: at}))
+		s.ok(s.Store.InsertCode(ctx, broker.AuthorizationCode{ID: id, ExpiresAt: at}))
+		s.ok(s.Store.InsertDeviceCode(ctx, broker.DeviceCode{ID: id, UserCode: id, ExpiresAt: at}))
+		same(s, must(s.Store.UseOnce(ctx, id, at))(s), true)
 	}
 	there := func() (found []string) {
 		for _, id := range []string{"old", "new"} {
 			_, err := s.Store.GrantByID(ctx, id)
 			_, err2 := s.Store.AuthRequestByID(ctx, id, t0.Add(-day))
-			if (err == nil) != (err2 == nil) {
-				s.Errorf("grant %v, request %v", err, err2)
+			_, err3 := s.Store.Pending(ctx, id, "", t0.Add(-day))
+			_, err4 := s.Store.CodeByID(ctx, id)
+			_, err5 := s.Store.DeviceByID(ctx, id)
+			for _, other := range []error{err2, err3, err4, err5} {
+				if (err == nil) != (other == nil) {
+					s.Errorf("grant %v, request %v, authorization %v, code %v, device %v", err, err2, err3, err4, err5)
+				}
 			}
 			if err == nil {
 				found = append(found, id)
@@ -456,9 +489,24 @@ func sweepOthers(s *suite) {
 	same(s, there(), []string{"new", "2 events"})
 	same(s, run(broker.Sweep{Now: early, LoginsBefore: early, EventsBefore: t0}), 1)
 	same(s, there(), []string{"new", "1 events"})
+	// What may be used once is remembered for as long as it could be used.
+	same(s, must(s.Store.UseOnce(ctx, "new", t0))(s), false)
+	same(s, must(s.Store.UseOnce(ctx, "old", t0))(s), true)
 	_, err := s.Store.TakeIdPLogin(ctx, "old", "p", early)
 	s.code(err, broker.NotFound)
 	must(s.Store.TakeIdPLogin(ctx, "new", "p", early))(s)
+}
+
+func sweepNotices(s *suite) {
+	old, late := newNotice("old"), newNotice("new")
+	old.ExpiresAt, late.ExpiresAt = t0, t0.Add(time.Millisecond)
+	s.ok(s.Store.InsertLogoutNotices(ctx, []broker.LogoutNotice{old, late}))
+	run := func(now time.Time) int {
+		return must(s.Store.Sweep(ctx, broker.Sweep{Now: now, LoginsBefore: now.Add(-day), EventsBefore: now.Add(-day), Limit: 100}))(s)
+	}
+	same(s, run(t0.Add(-time.Millisecond)), 0)
+	same(s, run(t0), 1)
+	same(s, noticeIDs(must(s.Store.DueLogoutNotices(ctx, t0, t0.Add(time.Hour), 10))(s)), []string{"new"})
 }
 
 // Each call touches a bounded number of rows, so that the writer is free soon,

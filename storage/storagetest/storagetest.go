@@ -31,7 +31,8 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 		tests []test
 	}{
 		{"users", userTests}, {"identities", identityTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
-		{"logins", loginTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
+		{"followers", followerTests}, {"logins", loginTests}, {"clients", clientTests}, {"authorizations", authorizationTests},
+		{"devices", deviceTests}, {"notices", noticeTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {
@@ -166,6 +167,10 @@ func newSession(id, userID string) broker.Session {
 	return broker.Session{
 		ID: id, UserID: userID, ClientID: "client", ProviderID: "provider", IdPSubject: "subject", IdPSession: "idp session",
 		AMR: []string{"pwd", "otp"}, AuthTime: t0.Add(-time.Minute), Scope: "openid profile",
+		Request: broker.SessionRequest{
+			Resource: "https://api.example.test/?a=<b>&c", UserinfoClaims: []string{"email", "日本語"}, IDTokenClaims: []string{`a"b`},
+		},
+		FollowsParent: true,
 		Rotation:      broker.Rotation{Generation: 5, Branch: 2, ParentBranch: 1, AdvancedAt: t0, IssuedAt: t0.Add(time.Millisecond)},
 		IdleExpiresAt: t0.Add(24 * time.Hour), AbsExpiresAt: t0.Add(100 * time.Hour),
 		CreatedAt: t0, LastSeenAt: t0.Add(2 * time.Millisecond), CreatedIP: "192.0.2.1", LastIP: "192.0.2.2", UserAgent: "agent",

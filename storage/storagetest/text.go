@@ -34,6 +34,7 @@ func strangeText(s *suite) {
 		session := s.session(id, u.ID, func(n *broker.Session) {
 			n.UserAgent, n.CreatedIP, n.LastIP, n.Scope, n.IdPSubject, n.IdPSession, n.ProviderID, n.ClientID = text, text, text, text, text, text, text, text
 			n.AMR = []string{text}
+			n.Request = broker.SessionRequest{Resource: text, UserinfoClaims: []string{text}, IDTokenClaims: []string{text}}
 		})
 		same(s, s.row(id), session)
 		// A user is read in three ways, and is the same by each.
@@ -65,15 +66,64 @@ func strangeLookups(s *suite) {
 		login := newIdPLogin(text)
 		login.ReturnTo, login.ProviderID = text, text
 		s.ok(s.Store.InsertIdPLogin(ctx, login))
+		s.ok(s.Store.InsertClient(ctx, strangeClient(text)))
+		s.ok(s.Store.InsertPending(ctx, strangePending(text)))
+		s.ok(s.Store.InsertCode(ctx, strangeCode(text)))
+		s.ok(s.Store.InsertDeviceCode(ctx, strangeDevice(text)))
+		s.ok(s.Store.SaveConsent(ctx, broker.Consent{UserID: u.ID, ClientID: text, Scope: text, GrantedAt: t0}))
+		same(s, must(s.Store.UseOnce(ctx, text, t0))(s), true)
 	}
 	for i, text := range strange {
 		same(s, must(s.Store.IdentityBySubject(ctx, issuer, text))(s).UserID, fmt.Sprint("id of ", i))
 		same(s, must(s.Store.AuthRequestByID(ctx, text, t0))(s).State, text)
 		same(s, must(s.Store.TakeIdPLogin(ctx, text, text, t0))(s).ReturnTo, text)
+		same(s, must(s.Store.ClientByID(ctx, text))(s), strangeClient(text))
+		same(s, must(s.Store.OriginKnown(ctx, text))(s), true)
+		same(s, must(s.Store.Pending(ctx, text, text, t0))(s), strangePending(text))
+		same(s, must(s.Store.TakePending(ctx, text, text, text, t0))(s), strangePending(text))
+		code := strangeCode(text)
+		s.tx(func(tx broker.Store) (err error) {
+			code, err = tx.RedeemCode(ctx, code, text, text, t0)
+			return err
+		})
+		want := strangeCode(text)
+		want.RedeemedAt, want.SessionID = t0, text
+		same(s, code, want)
+		same(s, must(s.Store.CodeByID(ctx, text))(s), want)
+		same(s, must(s.Store.DeviceByUserCode(ctx, text, t0))(s), strangeDevice(text))
+		same(s, must(s.Store.ConsentOf(ctx, fmt.Sprint("id of ", i), text))(s).Scope, text)
+		same(s, must(s.Store.UseOnce(ctx, text, t0))(s), false)
 		if _, n, err := s.Store.ListSessions(ctx, broker.SessionFilter{UserID: text, IP: text}, 0, 1); err != nil || n != 0 {
 			s.Errorf("sessions of %q: %d %v", text, n, err)
 		}
 	}
+}
+
+func strangeClient(text string) broker.Client {
+	c := newClient(text)
+	c.Name, c.Scope, c.SecretHash, c.RedirectURIs, c.Contacts, c.AllowedOrigins = text, text, text, []string{text}, []string{text}, []string{text}
+	return c
+}
+
+func strangePending(text string) broker.PendingAuthorization {
+	p := newPending(text)
+	p.ClientID, p.Browser = text, text
+	p.Request = broker.AuthorizationRequest{ClientID: text, State: text, Nonce: text, Claims: text, LoginHint: text}
+	return p
+}
+
+func strangeCode(text string) broker.AuthorizationCode {
+	c := newCode(text)
+	c.ClientID, c.RedirectURI, c.Challenge = text, text, text
+	a := &c.Authorization
+	a.UserID, a.Scope, a.Nonce, a.IdPSubject, a.IdPSession, a.AMR, a.DPoPThumbprint = text, text, text, text, text, []string{text}, text
+	return c
+}
+
+func strangeDevice(text string) broker.DeviceCode {
+	d := newDevice(text)
+	d.UserCode, d.ClientID, d.Scope, d.Request.Resource = text, text, text, text
+	return d
 }
 
 // PostgreSQL holds neither NUL nor bytes that are not UTF-8. Whoever sends them
@@ -91,6 +141,35 @@ func impossibleText(s *suite) {
 			return err
 		})
 		s.code(err, broker.NotFound)
+		// Everything that a browser or a client says, wherever it goes.
+		for name, ask := range map[string]func(broker.Store) error{
+			"client":            func(x broker.Store) error { return second(x.ClientByID(ctx, text)) },
+			"pending":           func(x broker.Store) error { return second(x.Pending(ctx, text, "browser", t0)) },
+			"its browser":       func(x broker.Store) error { return second(x.Pending(ctx, "p", text, t0)) },
+			"taken":             func(x broker.Store) error { return second(x.TakePending(ctx, "p", "browser", text, t0)) },
+			"taken, by browser": func(x broker.Store) error { return second(x.TakePending(ctx, "p", text, "client", t0)) },
+			"code":              func(x broker.Store) error { return second(x.CodeByID(ctx, text)) },
+			"redirect URI": func(x broker.Store) error {
+				return second(x.RedeemCode(ctx, broker.AuthorizationCode{ID: "c", RedirectURI: text}, "", "s", t0))
+			},
+			"key": func(x broker.Store) error {
+				return second(x.RedeemCode(ctx, broker.AuthorizationCode{ID: "c"}, text, "s", t0))
+			},
+			"device code": func(x broker.Store) error { return second(x.DeviceByID(ctx, text)) },
+			"user code":   func(x broker.Store) error { return second(x.DeviceByUserCode(ctx, text, t0)) },
+			"poll": func(x broker.Store) error {
+				_, _, err := x.PollDevice(ctx, "d", text, t0)
+				return err
+			},
+			"device":  func(x broker.Store) error { return second(x.RedeemDevice(ctx, "d", text, "s", t0)) },
+			"consent": func(x broker.Store) error { return second(x.ConsentOf(ctx, "id of anna", text)) },
+		} {
+			if err := s.Store.Tx(ctx, ask); broker.CodeOf(err) != broker.NotFound {
+				s.Errorf("%s %q: %v", name, text, err)
+			}
+		}
+		same(s, must(s.Store.OriginKnown(ctx, text))(s), false)
+		must(s.Store.ListClients(ctx, text, 10))(s)
 	}
 }
 

@@ -46,10 +46,33 @@ func everything(s *suite, tx broker.Store, tag string) error {
 		tx.InsertSigningKey(ctx, newKey(tag, tag)), tx.ResealSigningKey(ctx, tag, "sealed "+tag, "anew"),
 		second(tx.InitFact(ctx, tag, "1")), second(tx.SwapFact(ctx, tag, "1", "2")),
 		tx.InsertEvent(ctx, broker.Event{ID: tag, At: t0, Name: tag}),
+		authorizations(tx, tag, u.ID),
+	)
+}
+
+// authorizations is the part of everything that OAuth clients write.
+func authorizations(tx broker.Store, tag, userID string) error {
+	client, gone := newClient(tag), newClient("gone "+tag)
+	client.AllowedOrigins = []string{tag}
+	device := newDevice(tag)
+	return errors.Join(
+		tx.InsertClient(ctx, client), tx.UpdateClient(ctx, client), tx.SetClientSecret(ctx, tag, "anew", t0),
+		tx.InsertClient(ctx, gone), tx.DeleteClient(ctx, gone.ID),
+		tx.InsertPending(ctx, newPending(tag)), tx.InsertPending(ctx, newPending("2 "+tag)),
+		second(tx.TakePending(ctx, "2 "+tag, "browser", "client", t0)),
+		tx.InsertCode(ctx, newCode(tag)), second(tx.RedeemCode(ctx, newCode(tag), "key", tag, t0)),
+		tx.InsertDeviceCode(ctx, device), second(tx.DecideDevice(ctx, tag, broker.DeviceAllowed, newAuthorization(), t0)),
+		third(tx.PollDevice(ctx, tag, "client", t0)), second(tx.RedeemDevice(ctx, tag, "client", tag, t0)),
+		tx.SaveConsent(ctx, broker.Consent{UserID: userID, ClientID: tag, Scope: "openid", GrantedAt: t0}),
+		second(tx.UseOnce(ctx, tag, t0)),
+		tx.InsertLogoutNotices(ctx, []broker.LogoutNotice{newNotice(tag), newNotice("2 " + tag)}),
+		tx.PostponeLogoutNotice(ctx, tag, t0), tx.DeleteLogoutNotice(ctx, "2 "+tag),
+		second(tx.EndFollowers(ctx, []string{tag}, ending(broker.LoggedOut, false, t0))),
 	)
 }
 
 func second[T any](_ T, err error) error                 { return err }
+func third[A, B any](_ A, _ B, err error) error          { return err }
 func fourth[A, B, C any](_ A, _ B, _ C, err error) error { return err }
 
 // traces counts what of everything is there.
@@ -90,10 +113,17 @@ func traces(s *suite, store broker.Store, tag string) (n int) {
 		}
 	}
 	count(one(found, err))
+	count(second(store.ClientByID(ctx, tag)))
+	count(second(store.Pending(ctx, tag, "browser", t0)))
+	count(second(store.CodeByID(ctx, tag)))
+	count(second(store.DeviceByID(ctx, tag)))
+	count(second(store.ConsentOf(ctx, "id of "+tag, tag)))
+	known, err := store.OriginKnown(ctx, tag)
+	count(one(map[bool]int{true: 1}[known], err))
 	return n
 }
 
-const allTraces = 10
+const allTraces = 16
 
 func txCommit(s *suite) {
 	s.tx(func(tx broker.Store) error { return everything(s, tx, "x") })
@@ -101,6 +131,8 @@ func txCommit(s *suite) {
 	same(s, s.row("x").EndCause, broker.LoggedOut)
 	same(s, must(s.Store.Fact(ctx, "x"))(s), "2")
 	must(s.Store.TakeIdPLogin(ctx, "x", "provider", t0))(s)
+	same(s, must(s.Store.UseOnce(ctx, "x", t0))(s), false)
+	same(s, noticeIDs(must(s.Store.DueLogoutNotices(ctx, t0, t0.Add(time.Hour), 10))(s)), []string{"x"})
 }
 
 func txRollback(s *suite) {
@@ -111,7 +143,16 @@ func txRollback(s *suite) {
 	same(s, traces(s, s.Store, "x"), 0)
 	_, err := s.Store.TakeIdPLogin(ctx, "x", "provider", t0)
 	s.code(err, broker.NotFound)
-	s.tx(func(tx broker.Store) error { return everything(s, tx, "x") }) // nothing is in its way
+	same(s, len(must(s.Store.DueLogoutNotices(ctx, t0, t0.Add(time.Hour), 10))(s)), 0)
+	s.tx(func(tx broker.Store) error { // nothing is in its way
+		same(s, must(tx.UseOnce(ctx, "y", t0))(s), true)
+		return everything(s, tx, "x")
+	})
+	same(s, s.Store.Tx(ctx, func(tx broker.Store) error {
+		same(s, must(tx.UseOnce(ctx, "z", t0))(s), true)
+		return errUndo
+	}), errUndo)
+	same(s, must(s.Store.UseOnce(ctx, "z", t0))(s), true)
 }
 
 func txError(s *suite) {

@@ -6,6 +6,8 @@ package harness
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -87,6 +89,7 @@ func New(tb testing.TB, databaseURL string, change func(*broker.Config)) *Rig {
 	cfg := broker.Config{
 		Store: store, Secrets: Secrets(tb, Secret), Hasher: Hasher(tb), PublicURL: "http://localhost:8080", LocalLogin: true,
 		MobileRedirectURIs: []string{"audiobookshelf://oauth", "shelfplayer://callback"},
+		GenerateKey:        GenerateKey,
 		Now:                r.Clock.Now, RetryFor: -1, Log: slog.New(slog.NewTextHandler(r.Log, nil)),
 	}
 	if change != nil {
@@ -99,6 +102,17 @@ func New(tb testing.TB, databaseURL string, change func(*broker.Config)) *Rig {
 		tb.Fatal(err)
 	}
 	return r
+}
+
+var rsaKey = sync.OnceValues(func() (*tokens.SigningKey, error) { return tokens.GenerateSigningKey("RS256", rand.Reader) })
+
+// GenerateKey makes real keys, but one RSA key for all brokers of a test
+// binary: making one takes longer than most tests.
+func GenerateKey(algorithm string, random io.Reader) (*tokens.SigningKey, error) {
+	if algorithm == "RS256" {
+		return rsaKey()
+	}
+	return tokens.GenerateSigningKey(algorithm, random)
 }
 
 // Hasher is the real one at a cost that tests can pay.

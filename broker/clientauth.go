@@ -1,0 +1,128 @@
+package broker
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"strings"
+
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// AssertionTypeJWT is the client_assertion_type of private_key_jwt (RFC 7523
+// section 2.2).
+const AssertionTypeJWT = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// ClientCredentials are what a client presented, in whichever way. Method is
+// the way: one of the Auth constants.
+type ClientCredentials struct {
+	Method    string
+	ID        string
+	Secret    string
+	Assertion string
+}
+
+// AuthenticateClient finds out which client calls (RFC 6749 section 2.3).
+// Whatever is wrong, the answer is the same InvalidClient: nobody learns which
+// clients there are. A client that is registered for one way uses that way.
+func (b *Broker) AuthenticateClient(ctx context.Context, given ClientCredentials) (Client, error) {
+	if given.Method == AuthPrivateKeyJWT && given.ID == "" {
+		given.ID = tokens.AssertionSubject(given.Assertion)
+	}
+	c, err := b.Client(ctx, given.ID)
+	known := err == nil
+	if err != nil && CodeOf(err) != ClientUnknown {
+		return Client{}, err
+	}
+	switch given.Method {
+	case AuthNone:
+		if known && c.Public() {
+			return c, nil
+		}
+	case AuthBasic, AuthPost:
+		// A comparison is made for an unknown client too.
+		same := subtle.ConstantTimeCompare([]byte(HashClientSecret(given.Secret)), []byte(c.SecretHash)) == 1
+		fits := c.TokenEndpointAuthMethod == "" || c.TokenEndpointAuthMethod == given.Method
+		if known && same && fits && c.SecretHash != "" {
+			return c, nil
+		}
+	case AuthPrivateKeyJWT:
+		if known && c.TokenEndpointAuthMethod == AuthPrivateKeyJWT {
+			return c, b.checkAssertion(ctx, &c, given.Assertion)
+		}
+	}
+	return Client{}, refuse(InvalidClient, "the client is not known, or did not prove that it is the one")
+}
+
+// checkAssertion checks a private_key_jwt and uses it up.
+func (b *Broker) checkAssertion(ctx context.Context, c *Client, raw string) error {
+	keys, err := b.clientKeys(c)
+	if err != nil {
+		return err
+	}
+	now := b.now()
+	a, err := tokens.ParseAssertion(ctx, raw, c.ID, b.cfg.PublicURL, keys, now)
+	switch {
+	case errors.Is(err, tokens.ErrKeys):
+		return Unavailable(err)
+	case err != nil:
+		return &Error{Code: InvalidClient, Message: "the client assertion is not valid", Err: err}
+	}
+	fresh, err := b.useOnce(ctx, a.ExpiresAt.Add(clockLeeway), "client assertion", c.ID, a.ID)
+	if err == nil && !fresh {
+		err = refuse(InvalidClient, "the client assertion was used before")
+	}
+	return err
+}
+
+func (b *Broker) clientKeys(c *Client) (tokens.KeySource, error) {
+	if len(c.JWKS) > 0 {
+		keys, err := tokens.ParseKeySet(c.JWKS)
+		if err != nil {
+			return nil, Unavailable(err) // it was checked when it was stored
+		}
+		return keys, nil
+	}
+	if b.cfg.ClientKeys == nil || c.JWKSURI == "" {
+		return nil, refuse(InvalidClient, "this client's keys cannot be had")
+	}
+	return b.cfg.ClientKeys.KeySource(c.JWKSURI, c.Registered), nil
+}
+
+// RegistrationAllowed compares an initial access token (RFC 7591 section 3).
+func (b *Broker) RegistrationAllowed(token string) error {
+	want := b.cfg.RegistrationToken
+	if want == "" {
+		return refuse(NotFound, "clients do not register themselves here")
+	}
+	if token == "" {
+		return &Error{Code: NoToken, Message: "an initial access token is needed"}
+	}
+	if subtle.ConstantTimeCompare([]byte(HashClientSecret(token)), []byte(HashClientSecret(want))) != 1 {
+		return refuse(InvalidToken, "the initial access token is not valid")
+	}
+	return nil
+}
+
+// RegistersClients reports whether dynamic registration is on.
+func (b *Broker) RegistersClients() bool { return b.cfg.RegistrationToken != "" }
+
+// RegisterClient is [Broker.CreateClient] for a client that registers itself: it
+// chooses neither its id nor what an administrator decides.
+func (b *Broker) RegisterClient(ctx context.Context, c Client) (Client, string, error) {
+	c.ID, c.FirstParty, c.Registered = "", false, true
+	c.AccessTTL, c.RefreshTTL, c.SessionMaxAge, c.Resources, c.Providers, c.AllowedOrigins = 0, 0, 0, nil, nil, nil
+	scope := []string{}
+	for _, s := range strings.Fields(c.Scope) {
+		if hasScope(defaultScope, s) {
+			scope = append(scope, s)
+		}
+	}
+	c.Scope = strings.Join(scope, " ")
+	for _, grant := range []string{GrantClientCredentials, GrantTokenExchange} {
+		if c.MayUse(grant) {
+			return Client{}, "", badMetadata("grant_types: " + grant + " is for clients that an administrator makes")
+		}
+	}
+	return b.CreateClient(ctx, c)
+}

@@ -1,0 +1,231 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+)
+
+// userCodeAlphabet has no vowels, so that no words come out, and nothing that
+// looks like another letter (RFC 8628 section 6.1).
+const userCodeAlphabet = "BCDFGHJKLMNPQRSTVWXZ"
+
+// userCodeLength gives 20^8, about 34 bits; guesses are limited per address.
+const userCodeLength = 8
+
+const deviceInterval = 5 * time.Second
+
+// DeviceAuthorization is the answer to a device that asks for codes (RFC 8628
+// section 3.2).
+type DeviceAuthorization struct {
+	DeviceCode string
+	UserCode   string // with a dash in the middle
+	ExpiresIn  time.Duration
+	Interval   time.Duration
+}
+
+// BeginDevice makes the codes of a device. The device's code is a secret, and
+// stored as a hash; so is the other.
+func (b *Broker) BeginDevice(ctx context.Context, by Caller, scope, resource string) (DeviceAuthorization, error) {
+	if !by.Client.MayUse(GrantDeviceCode) {
+		return DeviceAuthorization{}, refuse(UnauthorizedClient, "this client is not registered for the device grant")
+	}
+	if err := b.checkResource(&by.Client, resource); err != nil {
+		return DeviceAuthorization{}, err
+	}
+	now := b.now()
+	for {
+		code, user := b.newSecret(32), b.newUserCode()
+		err := b.retry(ctx, func() error {
+			return b.cfg.Store.InsertDeviceCode(ctx, DeviceCode{
+				ID: hash("device code", code), UserCode: hashUserCode(user), ClientID: by.Client.ID, Scope: by.Client.grantScope(scope),
+				Request: SessionRequest{Resource: resource}, Interval: deviceInterval, NextPollAt: now, ExpiresAt: now.Add(deviceLife),
+			})
+		})
+		if errors.Is(err, UserCodeTaken) {
+			continue
+		}
+		return DeviceAuthorization{DeviceCode: code, UserCode: user[:4] + "-" + user[4:], ExpiresIn: deviceLife, Interval: deviceInterval}, err
+	}
+}
+
+func (b *Broker) newUserCode() string {
+	const fair = 256 / len(userCodeAlphabet) * len(userCodeAlphabet) // beyond it some letters would be likelier
+	out := make([]byte, 0, userCodeLength)
+	for len(out) < userCodeLength {
+		var one [1]byte
+		if b.random(one[:]); int(one[0]) < fair {
+			out = append(out, userCodeAlphabet[int(one[0])%len(userCodeAlphabet)])
+		}
+	}
+	return string(out)
+}
+
+// hashUserCode reads a code as people type it: any case, dashes and spaces
+// anywhere.
+func hashUserCode(typed string) string {
+	return hash("user code", strings.ToUpper(strings.Map(func(r rune) rune {
+		if r == '-' || r == ' ' {
+			return -1
+		}
+		return r
+	}, typed)))
+}
+
+// DeviceRequest is what the device page asks a person about.
+type DeviceRequest struct {
+	Client Client
+	Scope  string
+}
+
+// FindDevice finds the device that shows a code; UserCodeUnknown. Guesses are
+// counted by address, as failed passwords are.
+func (b *Broker) FindDevice(ctx context.Context, userCode string, device Device) (DeviceRequest, error) {
+	d, c, err := b.deviceByUserCode(ctx, userCode, device)
+	return DeviceRequest{Client: c, Scope: d.Scope}, err
+}
+
+func (b *Broker) deviceByUserCode(ctx context.Context, userCode string, device Device) (DeviceCode, Client, error) {
+	unknown := refuse(UserCodeUnknown, "this code is not known, was used already, or is older than ten minutes; look at the device again")
+	if len(userCode) > 64 {
+		return DeviceCode{}, Client{}, unknown
+	}
+	if err := b.withinLimits(ctx, "user code", "", device); err != nil {
+		return DeviceCode{}, Client{}, err
+	}
+	var d DeviceCode
+	err := b.retry(ctx, func() (err error) {
+		d, err = b.cfg.Store.DeviceByUserCode(ctx, hashUserCode(userCode), b.now())
+		return err
+	})
+	if errors.Is(err, NotFound) {
+		if b.cfg.Limiter != nil {
+			address, _ := limitKeys("", device)
+			if _, err := b.cfg.Limiter.Fail(ctx, address); err != nil {
+				return DeviceCode{}, Client{}, Unavailable(err)
+			}
+		}
+		return DeviceCode{}, Client{}, unknown
+	}
+	if err != nil {
+		return DeviceCode{}, Client{}, err
+	}
+	c, err := b.Client(ctx, d.ClientID)
+	return d, c, err
+}
+
+// DecideDevice carries out what a person who is logged in said of a device.
+func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode string, allow bool, device Device) error {
+	d, c, err := b.deviceByUserCode(ctx, userCode, device)
+	if err != nil {
+		return err
+	}
+	decision, s := DeviceDenied, who.Session
+	way := s.ProviderID
+	if way == "" {
+		way = localProvider
+	}
+	if allow {
+		decision = DeviceAllowed
+		if len(c.Providers) > 0 && !slices.Contains(c.Providers, way) {
+			return refuse(AccessDenied, c.DisplayName()+" needs another way of logging in")
+		}
+	}
+	// The device is not this browser: it outlives the browser's session.
+	granted := Authorization{
+		UserID: who.User.ID, ParentID: s.ID, Scope: d.Scope, Request: d.Request,
+		ProviderID: s.ProviderID, IdPSubject: s.IdPSubject, IdPSession: s.IdPSession, AMR: s.AMR, AuthTime: s.AuthTime,
+	}
+	decided := false
+	err = b.retry(ctx, func() (err error) {
+		decided, err = b.cfg.Store.DecideDevice(ctx, d.ID, decision, granted, b.now())
+		return err
+	})
+	if err == nil && !decided {
+		err = refuse(UserCodeUnknown, "this code was answered or ran out in the meantime")
+	}
+	return err
+}
+
+// PollDevice is a device that asks whether the person has decided (RFC 8628
+// section 3.4). It makes the session, once.
+func (b *Broker) PollDevice(ctx context.Context, by Caller, deviceCode string) (*Login, error) {
+	if err := by.mayUse(GrantDeviceCode); err != nil {
+		return nil, err
+	}
+	if deviceCode == "" {
+		return nil, invalidRequest("device_code is missing")
+	}
+	id, now := hash("device code", deviceCode), b.now()
+	d, slow, err := b.cfg.Store.PollDevice(ctx, id, by.Client.ID, now)
+	switch {
+	case errors.Is(err, NotFound):
+		return nil, refuse(CodeInvalid, "the device_code is not known")
+	case err != nil:
+		return nil, err
+	case !d.RedeemedAt.IsZero():
+		return b.deviceAgain(ctx, d, by, now)
+	case !now.Before(d.ExpiresAt):
+		return nil, refuse(DeviceCodeExpired, "nobody answered in time; begin again")
+	case d.Decision == DeviceDenied:
+		return nil, refuse(AccessDenied, "the person refused")
+	case slow:
+		return nil, refuse(SlowDown, "poll more slowly")
+	case d.Decision == "":
+		return nil, refuse(AuthorizationPending, "the person has not decided yet")
+	}
+	return b.redeemDevice(ctx, by, id, now)
+}
+
+func (b *Broker) redeemDevice(ctx context.Context, by Caller, id string, now time.Time) (*Login, error) {
+	s := b.newSession(&by.Client, "", by.Device, now)
+	err := b.retry(ctx, func() error {
+		if made, _, err := b.cfg.Store.SessionByID(ctx, s.ID); err == nil {
+			s = made
+			return nil // an earlier try committed, and only its answer was lost
+		}
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			d, err := store.RedeemDevice(ctx, id, by.Client.ID, s.ID, now)
+			if err != nil {
+				return err
+			}
+			s.from(d.Authorization, by.ProvenKey)
+			return b.insertSession(ctx, store, s, "")
+		})
+	})
+	switch {
+	case errors.Is(err, NotFound):
+		return nil, refuse(CodeInvalid, "the device_code was used already")
+	case errors.Is(err, UserDisabled):
+		return nil, refuse(AccessDenied, "the person was logged out before the device asked")
+	case err != nil:
+		return nil, err
+	}
+	return b.mintNew(ctx, by, s, "", now)
+}
+
+// deviceAgain answers a device that asks again after its tokens were made: the
+// answer may have been lost, and polling again is what devices do. It is the
+// same session, and only for as long as a lost refresh is answered alike.
+func (b *Broker) deviceAgain(ctx context.Context, d DeviceCode, by Caller, now time.Time) (*Login, error) {
+	used := refuse(CodeInvalid, "the device_code was used already")
+	if now.Sub(d.RedeemedAt) > b.cfg.Lifetimes.Grace {
+		return nil, used
+	}
+	s, u, err := b.cfg.Store.SessionByID(ctx, d.SessionID)
+	switch {
+	case errors.Is(err, NotFound):
+		return nil, used
+	case err != nil:
+		return nil, err
+	case s.Ended(now) != "" || u.ID == "" || !u.DisabledAt.IsZero() || s.DPoPThumbprint != by.ProvenKey:
+		return nil, used
+	}
+	login, err := b.mint(&by.Client, u, s, s.Generation, s.Branch, now)
+	if err != nil {
+		return nil, err
+	}
+	return b.withIDToken(&by.Client, login, "", now)
+}

@@ -1,0 +1,214 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// LogoutRequest is an RP-initiated logout (OIDC RP-Initiated Logout section 2).
+type LogoutRequest struct {
+	IDTokenHint           string
+	ClientID              string
+	PostLogoutRedirectURI string
+	State                 string
+}
+
+// LogoutPlan is what a logout request comes to.
+type LogoutPlan struct {
+	// Confirm: nothing proves that the person wants it, so that the page asks.
+	Confirm bool
+	Client  *Client // who asks; nil: not said
+	// RedirectURI is where the browser goes afterwards; empty: a page of ours.
+	RedirectURI string
+	// SessionID is the client's own session by the hint, or empty.
+	SessionID string
+}
+
+// PlanLogout judges a logout request. A redirect needs a client and a URI
+// that it registered; who asks without a hint of ours, or for another person
+// than the one at this browser, is asked to confirm.
+func (b *Broker) PlanLogout(ctx context.Context, r LogoutRequest, who *Principal) (LogoutPlan, error) {
+	var plan LogoutPlan
+	if r.IDTokenHint == "" {
+		plan.Confirm = true
+		if r.ClientID == "" {
+			return plan, nil // nobody says whose the redirect URI would be: a page of ours
+		}
+		return plan, b.planRedirect(ctx, &plan, r.ClientID, r.PostLogoutRedirectURI)
+	}
+	hint, err := b.keys.Load().ParseIDToken(r.IDTokenHint, b.cfg.PublicURL)
+	if err != nil {
+		return plan, &Error{Code: InvalidRequest, Message: "the id_token_hint is not an ID token of this issuer", Err: err}
+	}
+	if r.ClientID != "" && r.ClientID != hint.Audience {
+		return plan, invalidRequest("the id_token_hint is another client's")
+	}
+	plan.SessionID = hint.SessionID
+	plan.Confirm = who != nil && who.User.ID != hint.Subject
+	return plan, b.planRedirect(ctx, &plan, hint.Audience, r.PostLogoutRedirectURI)
+}
+
+func (b *Broker) planRedirect(ctx context.Context, plan *LogoutPlan, clientID, uri string) error {
+	c, err := b.Client(ctx, clientID)
+	if err != nil {
+		return err
+	}
+	if uri != "" && !c.postLogoutAllowed(uri) {
+		return refuse(InvalidRedirectURI, "the post_logout_redirect_uri is not one that "+c.DisplayName()+" registered")
+	}
+	plan.Client, plan.RedirectURI = &c, uri
+	return nil
+}
+
+// LogoutBrowser carries a logout out: the client's own session, and the
+// browser's with all that follows it.
+func (b *Broker) LogoutBrowser(ctx context.Context, plan LogoutPlan, who *Principal, device Device) error {
+	if plan.SessionID != "" && plan.Client != nil {
+		f := SessionFilter{ID: plan.SessionID, ClientID: plan.Client.ID}
+		if _, err := b.EndSessions(ctx, f, LoggedOut, false, device.IP); err != nil {
+			return err
+		}
+	}
+	if who == nil {
+		return nil
+	}
+	_, err := b.LogoutSession(ctx, who.Session.ID, false, device)
+	return err
+}
+
+// IdPLogout ends what an IdP says has ended there (OIDC Back-Channel Logout
+// section 2.7): the sessions of one IdP session, or of everybody that the IdP
+// knows by that subject. A logout token counts once.
+func (b *Broker) IdPLogout(ctx context.Context, providerID, raw string, device Device) error {
+	p, err := b.provider(providerID)
+	if err != nil {
+		return err
+	}
+	if raw == "" || len(raw) > tokens.MaxTokenBytes {
+		return invalidRequest("logout_token is missing or too long")
+	}
+	token, err := p.IdP.VerifyLogoutToken(ctx, raw)
+	if err != nil {
+		return err
+	}
+	f := SessionFilter{ProviderID: p.ID, IdPSession: token.SessionID, IdPSubject: token.Subject}
+	err = b.retry(ctx, func() error {
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			expires := later(token.ExpiresAt, b.now()).Add(exchangeLife)
+			fresh, err := store.UseOnce(ctx, hash("logout token", p.IdP.Issuer(), token.ID), expires)
+			if err != nil {
+				return err
+			}
+			if !fresh {
+				return invalidRequest("this logout_token was used before")
+			}
+			_, err = b.endSessions(ctx, store, f, IdPLogout, false, device.IP)
+			return err
+		})
+	})
+	if err == nil {
+		b.cfg.Log.InfoContext(ctx, "logout by an IdP", "event", "idp.logout", "provider", p.ID)
+	}
+	return err
+}
+
+// Lifetimes of back-channel logouts to clients.
+const (
+	noticeLife      = 24 * time.Hour
+	noticeBatch     = 20
+	noticeLease     = 30 * time.Second // longer than one delivery may take
+	logoutTokenLife = 2 * time.Minute
+)
+
+// noteLogouts keeps, in the transaction that ends sessions, whom to tell.
+func (b *Broker) noteLogouts(ctx context.Context, store Store, ended []Session) error {
+	notices, clients, now := []LogoutNotice{}, map[string]Client{}, b.now()
+	for _, s := range ended {
+		if s.ClientID == AppClientID || s.ClientID == CLIClientID {
+			continue
+		}
+		c, known := clients[s.ClientID]
+		if !known {
+			var err error
+			if c, err = b.clientIn(ctx, store, s.ClientID); err != nil {
+				return err
+			}
+			clients[s.ClientID] = c
+		}
+		if c.BackchannelLogoutURI != "" {
+			notices = append(notices, LogoutNotice{
+				ID: b.newID(now), ClientID: c.ID, UserID: s.UserID, SessionID: s.ID, NextAt: now, ExpiresAt: now.Add(noticeLife),
+			})
+		}
+	}
+	if len(notices) == 0 {
+		return nil
+	}
+	return store.InsertLogoutNotices(ctx, notices)
+}
+
+// DeliverLogouts tells clients of sessions that ended (OIDC Back-Channel Logout
+// section 2.5), and returns how many were due. What fails is tried again, at
+// longer intervals, for a day.
+func (b *Broker) DeliverLogouts(ctx context.Context) (int, error) {
+	if b.cfg.LogoutSender == nil || b.Ready() != nil {
+		return 0, nil
+	}
+	now := b.now()
+	due, err := b.cfg.Store.DueLogoutNotices(ctx, now, now.Add(noticeLease), noticeBatch)
+	if err != nil || len(due) == 0 {
+		return 0, err
+	}
+	done := make(chan error, len(due))
+	for _, n := range due {
+		go func() { done <- b.deliver(ctx, n) }()
+	}
+	for range due {
+		err = errors.Join(err, <-done)
+	}
+	return len(due), err
+}
+
+func (b *Broker) deliver(ctx context.Context, n LogoutNotice) error {
+	now := b.now()
+	c, err := b.Client(ctx, n.ClientID)
+	if errors.Is(err, ClientUnknown) || err == nil && c.BackchannelLogoutURI == "" || !now.Before(n.ExpiresAt) {
+		if err == nil && c.BackchannelLogoutURI != "" {
+			b.cfg.Log.WarnContext(ctx, "a client was not told of a logout", "event", "logout.undelivered", "client_id", c.ID, "sid", n.SessionID)
+		}
+		return b.cfg.Store.DeleteLogoutNotice(ctx, n.ID)
+	}
+	if err != nil {
+		return err
+	}
+	token, err := b.logoutToken(&c, n, now)
+	if err != nil {
+		return err
+	}
+	if err := b.cfg.LogoutSender.SendLogout(ctx, c.BackchannelLogoutURI, token, c.Registered); err != nil {
+		wait := min(time.Second<<min(n.Attempts, 12), time.Hour)
+		b.cfg.Log.WarnContext(ctx, "a client did not take a logout; it will be tried again", "event", "logout.postponed",
+			"client_id", c.ID, "sid", n.SessionID, "attempt", n.Attempts, "error", err)
+		return b.cfg.Store.PostponeLogoutNotice(ctx, n.ID, b.now().Add(wait))
+	}
+	return b.cfg.Store.DeleteLogoutNotice(ctx, n.ID)
+}
+
+func (b *Broker) logoutToken(c *Client, n LogoutNotice, now time.Time) (string, error) {
+	algorithm := c.IDTokenAlg
+	if algorithm == "" {
+		algorithm = "RS256"
+	}
+	signer := b.keys.Load().IDSigner(algorithm, now)
+	if signer == nil {
+		return "", Unavailable(errNoSigningKey)
+	}
+	token, err := signer.MintLogout(tokens.LogoutClaims{
+		Issuer: b.cfg.PublicURL, Subject: n.UserID, Audience: c.ID, SessionID: n.SessionID, ID: b.newSecret(16),
+		IssuedAt: now.Unix(), ExpiresAt: now.Add(logoutTokenLife).Unix(),
+	})
+	return token.Reveal(), err
+}

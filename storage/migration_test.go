@@ -1,0 +1,149 @@
+package storage_test
+
+import (
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/migrations"
+	"github.com/latchkey-id/latchkey/storage"
+)
+
+// migrateTo makes the schema of an older program in a new database.
+func migrateTo(t *testing.T, url string, version int64) *sql.DB {
+	t.Helper()
+	dialect := goose.DialectPostgres
+	if file, ok := storage.IsSQLite(url); ok {
+		dialect = goose.DialectSQLite3
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db := raw(t, url)
+	p, err := goose.NewProvider(dialect, db, migrations.FS, goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.UpTo(ctx, version); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// insertOld inserts a session as 0.1.0 does.
+func insertOld(t *testing.T, db *sql.DB, id string, at time.Time) {
+	t.Helper()
+	exec(t, db, fmt.Sprintf(`INSERT INTO sessions (id, user_id, client_id, provider_id, idp_subject, idp_session, amr, auth_time, scope, rt_gen, rt_branch,
+		rt_advanced_at, rt_issued_at, idle_expires_at, abs_expires_at, created_at, last_seen_at, created_ip, last_ip, user_agent, wipe, gc_after)
+		VALUES ('%s', 'u', 'latchkey-app', 'p', 'subject', 'sid', '["pwd"]', %[2]d, 'openid', 3, 1, %[2]d, %[2]d, %[3]d, %[3]d, %[2]d, %[2]d, 'ip', 'ip', 'agent', 0, %[3]d)`,
+		id, at.UnixMilli(), at.Add(24*time.Hour).UnixMilli()))
+}
+
+// Sessions that were made under schema 1, and those that a program of that time
+// makes beside this one, are read, refreshed and ended like any other.
+func TestMigrationOfSchema1(t *testing.T) {
+	databases(t, func(t *testing.T, url string) {
+		at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		db := migrateTo(t, url, 1)
+		exec(t, db, fmt.Sprintf(`INSERT INTO users (id, username, username_key, display_name, email, email_key, email_verified, role, idp_groups,
+			password_hash, created_at, updated_at) VALUES ('u', 'anna', 'anna', '', '', '', 0, 'user', '[]', 'hash', %[1]d, %[1]d)`, at.UnixMilli()))
+		insertOld(t, db, "before", at)
+		_, sqlite := storage.IsSQLite(url)
+		const heap = `SELECT relfilenode FROM pg_class WHERE relname = 'sessions'`
+		var files []string
+		if !sqlite {
+			files = lines(t, db, heap)
+		}
+
+		s := open(t, url)
+		if !sqlite && !slices.Equal(lines(t, db, heap), files) {
+			t.Error("the migration wrote every session anew")
+		}
+		if got := lines(t, db, `SELECT MAX(version_id) FROM goose_db_version`); !slices.Equal(got, []string{"2"}) {
+			t.Fatalf("the schema is %v", got)
+		}
+		insertOld(t, db, "after", at)
+		for _, id := range []string{"before", "after"} {
+			want := broker.Session{
+				ID: id, UserID: "u", ClientID: "latchkey-app", ProviderID: "p", IdPSubject: "subject", IdPSession: "sid", AMR: []string{"pwd"},
+				AuthTime: at, Scope: "openid", Rotation: broker.Rotation{Generation: 3, Branch: 1, ParentBranch: broker.AnyBranch, AdvancedAt: at, IssuedAt: at},
+				IdleExpiresAt: at.Add(24 * time.Hour), AbsExpiresAt: at.Add(24 * time.Hour), CreatedAt: at, LastSeenAt: at,
+				CreatedIP: "ip", LastIP: "ip", UserAgent: "agent",
+			}
+			row, u, err := s.SessionByID(ctx, id)
+			if err != nil || u.Username != "anna" || !reflect.DeepEqual(row, want) {
+				t.Fatalf("%s: %v\ngot  %+v\nwant %+v", id, err, row, want)
+			}
+			now := at.Add(time.Hour)
+			row, _, ok, err := s.AdvanceSession(ctx, broker.Advance{
+				Touch:    broker.Touch{ID: id, Now: now, IdleExpiresAt: now.Add(time.Hour), IP: "192.0.2.1"},
+				ClientID: "latchkey-app", Generation: 3, Branch: 1, AdvancedBefore: now,
+			})
+			if err != nil || !ok || row.Generation != 4 {
+				t.Fatalf("%s: refresh: %v %v %+v", id, ok, err, row)
+			}
+			if read, _, err := s.SessionByID(ctx, id); err != nil || !reflect.DeepEqual(read, row) {
+				t.Errorf("%s: %v\ngot  %+v\nwant %+v", id, err, read, row)
+			}
+		}
+		bare := broker.Session{ID: "bare", UserID: "u", ClientID: "latchkey-app", IdleExpiresAt: at, AbsExpiresAt: at}
+		if err := s.InsertSession(ctx, bare, ""); err != nil {
+			t.Fatal(err)
+		}
+		// What asked for nothing is written as what was there before.
+		if got := lines(t, db, `SELECT follows_parent, request FROM sessions`); !slices.Equal(got, []string{"0 ", "0 ", "0 "}) {
+			t.Errorf("the new columns are %q", got)
+		}
+		ended, err := s.EndSessions(ctx, broker.SessionFilter{ProviderID: "p", IdPSession: "sid"}, broker.End{Cause: broker.LoggedOut, At: at, KeepUntil: at})
+		if err != nil || len(ended) != 2 {
+			t.Errorf("ended %d, %v", len(ended), err)
+		}
+	})
+}
+
+// An IdP's logout, a client's deletion and the list of what has ended must not
+// read the table of sessions.
+func TestSessionLookupsUseIndexes(t *testing.T) {
+	databases(t, func(t *testing.T, url string) {
+		_ = open(t, url)
+		db := raw(t, url)
+		populate(t, db)
+		exec(t, db, `UPDATE sessions SET client_id = 'latchkey-app' WHERE gc_after > 500`,
+			`UPDATE sessions SET idp_session = 's' || gc_after, idp_subject = 'u' || gc_after, parent_id = 'p' || gc_after WHERE gc_after <= 500`,
+			`UPDATE sessions SET client_id = 'c' || gc_after, ended_at = gc_after, end_cause = 'logged_out' WHERE gc_after <= 500`, `ANALYZE`)
+		explain := func(condition string, args ...any) string {
+			query := `SELECT id FROM sessions WHERE ` + condition
+			if _, ok := storage.IsSQLite(url); ok {
+				return strings.Join(lines(t, db, `EXPLAIN QUERY PLAN `+query, args...), "\n")
+			}
+			for i := range args {
+				query = strings.Replace(query, "?", fmt.Sprint("$", i+1), 1)
+			}
+			return genericPlan(t, db, query)
+		}
+		for index, f := range map[string]broker.SessionFilter{
+			"sessions_idp_session": {ProviderID: "p", IdPSession: "s7"}, "sessions_idp_subject": {ProviderID: "p", IdPSubject: "u7"},
+			"sessions_client": {ClientID: "c7"}, "sessions_parent": {ParentID: "p7"}, "sessions_user": {UserID: "u7"},
+		} {
+			condition, args := storage.FilterCondition(f)
+			if plan := explain(condition, args...); !strings.Contains(plan, index) {
+				t.Errorf("%+v does not use %s:\n%s", f, index, plan)
+			}
+		}
+		if plan := explain(storage.EndedSince, int64(490)); !strings.Contains(plan, "sessions_ended") {
+			t.Errorf("what has ended is not found by its index:\n%s", plan)
+		}
+		if plan := explain(storage.FollowersOf(2), "p7", "p8"); !strings.Contains(plan, "sessions_parent") {
+			t.Errorf("followers are not found by their parents:\n%s", plan)
+		}
+	})
+}

@@ -1,0 +1,118 @@
+package storage
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// where writes a filter as a condition.
+func where(f broker.SessionFilter) (string, []any) {
+	conditions, args := []string{}, []any{}
+	add := func(condition string, values ...any) {
+		conditions, args = append(conditions, condition), append(args, values...)
+	}
+	// What an index leaves out is excluded in its words: no parameter tells SQLite
+	// that it may use the index.
+	client := "client_id = ?"
+	if f.ClientID != broker.AppClientID {
+		client += " AND client_id <> '" + broker.AppClientID + "'"
+	}
+	for _, c := range []struct{ condition, value string }{
+		{"id = ?", f.ID}, {"user_id = ?", f.UserID}, {"id <> ?", f.ExceptID}, {"parent_id = ?", f.ParentID},
+		{client, f.ClientID}, {"provider_id = ?", f.ProviderID}, {"last_ip = ?", f.IP},
+		{"idp_session = ? AND idp_session <> ''", f.IdPSession}, {"idp_subject = ? AND idp_subject <> ''", f.IdPSubject},
+	} {
+		if !possible(c.value) {
+			return "1 = 0", nil // an IdP may send anything
+		}
+		if c.value != "" {
+			add(c.condition, c.value)
+		}
+	}
+	if !f.LiveAt.IsZero() {
+		add("ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ?", f.LiveAt.UnixMilli(), f.LiveAt.UnixMilli())
+	}
+	if f.ID+f.UserID+f.ParentID+f.ClientID+f.ProviderID+f.IdPSession+f.IdPSubject+f.IP == "" && !f.All {
+		return "1 = 0", nil // a filter that names nobody names nothing, never everything
+	}
+	return strings.Join(append(conditions, "1 = 1"), " AND "), args
+}
+
+// EndSessions implements broker.SessionStore.
+func (s *Store) EndSessions(ctx context.Context, f broker.SessionFilter, e broker.End) ([]broker.Session, error) {
+	condition, args := where(f)
+	return s.endWhere(ctx, end, condition+` AND ended_at IS NULL`, append(endArgs(e), args...))
+}
+
+const end = `ended_at = ?, end_cause = ?, wipe = ?, gc_after = ?`
+
+func endArgs(e broker.End) []any {
+	return []any{e.At.UnixMilli(), string(e.Cause), flag(e.Wipe), e.KeepUntil.UnixMilli()}
+}
+
+// EndExpired implements broker.SessionStore, by the index on gc_after: the
+// moment at which a row is looked at. A session that was used since then is
+// looked at again when it would expire now.
+func (s *Store) EndExpired(ctx context.Context, before time.Time, e broker.End, limit int) ([]broker.Session, error) {
+	past, now := before.UnixMilli(), e.At.UnixMilli()
+	const used = `ended_at IS NULL AND idle_expires_at > ?`
+	_, err := s.exec(ctx, `UPDATE sessions SET gc_after = idle_expires_at WHERE `+used+` AND id IN (SELECT id FROM sessions WHERE gc_after <= ? AND `+used+` LIMIT ?)`,
+		now, now, now, 10*limit)
+	if err != nil {
+		return nil, err
+	}
+	return s.endWhere(ctx, `end_cause = CASE WHEN abs_expires_at <= idle_expires_at THEN '`+string(broker.SessionMaxAge)+`' ELSE '`+string(broker.SessionExpired)+`' END,
+		ended_at = CASE WHEN abs_expires_at <= idle_expires_at THEN abs_expires_at ELSE idle_expires_at END, gc_after = ?`,
+		`id IN (SELECT id FROM sessions WHERE gc_after <= ? AND ended_at IS NULL AND (idle_expires_at <= ? OR abs_expires_at <= ?) LIMIT ?) AND ended_at IS NULL`,
+		[]any{e.KeepUntil.UnixMilli(), now, past, past, limit})
+}
+
+// EndFollowers implements broker.SessionStore. A session that is being made
+// meanwhile has locked its parent, and so comes before the parent's end or not
+// at all.
+func (s *Store) EndFollowers(ctx context.Context, parentIDs []string, e broker.End) (out []broker.Session, err error) {
+	err = s.inTx(ctx, func(tx *Store) error {
+		out = nil // it may run again
+		for ids := range slices.Chunk(parentIDs, perStatement) {
+			args := endArgs(e)
+			for _, id := range ids {
+				args = append(args, id)
+			}
+			ended, err := tx.endWhere(ctx, end, followersOf(len(ids))+` AND ended_at IS NULL`, args)
+			if err != nil {
+				return err
+			}
+			out = append(out, ended...)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// followersOf is the condition on those who follow n sessions.
+func followersOf(n int) string {
+	return `follows_parent = 1 AND parent_id IN (` + placeholders(n) + `)`
+}
+
+const endedSince = `ended_at > ? AND end_cause NOT IN ('` + string(broker.SessionExpired) + `', '` + string(broker.SessionMaxAge) + `')`
+
+// EndedSince implements broker.SessionStore.
+func (s *Store) EndedSince(ctx context.Context, since time.Time) (ids []string, err error) {
+	err = s.list(ctx, &ids, `SELECT id FROM sessions WHERE `+endedSince, since.UnixMilli())
+	return ids, err
+}
+
+// endWhere runs an UPDATE that ends sessions; it needs a transaction, because
+// it reads what it wrote.
+func (s *Store) endWhere(ctx context.Context, set, condition string, args []any) (out []broker.Session, err error) {
+	var rows []sessionRow
+	err = s.inTx(ctx, func(tx *Store) error {
+		rows = nil // it may run again
+		return tx.list(ctx, &rows, `UPDATE sessions SET `+set+` WHERE `+condition+` RETURNING `+sessionColumns, args...)
+	})
+	return sessions(rows), err
+}

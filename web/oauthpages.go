@@ -1,0 +1,241 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// field is one hidden field of a form.
+type field struct{ Name, Value string }
+
+// client is what a page says of a client.
+type client struct {
+	Name  string
+	Where string // the site or app that the browser goes to
+	URI   string // its home page, or ""
+}
+
+// clientView shows a client. Names are chosen by whoever registered it, so that
+// the place that the browser goes to stands beside.
+func clientView(c *broker.Client, redirectURI string) *client {
+	view := &client{Name: c.DisplayName(), URI: c.URI}
+	if u, err := url.Parse(redirectURI); err == nil && redirectURI != "" {
+		view.Where = u.Host
+		if u.Scheme != "https" && u.Scheme != "http" {
+			view.Where = "an app on this device (" + u.Scheme + ")"
+		}
+	}
+	return view
+}
+
+// scopeSentences say what a client will get, for a person.
+func scopeSentences(scope string) (out []string) {
+	for _, s := range []struct{ scope, text string }{
+		{broker.ScopeProfile, "see your name and username"},
+		{broker.ScopeEmail, "see your e-mail address"},
+		{broker.ScopeGroups, "see the groups that you are in"},
+		{broker.ScopeAPI, "use Latchkey in your name: your devices and your password"},
+		{broker.ScopeAdmin, "administrate Latchkey in your name, if you may"},
+	} {
+		if hasScope(scope, s.scope) {
+			out = append(out, s.text)
+		}
+	}
+	return out
+}
+
+// devicePage is where a person types the code that a device shows (RFC 8628
+// section 3.3). With a code, it asks.
+func (s *Server) devicePage(c *gin.Context) error {
+	q, err := query(c, "user_code", "done")
+	if err != nil {
+		return err
+	}
+	code := bounded(q["user_code"])
+	who, err := s.whoIsThere(c)
+	if err != nil {
+		return err
+	}
+	if q["done"] != "" {
+		return s.show(c, http.StatusOK, "device", page{Title: "Connect a device", Done: q["done"], User: userOf(who)})
+	}
+	if who == nil {
+		next := s.broker.PublicURL() + "/device"
+		if code != "" {
+			next += "?user_code=" + url.QueryEscape(code)
+		}
+		c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/login?next="+url.QueryEscape(next))
+		return nil
+	}
+	p := page{Title: "Connect a device", User: &who.User, Values: map[string]string{"user_code": code}}
+	if code == "" {
+		return s.show(c, http.StatusOK, "device", p)
+	}
+	return s.askAboutDevice(c, p, code)
+}
+
+func userOf(who *broker.Principal) *broker.User {
+	if who == nil {
+		return nil
+	}
+	return &who.User
+}
+
+// askAboutDevice shows who is asking, so that nobody connects a stranger's
+// device by a link that was sent to them.
+func (s *Server) askAboutDevice(c *gin.Context, p page, code string) error {
+	d, err := s.broker.FindDevice(c.Request.Context(), code, device(c))
+	if err != nil {
+		return s.again(c, "device", p, err)
+	}
+	p.Client, p.Scopes, p.Token = clientView(&d.Client, ""), scopeSentences(d.Scope), code
+	return s.show(c, http.StatusOK, "device", p)
+}
+
+// deviceForm takes the code, and then the decision.
+func (s *Server) deviceForm(c *gin.Context) error {
+	f, err := fields(c, "user_code", "decision")
+	if err != nil {
+		return err
+	}
+	if f["user_code"] == nil {
+		return badRequest("the form is not complete")
+	}
+	code := bounded(*f["user_code"])
+	who, err := s.pagePrincipal(c)
+	if err != nil {
+		return s.toLogin(c, err)
+	}
+	p := page{Title: "Connect a device", User: &who.User, Values: map[string]string{"user_code": code}}
+	if f["decision"] == nil {
+		return s.askAboutDevice(c, p, code)
+	}
+	allow := *f["decision"] == "allow"
+	if !allow && *f["decision"] != "deny" {
+		return badRequest("the form is not complete")
+	}
+	if err := s.broker.DecideDevice(c.Request.Context(), who, code, allow, device(c)); err != nil {
+		return s.again(c, "device", p, err)
+	}
+	done := "denied"
+	if allow {
+		done = "allowed"
+	}
+	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/device?done="+done)
+	return nil
+}
+
+// logoutParams are those of an RP-initiated logout; others are ignored.
+var logoutParams = []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"}
+
+func logoutRequest(values url.Values) (r broker.LogoutRequest, err error) {
+	for i, field := range []*string{&r.IDTokenHint, &r.ClientID, &r.PostLogoutRedirectURI, &r.State} {
+		if *field, err = once(values, logoutParams[i]); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// logoutPage is GET /oauth2/logout (OIDC RP-Initiated Logout section 2).
+func (s *Server) logoutPage(c *gin.Context) error {
+	return s.logoutBy(c, c.Request.URL.Query(), false)
+}
+
+// logoutFromClient is the same by POST. It comes from the client's site without
+// our cookies, and is asked again as a GET, with them.
+func (s *Server) logoutFromClient(c *gin.Context) error {
+	form, err := formOf(c)
+	if err != nil {
+		return err
+	}
+	kept := url.Values{}
+	for _, name := range logoutParams {
+		value, err := once(form, name)
+		if err != nil {
+			return err
+		}
+		if value != "" {
+			kept.Set(name, value)
+		}
+	}
+	c.Header("Cache-Control", "no-store")
+	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/oauth2/logout?"+kept.Encode())
+	return nil
+}
+
+// logoutForm is the person's yes.
+func (s *Server) logoutForm(c *gin.Context) error {
+	form, err := formOf(c)
+	if err != nil {
+		return err
+	}
+	return s.logoutBy(c, form, true)
+}
+
+func (s *Server) logoutBy(c *gin.Context, values url.Values, confirmed bool) error {
+	c.Header("Cache-Control", "no-store")
+	r, err := logoutRequest(values)
+	if err != nil {
+		return err
+	}
+	who, err := s.whoIsThere(c)
+	if err != nil {
+		return err
+	}
+	plan, err := s.broker.PlanLogout(c.Request.Context(), r, who)
+	if err != nil {
+		return err
+	}
+	if plan.Confirm && who != nil && !confirmed {
+		return s.askToLogOut(c, r, plan, who)
+	}
+	to := s.afterLogout() + "?ended=" + string(broker.LoggedOut)
+	if who != nil {
+		if idp := s.broker.EndSessionURL(c.Request.Context(), who.Session, s.afterLogout()); idp != "" {
+			to = idp
+		}
+	}
+	if err := s.broker.LogoutBrowser(c.Request.Context(), plan, who, device(c)); err != nil {
+		return err
+	}
+	s.clearSession(c)
+	if plan.RedirectURI != "" {
+		to = plan.RedirectURI
+		if r.State != "" {
+			to = withParams(to, url.Values{"state": {r.State}})
+		}
+	}
+	c.Redirect(http.StatusSeeOther, to)
+	return nil
+}
+
+func (s *Server) askToLogOut(c *gin.Context, r broker.LogoutRequest, plan broker.LogoutPlan, who *broker.Principal) error {
+	p := page{Title: "Log out?", User: &who.User, formTarget: formTarget(plan.RedirectURI), popup: true}
+	if plan.RedirectURI == "" {
+		p.formTarget = originOf(s.broker.EndSessionURL(c.Request.Context(), who.Session, s.afterLogout()))
+	}
+	if plan.Client != nil {
+		p.Client = clientView(plan.Client, plan.RedirectURI)
+	}
+	for i, value := range []string{r.IDTokenHint, r.ClientID, r.PostLogoutRedirectURI, r.State} {
+		if value != "" {
+			p.Fields = append(p.Fields, field{logoutParams[i], value})
+		}
+	}
+	return s.show(c, http.StatusOK, "logout", p)
+}
+
+// onlyAllowed leaves the ways to log in that a waiting client takes.
+func (s *Server) onlyAllowed(p *page, w *broker.Waiting) {
+	if len(w.Client.Providers) == 0 {
+		return
+	}
+	p.Local = p.Local && s.allowedWay(w, "local")
+	p.Buttons = slices.DeleteFunc(p.Buttons, func(b button) bool { return !s.allowedWay(w, b.id) })
+}
