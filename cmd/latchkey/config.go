@@ -32,6 +32,8 @@ type config struct {
 	RateLimit          rateLimitConfig  `yaml:"rate_limit"`
 	LocalLogin         bool             `yaml:"local_login"`
 	Providers          []providerConfig `yaml:"providers"`
+	Clients            []clientConfig   `yaml:"clients"`
+	RegistrationToken  string           `yaml:"registration_token"`
 	MobileRedirectURIs []string         `yaml:"mobile_redirect_uris"`
 	Log                logConfig        `yaml:"log"`
 
@@ -47,6 +49,7 @@ type tlsConfig struct {
 
 type tokensConfig struct {
 	Algorithm        string   `yaml:"algorithm"`
+	HS256Secret      string   `yaml:"hs256_secret"`
 	AccessTTL        duration `yaml:"access_ttl"`
 	RefreshTTL       duration `yaml:"refresh_ttl"`
 	SessionMaxAge    duration `yaml:"session_max_age"`
@@ -81,6 +84,7 @@ type providerConfig struct {
 	LinkBy               string            `yaml:"link_by"`
 	RequireVerifiedEmail string            `yaml:"require_verified_email"`
 	Scopes               []string          `yaml:"scopes"`
+	ExchangeAudiences    []string          `yaml:"exchange_audiences"`
 	InsecureHTTP         bool              `yaml:"insecure_http"`
 	Logout               bool              `yaml:"logout"`
 }
@@ -148,6 +152,7 @@ func (c *config) check(p *problems) {
 		checkRedirectURI(p, uri)
 	}
 	c.checkProviders(p)
+	c.checkClients(p)
 	if (c.adminUsername == "") != (c.adminPassword == "") {
 		p.add("LATCHKEY_ADMIN_USERNAME", "and LATCHKEY_ADMIN_PASSWORD belong together")
 	}
@@ -173,15 +178,19 @@ func (c *config) checkSecrets(p *problems) {
 			p.add("previous_secret_keys", "(JWT_SECRET_KEY_PREVIOUS) has an entry of %d bytes, at least %d are needed", len(s), tokens.MinSecretBytes)
 		}
 	}
+	if t := c.RegistrationToken; t != "" && len(t) < tokens.MinSecretBytes {
+		p.add("registration_token", "(LATCHKEY_REGISTRATION_TOKEN) has %d bytes, at least %d are needed; make one with: openssl rand -base64 48", len(t), tokens.MinSecretBytes)
+	}
 	if _, embedded := storage.IsSQLite(c.databaseURL()); !embedded && c.SecretKey == "" {
 		p.add("secret_key", "(JWT_SECRET_KEY) is needed with PostgreSQL, because replicas and new containers must share it; make one with: openssl rand -base64 48")
 	}
 }
 
 func (c *config) checkTokens(p *problems) {
-	if !slices.Contains(tokens.Algorithms, c.Tokens.Algorithm) {
-		p.add("tokens.algorithm", "must be one of %s", strings.Join(tokens.Algorithms, ", "))
+	if known := append(slices.Clone(tokens.Algorithms), sharedAlgorithm); !slices.Contains(known, c.Tokens.Algorithm) {
+		p.add("tokens.algorithm", "must be one of %s", strings.Join(known, ", "))
 	}
+	c.checkSharedSecret(p)
 	for _, d := range []struct {
 		key         string
 		value       duration
@@ -197,6 +206,24 @@ func (c *config) checkTokens(p *problems) {
 		if v := d.value.Duration(); (v < d.least || v > d.most) && !(d.zero && v == 0) {
 			p.add(d.key, "is %s, must be %s to %s", d.value, duration(d.least), duration(d.most))
 		}
+	}
+}
+
+// sharedAlgorithm signs with a secret that API servers have too.
+const sharedAlgorithm = "HS256"
+
+func (c *config) checkSharedSecret(p *problems) {
+	const key = "tokens.hs256_secret"
+	secret := c.Tokens.HS256Secret
+	switch shared := c.Tokens.Algorithm == sharedAlgorithm; {
+	case shared && secret == "":
+		p.add(key, "(LATCHKEY_HS256_SECRET) is needed for tokens.algorithm HS256; make one with: openssl rand -base64 48")
+	case !shared && secret != "":
+		p.add(key, "(LATCHKEY_HS256_SECRET) is set, and tokens.algorithm is %s: remove it, or set tokens.algorithm: HS256", c.Tokens.Algorithm)
+	case shared && len(secret) < tokens.MinSecretBytes:
+		p.add(key, "(LATCHKEY_HS256_SECRET) has %d bytes, at least %d are needed; make one with: openssl rand -base64 48", len(secret), tokens.MinSecretBytes)
+	case shared && (secret == c.SecretKey || slices.Contains(c.PreviousSecretKeys, secret)):
+		p.add(key, "(LATCHKEY_HS256_SECRET) is the root secret, which nobody else may have; make another one with: openssl rand -base64 48")
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -40,6 +41,7 @@ func (c *config) settings() []setting {
 		{key: "secret_key", env: "JWT_SECRET_KEY", value: &c.SecretKey, secret: true},
 		{key: "previous_secret_keys", env: "JWT_SECRET_KEY_PREVIOUS", value: &c.PreviousSecretKeys, secret: true},
 		{key: "tokens.algorithm", env: "LATCHKEY_TOKEN_ALGORITHM", value: &c.Tokens.Algorithm, std: "ES256"},
+		{key: "tokens.hs256_secret", env: "LATCHKEY_HS256_SECRET", value: &c.Tokens.HS256Secret, secret: true},
 		{key: "tokens.access_ttl", env: "ACCESS_TOKEN_EXPIRY", unit: time.Second, value: &c.Tokens.AccessTTL, std: "1h"},
 		{key: "tokens.refresh_ttl", env: "REFRESH_TOKEN_EXPIRY", unit: time.Second, value: &c.Tokens.RefreshTTL, std: "30d"},
 		{key: "tokens.session_max_age", env: "LATCHKEY_SESSION_MAX_AGE", unit: time.Second, value: &c.Tokens.SessionMaxAge, std: "400d"},
@@ -48,6 +50,7 @@ func (c *config) settings() []setting {
 		{key: "rate_limit.auth_window", env: "RATE_LIMIT_AUTH_WINDOW", unit: time.Millisecond, value: &c.RateLimit.AuthWindow, std: "10m"},
 		{key: "rate_limit.auth_max", env: "RATE_LIMIT_AUTH_MAX", value: &c.RateLimit.AuthMax, std: "40"},
 		{key: "local_login", env: "LATCHKEY_LOCAL_LOGIN", value: &c.LocalLogin, std: "true"},
+		{key: "registration_token", env: "LATCHKEY_REGISTRATION_TOKEN", value: &c.RegistrationToken, secret: true},
 		{key: "mobile_redirect_uris", env: "LATCHKEY_MOBILE_REDIRECT_URIS", value: &c.MobileRedirectURIs,
 			std: "audiobookshelf://oauth,shelfplayer://callback,lissen://oauth,audiobooth://oauth"},
 		{key: "log.format", env: "LATCHKEY_LOG_FORMAT", value: &c.Log.Format},
@@ -146,7 +149,7 @@ func (p *program) providerFromEnv(c *config, bad *problems) {
 // unknownEnv finds misspelt variables of ours. Kubernetes sets LATCHKEY_PORT
 // and the like for a service of that name; those are not ours.
 func (p *program) unknownEnv(table []setting, bad *problems) {
-	known := []string{"LATCHKEY_CONFIG", "LATCHKEY_URL"}
+	known := []string{"LATCHKEY_CONFIG", "LATCHKEY_URL", "LATCHKEY_CLIENT_DIR"}
 	for _, s := range table {
 		known = append(known, s.env)
 		if s.secret {
@@ -192,17 +195,31 @@ func (p *program) readFile(c *config, bad *problems) error {
 	}
 	for i := range c.Providers {
 		x := &c.Providers[i]
-		if x.ClientSecretFile == "" {
-			continue
-		}
-		if x.ClientSecret != "" {
-			bad.add("providers."+x.ID, "has client_secret and client_secret_file; keep one")
-		}
-		if x.ClientSecret, err = readSecretFile(x.ClientSecretFile); err != nil {
-			bad.add("providers."+x.ID+".client_secret_file", "%v", err)
-		}
+		secretOrFile("providers."+x.ID, &x.ClientSecret, x.ClientSecretFile, bad)
+	}
+	for i := range c.Clients {
+		x := &c.Clients[i]
+		secretOrFile("clients."+x.ID, &x.Secret, x.SecretFile, bad)
 	}
 	return nil
+}
+
+// secretOrFile reads a secret that stands in a file of its own.
+func secretOrFile(key string, secret *string, file string, bad *problems) {
+	if file == "" {
+		return
+	}
+	if *secret != "" {
+		bad.add(key, "has client_secret and client_secret_file; keep one")
+	}
+	text, err := readSecretFile(file)
+	if err == nil && text == "" {
+		err = errors.New("is empty")
+	}
+	if err != nil {
+		bad.add(key+".client_secret_file", "%v", err)
+	}
+	*secret = text
 }
 
 // unknownKeys walks the file beside the type that it is read into.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -41,6 +42,9 @@ func (d *duration) UnmarshalYAML(n *yaml.Node) error {
 	*d = v
 	return nil
 }
+
+// MarshalYAML prints a duration as people write it.
+func (d duration) MarshalYAML() (any, error) { return d.String(), nil }
 
 // parseDuration takes Go's units and d for days; a bare number has the unit.
 func parseDuration(text string, unit time.Duration) (duration, error) {
@@ -87,3 +91,31 @@ func (r *rateLimitConfig) UnmarshalYAML(n *yaml.Node) error {
 	}
 	return nil
 }
+
+// seconds is the value where seconds are what is stored.
+func (d duration) seconds() int64 { return int64(time.Duration(d) / time.Second) }
+
+// durationFlag is a duration of whole seconds as a flag.
+type durationFlag struct{ duration }
+
+// Set implements pflag.Value.
+func (f *durationFlag) Set(text string) (err error) {
+	f.duration, err = parseDuration(text, time.Second)
+	if err == nil && time.Duration(f.duration)%time.Second != 0 {
+		err = errWholeSeconds
+	}
+	return err
+}
+
+// String implements pflag.Value; nothing is set by default.
+func (f *durationFlag) String() string {
+	if f.duration == 0 {
+		return ""
+	}
+	return f.duration.String()
+}
+
+// Type implements pflag.Value.
+func (*durationFlag) Type() string { return "duration" }
+
+var errWholeSeconds = errors.New("must be whole seconds")

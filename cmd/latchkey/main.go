@@ -13,9 +13,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set at release: -ldflags "-X main.version=1.2.3".
-var version = "0.1.0"
-
 func main() {
 	privateFiles()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -68,8 +65,8 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration file (LATCHKEY_CONFIG; else ./latchkey.yaml if it is there)")
-	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.sessionCommand(), p.keyCommand(), p.configCommand(),
-		p.healthcheckCommand(), p.versionCommand())
+	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.clientCommand(), p.sessionCommand(), p.keyCommand(), p.configCommand(),
+		p.loginCommand(), p.tokenCommand(), p.logoutCommand(), p.healthcheckCommand(), p.versionCommand())
 	p.prepare(root)
 	return root
 }
@@ -95,19 +92,4 @@ func (p *program) prepare(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		p.prepare(sub)
 	}
-}
-
-func (p *program) versionCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if p.json {
-				return p.printJSON(map[string]string{"version": version})
-			}
-			fmt.Fprintln(p.stdout, version)
-			return nil
-		},
-	}
-	p.jsonFlag(c)
-	return c
 }

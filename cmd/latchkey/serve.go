@@ -33,6 +33,7 @@ const (
 	shutdownTimeout   = 20 * time.Second
 	reloadEvery       = 15 * time.Second
 	sweepEvery        = 10 * time.Minute
+	deliverEvery      = time.Second
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -160,6 +161,7 @@ func (c *config) start(ctx context.Context, f *front, log *slog.Logger) (*storag
 	}
 	f.next.Store(&handler)
 	go c.keepHouse(ctx, b, log)
+	go deliverLogouts(ctx, b, log)
 	return store, nil
 }
 
@@ -235,6 +237,23 @@ func (c *config) keepHouse(ctx context.Context, b *broker.Broker, log *slog.Logg
 	}
 }
 
+// deliverLogouts tells clients of sessions that ended, beside everything else:
+// a client that answers slowly holds up no other work.
+func deliverLogouts(ctx context.Context, b *broker.Broker, log *slog.Logger) {
+	for {
+		due, err := b.DeliverLogouts(ctx)
+		if err != nil && ctx.Err() == nil {
+			log.Warn("logouts will be delivered later", "event", "logout.failed", "error", err)
+		}
+		if due > 0 && err == nil {
+			continue
+		}
+		if pause(ctx, deliverEvery) != nil {
+			return
+		}
+	}
+}
+
 // reload loads again, and says so when the broker becomes ready by it.
 func (c *config) reload(ctx context.Context, b *broker.Broker, log *slog.Logger) {
 	was := b.Ready()
@@ -263,46 +282,4 @@ func (c *config) fetchMetadata() func(context.Context, string) (json.RawMessage,
 		}
 		return oidc.FetchMetadata(ctx, guarded, issuer)
 	}
-}
-
-func (p *program) healthcheckCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "healthcheck", Short: "Exit 0 if the local server is ready (for containers)", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := p.loadConfig()
-			if err != nil {
-				return err
-			}
-			host, port, err := net.SplitHostPort(c.Listen)
-			if err != nil {
-				return err
-			}
-			if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-				host = "127.0.0.1"
-			}
-			return c.probe(cmd.Context(), net.JoinHostPort(host, port))
-		},
-	}
-}
-
-func (c *config) probe(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	scheme, client := "http", &http.Client{}
-	if c.TLS.CertFile != "" {
-		scheme, client = "https", localTLSClient()
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+"/readyz", nil)
-	if err != nil {
-		return err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server at %s is not ready: status %d", address, res.StatusCode)
-	}
-	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/oidc"
 	"github.com/latchkey-id/latchkey/providers/password"
+	"github.com/latchkey-id/latchkey/providers/rp"
 	"github.com/latchkey-id/latchkey/storage"
 	"github.com/latchkey-id/latchkey/tokens"
 )
@@ -43,6 +44,8 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 			Access: c.Tokens.AccessTTL.Duration(), Refresh: c.Tokens.RefreshTTL.Duration(), MaxAge: c.Tokens.SessionMaxAge.Duration(),
 			Grace: c.Tokens.RefreshGrace.Duration(), Retention: c.Tokens.SessionRetention.Duration(),
 		},
+		Clients: c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
+		ClientKeys: rp.NewKeys(nil), LogoutSender: rp.NewSender(),
 		Log: log,
 	}
 	if c.RateLimit.AuthMax > 0 {
@@ -68,7 +71,8 @@ func (c *config) brokerProviders(cache oidc.Cache) []broker.Provider {
 			AllowedDomains: lower(x.AllowedDomains), RoleMap: roles,
 			IdP: oidc.New(oidc.Config{
 				Issuer: x.Issuer, ClientID: x.ClientID, ClientSecret: x.ClientSecret, Scopes: x.Scopes,
-				TokenEndpointAuth: x.TokenEndpointAuth, Claims: x.Claims, Logout: x.Logout, Cache: cache,
+				TokenEndpointAuth: x.TokenEndpointAuth, Claims: x.Claims, Logout: x.Logout, ExchangeAudiences: x.ExchangeAudiences,
+				Cache: cache,
 			}),
 		})
 	}
@@ -97,6 +101,9 @@ func (c *config) secrets(ctx context.Context, store *storage.Store, log *slog.Lo
 	}
 	out := tokens.Secrets{}
 	for _, raw := range append([][]byte{current}, asBytes(c.PreviousSecretKeys)...) {
+		if string(raw) == c.Tokens.HS256Secret {
+			return nil, errors.New("tokens.hs256_secret (LATCHKEY_HS256_SECRET) is the root secret, which nobody else may have; make another one with: openssl rand -base64 48")
+		}
 		s, err := tokens.NewRootSecret(raw)
 		if err != nil {
 			return nil, err

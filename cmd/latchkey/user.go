@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// userView is a user as the API names its fields.
+type userView struct {
+	ID        string `json:"id"`
+	Username  string `json:"username"`
+	Name      string `json:"name"`
+	Email     string `json:"email"`
+	Type      string `json:"type"`
+	IsActive  bool   `json:"isActive"`
+	HasOpenID bool   `json:"hasOpenIDLink"`
+	CreatedAt *int64 `json:"createdAt"`
+	LastSeen  *int64 `json:"lastSeen"`
+}
+
+func viewUser(u broker.User) userView {
+	return userView{
+		ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, Type: string(u.Role), IsActive: u.DisabledAt.IsZero(),
+		HasOpenID: u.HasIdentity, CreatedAt: millis(u.CreatedAt), LastSeen: millis(u.LastSeenAt),
+	}
+}
+
+func (p *program) printUsers(users []broker.User, one bool) error {
+	views, rows := []userView{}, [][]string{}
+	for _, u := range users {
+		views = append(views, viewUser(u))
+		state := "enabled"
+		if !u.DisabledAt.IsZero() {
+			state = "disabled"
+		}
+		rows = append(rows, []string{u.Username, string(u.Role), state, u.Email, when(u.LastSeenAt), u.ID})
+	}
+	switch {
+	case p.json && one:
+		return p.printJSON(views[0])
+	case p.json:
+		return p.printJSON(views)
+	}
+	p.table("USERNAME\tROLE\tSTATE\tE-MAIL\tLAST SEEN\tID", rows)
+	return nil
+}
+
+func (p *program) userCommand() *cobra.Command {
+	user := &cobra.Command{Use: "user", Short: "Make and change users, on the database directly"}
+	user.AddCommand(p.userCreate(), p.userList(), p.userUpdate())
+	user.AddCommand(p.onUser("show NAME", "Show a user", func(ctx context.Context, b *broker.Broker, u broker.User) error { return nil }))
+	setPassword := p.onUser("set-password NAME --password-stdin", "Set a password; every device of the user has to log in again",
+		func(ctx context.Context, b *broker.Broker, u broker.User) error {
+			password, err := p.readPassword()
+			if err != nil {
+				return err
+			}
+			return b.ResetPassword(ctx, u.ID, password)
+		})
+	setPassword.Flags().Bool("password-stdin", false, "read the password from the standard input")
+	_ = setPassword.MarkFlagRequired("password-stdin")
+	user.AddCommand(setPassword,
+		p.onUser("disable NAME", "Disable a user; all sessions end", func(ctx context.Context, b *broker.Broker, u broker.User) error {
+			return b.SetDisabled(ctx, u.ID, true)
+		}),
+		p.onUser("enable NAME", "Enable a user again", func(ctx context.Context, b *broker.Broker, u broker.User) error {
+			return b.SetDisabled(ctx, u.ID, false)
+		}),
+		p.onUser("delete NAME", "Delete a user and its identities; all sessions end", func(ctx context.Context, b *broker.Broker, u broker.User) error {
+			return b.DeleteUser(ctx, u.ID)
+		}))
+	return user
+}
+
+// onUser is a command that finds a user, does something and shows the user as
+// it is then (or, once deleted, as it was).
+func (p *program) onUser(use, short string, do func(context.Context, *broker.Broker, broker.User) error) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.withBroker(cmd.Context(), func(b *broker.Broker) error {
+				u, err := b.FindUser(cmd.Context(), args[0])
+				if errors.Is(err, broker.NotFound) {
+					return fmt.Errorf("there is no user %q", args[0])
+				}
+				if err != nil {
+					return err
+				}
+				if err := do(cmd.Context(), b, u); err != nil {
+					return err
+				}
+				if after, err := b.FindUser(cmd.Context(), u.ID); err == nil {
+					u = after
+				}
+				return p.printUsers([]broker.User{u}, true)
+			})
+		},
+	}
+	p.jsonFlag(c)
+	return c
+}
+
+var errRole = errors.New("--role is one of root, admin, user, guest")
+
+func (p *program) userCreate() *cobra.Command {
+	var n broker.NewUser
+	var role string
+	var withPassword bool
+	c := &cobra.Command{
+		Use: "create NAME", Short: "Make a user", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			n.Username, n.Role = args[0], broker.Role(role)
+			if !n.Role.Valid() {
+				return usageError{errRole}
+			}
+			if withPassword {
+				if n.Password, err = p.readPassword(); err != nil {
+					return err
+				}
+			}
+			return p.withBroker(cmd.Context(), func(b *broker.Broker) error {
+				u, err := b.CreateUser(cmd.Context(), n)
+				if err != nil {
+					return err
+				}
+				return p.printUsers([]broker.User{u}, true)
+			})
+		},
+	}
+	c.Flags().StringVar(&n.Email, "email", "", "e-mail address")
+	c.Flags().StringVar(&n.Name, "full-name", "", "full name")
+	c.Flags().StringVar(&role, "role", string(broker.RoleUser), "root, admin, user or guest")
+	c.Flags().BoolVar(&withPassword, "password-stdin", false, "read the password from the standard input; without it the user has none")
+	p.jsonFlag(c)
+	return c
+}
+
+func (p *program) userList() *cobra.Command {
+	c := &cobra.Command{
+		Use: "list", Short: "List users", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return p.withBroker(cmd.Context(), func(b *broker.Broker) error {
+				var all []broker.User
+				for after := ""; ; {
+					page, err := b.Users(cmd.Context(), after, 500)
+					if err != nil {
+						return err
+					}
+					if all = append(all, page...); len(page) < 500 {
+						return p.printUsers(all, false)
+					}
+					after = page[len(page)-1].Username
+				}
+			})
+		},
+	}
+	p.jsonFlag(c)
+	return c
+}
+
+func (p *program) userUpdate() *cobra.Command {
+	var name, fullName, email, role string
+	var flags interface{ Changed(string) bool }
+	c := p.onUser("update NAME", "Change a user; a rename logs nobody out", func(ctx context.Context, b *broker.Broker, u broker.User) error {
+		change := broker.UserChange{}
+		set := func(flag string, value *string) *string {
+			if flags.Changed(flag) {
+				return value
+			}
+			return nil
+		}
+		change.Username, change.Name, change.Email = set("name", &name), set("full-name", &fullName), set("email", &email)
+		if flags.Changed("role") {
+			r := broker.Role(role)
+			if !r.Valid() {
+				return usageError{errRole}
+			}
+			change.Role = &r
+		}
+		_, err := b.UpdateUser(ctx, u.ID, change)
+		return err
+	})
+	c.Flags().StringVar(&name, "name", "", "new username")
+	c.Flags().StringVar(&fullName, "full-name", "", "new full name")
+	c.Flags().StringVar(&email, "email", "", "new e-mail address")
+	c.Flags().StringVar(&role, "role", "", "new role: root, admin, user or guest")
+	flags = c.Flags()
+	return c
+}
+
+// readPassword reads one line, for --password-stdin.
+func (p *program) readPassword() (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(p.stdin, broker.MaxPasswordBytes+2)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	line = strings.TrimRight(line, "\r\n")
+	if line == "" {
+		return "", errors.New("no password came on the standard input")
+	}
+	return line, nil
+}
