@@ -40,8 +40,9 @@ type Waiting struct {
 	Prompt      string // for the IdP: login, select_account or empty
 	MaxAge      *int64 // for the IdP, in seconds
 	UILocales   string
-	// Again: the browser's session does not do; another login is needed.
-	Again bool
+	// Again: the browser's session does not do; another login is needed. Choose:
+	// it would do, if the person chooses it.
+	Again, Choose bool
 }
 
 // Authorize handles an authorization request. Errors come back as such while
@@ -123,6 +124,10 @@ func (b *Broker) WaitingAuthorization(ctx context.Context, id, secret string, wh
 	}
 	w := asked.waiting()
 	w.ID, w.Again = id, who != nil && b.needsLogin(asked, who) != ""
+	asked.chosen = true
+	if w.Again && b.needsLogin(asked, who) == "" {
+		w.Again, w.Choose = false, true
+	}
 	return w, nil
 }
 
@@ -278,13 +283,15 @@ func (b *Broker) takePending(ctx context.Context, p *PendingAuthorization) error
 	if p == nil {
 		return nil
 	}
-	return b.retry(ctx, func() error {
-		_, err := b.cfg.Store.TakePending(ctx, p.ID, p.Browser, p.ClientID, b.now())
-		if errors.Is(err, NotFound) {
-			return refuse(InvalidState, "this login is finished; begin again in the app")
-		}
-		return err
-	})
+	return b.retry(ctx, func() error { return b.takePendingIn(ctx, b.cfg.Store, p) })
+}
+
+func (b *Broker) takePendingIn(ctx context.Context, store Store, p *PendingAuthorization) error {
+	_, err := store.TakePending(ctx, p.ID, p.Browser, p.ClientID, b.now())
+	if errors.Is(err, NotFound) {
+		return refuse(InvalidState, "this login is finished; begin again in the app")
+	}
+	return err
 }
 
 func (b *Broker) finishWithError(ctx context.Context, asked *authorizationAsked, p *PendingAuthorization, err error) (Step, error) {
@@ -302,10 +309,18 @@ func (b *Broker) issueCode(ctx context.Context, asked *authorizationAsked, who *
 		ID: hash("authorization code", code), ClientID: asked.client.ID, RedirectURI: r.RedirectURI, Challenge: r.CodeChallenge,
 		Authorization: asked.authorization(who), ExpiresAt: b.now().Add(codeLife),
 	}
-	if err := b.takePending(ctx, p); err != nil {
-		return Step{}, err
-	}
-	if err := b.retry(ctx, func() error { return b.cfg.Store.InsertCode(ctx, row) }); err != nil {
+	err := b.retry(ctx, func() error {
+		if p == nil {
+			return b.cfg.Store.InsertCode(ctx, row)
+		}
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			if err := b.takePendingIn(ctx, store, p); err != nil {
+				return err
+			}
+			return store.InsertCode(ctx, row)
+		})
+	})
+	if err != nil {
 		return Step{}, err
 	}
 	return Step{Answer: b.answer(r, url.Values{"code": {code}}, "")}, nil

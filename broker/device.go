@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // userCodeAlphabet has no vowels, so that no words come out, and nothing that
@@ -47,7 +48,7 @@ func (b *Broker) BeginDevice(ctx context.Context, by Caller, scope, resource str
 		if errors.Is(err, UserCodeTaken) {
 			continue
 		}
-		return DeviceAuthorization{DeviceCode: code, UserCode: user[:4] + "-" + user[4:], ExpiresIn: deviceLife, Interval: deviceInterval}, err
+		return DeviceAuthorization{DeviceCode: code, UserCode: showUserCode(user), ExpiresIn: deviceLife, Interval: deviceInterval}, err
 	}
 }
 
@@ -63,29 +64,37 @@ func (b *Broker) newUserCode() string {
 	return string(out)
 }
 
-// hashUserCode reads a code as people type it: any case, dashes and spaces
-// anywhere.
-func hashUserCode(typed string) string {
-	return hash("user code", strings.ToUpper(strings.Map(func(r rune) rune {
-		if r == '-' || r == ' ' {
+// readUserCode reads a code as people type it: any case, and dashes, spaces and
+// what keyboards make of them anywhere.
+func readUserCode(typed string) string {
+	return strings.ToUpper(strings.Map(func(r rune) rune {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
 			return -1
 		}
 		return r
-	}, typed)))
+	}, typed))
 }
+
+func hashUserCode(typed string) string { return hash("user code", readUserCode(typed)) }
 
 // DeviceRequest is what the device page asks a person about.
 type DeviceRequest struct {
-	Client Client
-	Scope  string
+	Client   Client
+	Scope    string
+	UserCode string // as the device shows it
 }
 
 // FindDevice finds the device that shows a code; UserCodeUnknown. Guesses are
 // counted by address, as failed passwords are.
 func (b *Broker) FindDevice(ctx context.Context, userCode string, device Device) (DeviceRequest, error) {
 	d, c, err := b.deviceByUserCode(ctx, userCode, device)
-	return DeviceRequest{Client: c, Scope: d.Scope}, err
+	if err != nil {
+		return DeviceRequest{}, err
+	}
+	return DeviceRequest{Client: c, Scope: d.Scope, UserCode: showUserCode(readUserCode(userCode))}, nil
 }
+
+func showUserCode(code string) string { return code[:4] + "-" + code[4:] }
 
 func (b *Broker) deviceByUserCode(ctx context.Context, userCode string, device Device) (DeviceCode, Client, error) {
 	unknown := refuse(UserCodeUnknown, "this code is not known, was used already, or is older than ten minutes; look at the device again")
@@ -130,7 +139,7 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 	if allow {
 		decision = DeviceAllowed
 		if len(c.Providers) > 0 && !slices.Contains(c.Providers, way) {
-			return refuse(AccessDenied, c.DisplayName()+" needs another way of logging in")
+			return refuse(AccessDenied, c.DisplayName()+" takes another way of logging in; log out here and log in with that one, then type the code again")
 		}
 	}
 	// The device is not this browser: it outlives the browser's session.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/latchkey-id/latchkey/tokens"
@@ -16,8 +17,12 @@ const revocationsFresh = time.Second
 const revocationsLife = time.Hour
 
 type revocationCache struct {
-	mu     sync.Mutex
-	list   string
+	making sync.Mutex // held by the one who makes the next list
+	made   atomic.Pointer[revocationList]
+}
+
+type revocationList struct {
+	text   string
 	madeAt time.Time
 }
 
@@ -26,12 +31,32 @@ type revocationCache struct {
 // statement each second at most, whoever asks.
 func (b *Broker) Revocations(ctx context.Context) (string, error) {
 	c := &b.revocations
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := b.now()
-	if age := now.Sub(c.madeAt); c.list != "" && age >= 0 && age < revocationsFresh {
-		return c.list, nil
+	last := c.made.Load()
+	if last.fresh(b.now()) {
+		return last.text, nil
 	}
+	c.making.Lock()
+	defer c.making.Unlock()
+	now := b.now()
+	if last = c.made.Load(); last.fresh(now) {
+		return last.text, nil // somebody else has just made it
+	}
+	list, err := b.makeRevocations(ctx, now)
+	if err == nil {
+		c.made.Store(&revocationList{list, now})
+	}
+	return list, err
+}
+
+func (l *revocationList) fresh(now time.Time) bool {
+	if l == nil {
+		return false
+	}
+	age := now.Sub(l.madeAt)
+	return age >= 0 && age < revocationsFresh
+}
+
+func (b *Broker) makeRevocations(ctx context.Context, now time.Time) (string, error) {
 	since := now.Add(-time.Duration(b.longestAccess.Load()) - 2*clockLeeway)
 	ended, err := b.cfg.Store.EndedSince(ctx, since)
 	if err != nil {
@@ -47,6 +72,5 @@ func (b *Broker) Revocations(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", Unavailable(err)
 	}
-	c.list, c.madeAt = list, now
 	return list, nil
 }

@@ -13,9 +13,6 @@ const noticeColumns = `id, client_id, user_id, session_id, attempts, next_at, ex
 
 // InsertLogoutNotices implements broker.AuthorizationStore: all or none.
 func (s *Store) InsertLogoutNotices(ctx context.Context, list []broker.LogoutNotice) error {
-	if len(list) == 0 {
-		return nil
-	}
 	return s.inTx(ctx, func(tx *Store) error {
 		for some := range slices.Chunk(list, perStatement) {
 			values, args := make([]string, 0, len(some)), []any{}

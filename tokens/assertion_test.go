@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,8 +142,8 @@ func TestAssertionForAnotherServer(t *testing.T) {
 		c.want(t, claim+" of a list", c.sign(t, c.alg, head, with(body, claim, []string{clientID})), "claims")
 	}
 	// Nobody is nobody.
-	raw := c.sign(t, c.alg, head, with(body, "iss", "", "sub", "", "aud", ""))
-	if _, err := tokens.ParseAssertion(context.Background(), raw, "", "", c.keys, now); !errors.Is(err, tokens.ErrAssertion) {
+	raw := c.sign(t, c.alg, head, with(body, "iss", "", "sub", ""))
+	if _, err := tokens.ParseAssertion(context.Background(), raw, "", issuer, c.keys, now); !errors.Is(err, tokens.ErrAssertion) {
 		t.Errorf("empty names: %v", err)
 	}
 	if _, err := tokens.ParseAssertion(context.Background(), c.sign(t, c.alg, head, with(body, "aud", "")), clientID, "", c.keys, now); !errors.Is(err, tokens.ErrAssertion) {
@@ -287,7 +288,7 @@ func TestParseKeySet(t *testing.T) {
 	}
 	bad := map[string]any{
 		"no JSON": "{", "null": "null", "a list": []any{es.jwk}, "no keys": object{}, "empty": object{"keys": []any{}}, "keys of text": object{"keys": "x"},
-		"only unknown keys": object{"keys": []any{object{"kty": "new"}, 7, nil}}, "33 keys": object{"keys": make([]object, 33)}, "an oct key": object{"keys": []any{object{"kty": "oct", "k": "AAAA"}}},
+		"only unknown keys": object{"keys": []any{object{"kty": "new"}, 7, nil}}, "33 keys": object{"keys": slices.Repeat([]object{es.jwk}, 33)}, "an oct key": object{"keys": []any{object{"kty": "oct", "k": "AAAA"}}},
 		"an oct key among others": object{"keys": []any{es.jwk, object{"kty": "oct", "k": "AAAA"}}}, "long": object{"keys": []any{with(es.jwk, "x5c", strings.Repeat("x", tokens.MaxKeySetBytes))}},
 		"a private part of an unknown kind": object{"keys": []any{es.jwk, object{"kty": "new", "priv": "AA"}}},
 	}

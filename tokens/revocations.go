@@ -91,7 +91,7 @@ func (l RevocationList) Has(sid string) bool {
 // is [ErrRevocations], or wraps [ErrKeys] where the keys could not be had.
 func ParseRevocations(ctx context.Context, raw, issuer string, keys KeySource, now time.Time) (RevocationList, error) {
 	m, err := jws.Parse(raw, MaxRevocationBytes)
-	if err != nil || m.Type() != TypeRevocations || m.Header.KeyID == "" {
+	if err != nil || m.Type() != TypeRevocations {
 		return RevocationList{}, ErrRevocations
 	}
 	found, err := keys.Keys(ctx, m.Header.KeyID)

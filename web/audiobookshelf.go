@@ -195,11 +195,12 @@ type sessionJSON struct {
 	// Latchkey's own additions.
 	ExpiresAt int64  `json:"expiresAt"`
 	Provider  string `json:"provider,omitempty"`
+	ClientID  string `json:"client_id"`
 }
 
 func toSessionJSON(x broker.Session, current string) sessionJSON {
 	return sessionJSON{
 		ID: x.ID, IPAddress: x.LastIP, UserAgent: x.UserAgent, CreatedAt: x.CreatedAt.UnixMilli(), UpdatedAt: x.LastSeenAt.UnixMilli(),
-		Current: x.ID == current, ExpiresAt: x.IdleExpiresAt.UnixMilli(), Provider: x.ProviderID,
+		Current: x.ID == current, ExpiresAt: x.IdleExpiresAt.UnixMilli(), Provider: x.ProviderID, ClientID: x.ClientID,
 	}
 }

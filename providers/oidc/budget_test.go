@@ -231,5 +231,6 @@ func TestLoginDoesNotWaitForAStranger(t *testing.T) {
 	if _, err := r.Exchange(t.Context(), request, res); err != nil || time.Since(begun) > 2*time.Second {
 		t.Errorf("%v after %v", err, time.Since(begun))
 	}
+	r.idp.SetDown(true) // which ends the stall
 	<-done
 }

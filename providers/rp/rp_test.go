@@ -162,6 +162,7 @@ func TestSendLogoutFails(t *testing.T) {
 }
 
 func TestSendLogoutIsBoundedInTime(t *testing.T) {
+	t.Parallel()
 	for name, answer := range map[string]providertest.Responder{
 		"stall": providertest.Stall, "drip": providertest.Drip(strings.Repeat("x", 1000), 20*time.Millisecond),
 	} {

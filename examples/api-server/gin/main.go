@@ -19,9 +19,10 @@ import (
 func main() {
 	issuer := flag.String("issuer", "http://localhost:8080", "Latchkey's public_url")
 	listen := flag.String("listen", ":9090", "where to listen")
+	baseURL := flag.String("url", "", "how clients reach this server, such as https://api.example.org; empty: as they say")
 	flag.Parse()
 
-	handler, err := newHandler(*issuer)
+	handler, err := newHandler(*issuer, *baseURL)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -29,11 +30,15 @@ func main() {
 	log.Fatal(server.ListenAndServe())
 }
 
-func newHandler(issuer string) (http.Handler, error) {
+func newHandler(issuer, baseURL string) (http.Handler, error) {
 	issuer = strings.TrimSuffix(issuer, "/")
+	keys := verify.NewRemoteKeySet(verify.RemoteConfig{URL: issuer + "/.well-known/jwks.json"})
 	verifier, err := verify.New(verify.Config{
-		Issuer: issuer,
-		Keys:   verify.NewRemoteKeySet(verify.RemoteConfig{URL: issuer + "/.well-known/jwks.json"}),
+		Issuer:  issuer,
+		Keys:    keys,
+		BaseURL: baseURL,
+		// Without it a token counts until it expires, logged out or not.
+		Revocations: verify.NewRemoteRevocations(verify.RevocationsConfig{URL: issuer + "/oauth2/revocations", Issuer: issuer, Keys: keys}),
 	})
 	if err != nil {
 		return nil, err
@@ -52,7 +57,7 @@ func newHandler(issuer string) (http.Handler, error) {
 // 401 for a bad token, 503 where Latchkey's keys could not be had.
 func accessToken(v *verify.Verifier) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		claims, err := v.Verify(c.Request.Context(), verify.Bearer(c.Request))
+		claims, err := v.VerifyRequest(c.Request, "")
 		if err != nil {
 			verify.Refuse(c.Writer, err)
 			c.Abort()

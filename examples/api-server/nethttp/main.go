@@ -19,9 +19,10 @@ import (
 func main() {
 	issuer := flag.String("issuer", "http://localhost:8080", "Latchkey's public_url")
 	listen := flag.String("listen", ":9090", "where to listen")
+	baseURL := flag.String("url", "", "how clients reach this server, such as https://api.example.org; empty: as they say")
 	flag.Parse()
 
-	handler, err := newHandler(*issuer)
+	handler, err := newHandler(*issuer, *baseURL)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -30,11 +31,15 @@ func main() {
 }
 
 // newHandler guards every route with the access tokens of one issuer.
-func newHandler(issuer string) (http.Handler, error) {
+func newHandler(issuer, baseURL string) (http.Handler, error) {
 	issuer = strings.TrimSuffix(issuer, "/")
+	keys := verify.NewRemoteKeySet(verify.RemoteConfig{URL: issuer + "/.well-known/jwks.json"})
 	verifier, err := verify.New(verify.Config{
-		Issuer: issuer,
-		Keys:   verify.NewRemoteKeySet(verify.RemoteConfig{URL: issuer + "/.well-known/jwks.json"}),
+		Issuer:  issuer,
+		Keys:    keys,
+		BaseURL: baseURL,
+		// Without it a token counts until it expires, logged out or not.
+		Revocations: verify.NewRemoteRevocations(verify.RevocationsConfig{URL: issuer + "/oauth2/revocations", Issuer: issuer, Keys: keys}),
 	})
 	if err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ type Seconds int64
 func (s *Seconds) UnmarshalJSON(raw []byte) error {
 	const most = 1 << 53
 	f, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || f < 0 || f > most {
+	if err != nil || !(f >= 0 && f <= most) {
 		return ErrMalformed
 	}
 	*s = Seconds(f)
