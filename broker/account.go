@@ -45,7 +45,8 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 			if err := b.replacePassword(ctx, store, p.User.ID, &standing, hash, device.IP); err != nil {
 				return err
 			}
-			return b.insertSession(ctx, store, s, hash)
+			_, err := b.insertSession(ctx, store, s, hash)
+			return err
 		})
 	})
 	if err != nil {

@@ -190,9 +190,10 @@ func (b *Broker) PollDevice(ctx context.Context, by Caller, deviceCode string) (
 
 func (b *Broker) redeemDevice(ctx context.Context, by Caller, id string, now time.Time) (*Login, error) {
 	s := b.newSession(&by.Client, "", by.Device, now)
+	var u User
 	err := b.retry(ctx, func() error {
-		if made, _, err := b.cfg.Store.SessionByID(ctx, s.ID); err == nil {
-			s = made
+		if made, owner, err := b.cfg.Store.SessionByID(ctx, s.ID); err == nil {
+			s, u = made, owner
 			return nil // an earlier try committed, and only its answer was lost
 		}
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
@@ -201,7 +202,8 @@ func (b *Broker) redeemDevice(ctx context.Context, by Caller, id string, now tim
 				return err
 			}
 			s.from(d.Authorization, by.ProvenKey)
-			return b.insertSession(ctx, store, s, "")
+			u, err = b.insertSession(ctx, store, s, "")
+			return err
 		})
 	})
 	switch {
@@ -212,7 +214,7 @@ func (b *Broker) redeemDevice(ctx context.Context, by Caller, id string, now tim
 	case err != nil:
 		return nil, err
 	}
-	return b.mintNew(ctx, by, s, "", now)
+	return b.mintNew(by, u, s, "", now)
 }
 
 // deviceAgain answers a device that asks again after its tokens were made: the

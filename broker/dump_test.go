@@ -22,8 +22,8 @@ import (
 // scriptedIdP lets everybody in and remembers what it was asked.
 type scriptedIdP struct {
 	broker.IdP // what is not written below is not asked for
-	mu   sync.Mutex
-	asks []broker.IdPRequest
+	mu         sync.Mutex
+	asks       []broker.IdPRequest
 }
 
 const idpCode = "code-of-the-idp-itself"

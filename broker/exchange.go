@@ -83,14 +83,17 @@ func (b *Broker) exchangedSession(ctx context.Context, by Caller, p *Provider, u
 	fromIdP(&s, p.ID, c)
 	err := b.retry(ctx, func() error {
 		if b.exists(ctx, s) {
-			return nil
+			return nil // an earlier try committed, and only its answer was lost
 		}
-		return b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertSession(ctx, store, s, "") })
+		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
+			u, err = b.insertSession(ctx, store, s, "")
+			return err
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return b.mintNew(ctx, by, s, "", now)
+	return b.mintNew(by, u, s, "", now)
 }
 
 // verifyExchanged finds the provider whose token it is. The issuer in the token

@@ -321,7 +321,8 @@ func (b *Broker) redeem(ctx context.Context, p *Provider, want Grant, s Session,
 		}
 		s.UserID, s.Scope = g.UserID, AppScope
 		fromIdP(&s, p.ID, g.Claims)
-		return b.insertSession(ctx, store, s, "")
+		_, err = b.insertSession(ctx, store, s, "")
+		return err
 	})
 }
 

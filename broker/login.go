@@ -158,15 +158,41 @@ func (b *Broker) startSession(ctx context.Context, u User, amr []string, device 
 		s := b.newSession(&appClient, u.ID, device, now)
 		s.AMR, s.Scope = amr, AppScope
 		fill(&s)
-		err := b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertSession(ctx, store, s, u.PasswordHash) })
+		var made User
+		err := b.cfg.Store.Tx(ctx, func(store Store) (err error) {
+			if made, err = b.insertSession(ctx, store, s, u.PasswordHash); err != nil {
+				return err
+			}
+			return b.replaceBrowser(ctx, store, s, device)
+		})
 		if err != nil {
 			return err
 		}
-		u.LastSeenAt = now
-		login, err = b.mint(&appClient, u, s, 0, 0, now)
+		login, err = b.mint(&appClient, made, s, 0, 0, now)
 		return err
 	})
 	return login, err
+}
+
+// replaceBrowser ends the session that this login replaces in its browser: one
+// browser is one device, however often it logs in. What followed that session
+// follows this one. Another person's is left alone.
+func (b *Broker) replaceBrowser(ctx context.Context, store Store, s Session, device Device) error {
+	if device.Replaces == "" {
+		return nil
+	}
+	old, _, err := store.SessionByID(ctx, device.Replaces)
+	if errors.Is(err, NotFound) || err == nil && (old.UserID != s.UserID || old.ClientID != s.ClientID || old.Ended(b.now()) != "") {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := store.MoveFollowers(ctx, old.ID, s.ID); err != nil {
+		return err
+	}
+	_, err = b.endSessions(ctx, store, SessionFilter{ID: old.ID}, LoggedOut, false, device.IP)
+	return err
 }
 
 // exists reports whether a session that is being made is there already.
@@ -177,15 +203,16 @@ func (b *Broker) exists(ctx context.Context, s Session) bool {
 
 // insertSession is the body of the transaction that makes a session. A hash
 // makes it depend on the password being unchanged since it was compared.
-func (b *Broker) insertSession(ctx context.Context, store Store, s Session, hash PasswordHash) error {
-	if err := store.InsertSession(ctx, s, hash); err != nil {
-		return err
+func (b *Broker) insertSession(ctx context.Context, store Store, s Session, hash PasswordHash) (User, error) {
+	u, err := store.InsertSession(ctx, s, hash)
+	if err != nil {
+		return u, err
 	}
 	detail := map[string]string{"method": "password"}
 	if s.ProviderID != "" {
 		detail["method"] = s.ProviderID
 	}
-	return b.audit(ctx, store, Event{
+	return u, b.audit(ctx, store, Event{
 		Name: EventSessionStarted, UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: s.CreatedIP, Detail: detail,
 	})
 }

@@ -17,8 +17,8 @@ import (
 // sayingIdP is an IdP that says what it is told to, whoever asks.
 type sayingIdP struct {
 	broker.IdP // what is not written below is not asked for
-	mu  sync.Mutex
-	say broker.IdPClaims
+	mu         sync.Mutex
+	say        broker.IdPClaims
 }
 
 func (s *sayingIdP) AuthURL(_ context.Context, r broker.IdPRequest) (string, error) {

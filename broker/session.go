@@ -69,6 +69,8 @@ const noMaxAge = 10 * 365 * 24 * time.Hour
 type Device struct {
 	IP        string
 	UserAgent string
+	// Replaces is the session that a browser had before it logged in again.
+	Replaces string
 }
 
 // maxUserAgent bounds what is kept of a User-Agent, in code points.

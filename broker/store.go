@@ -68,8 +68,11 @@ type IdentityStore interface {
 type SessionStore interface {
 	// InsertSession inserts only while the user is enabled, its password hash is
 	// still the given one (empty: any) and the parent, if any, has not ended;
-	// else UserDisabled.
-	InsertSession(ctx context.Context, s Session, hash PasswordHash) error
+	// else UserDisabled. It returns the user as it is then.
+	InsertSession(ctx context.Context, s Session, hash PasswordHash) (User, error)
+	// MoveFollowers gives the live sessions that follow one session another to
+	// follow.
+	MoveFollowers(ctx context.Context, from, to string) error
 	// SessionByID reads a session with its user; a user that is gone comes with
 	// an empty ID.
 	SessionByID(ctx context.Context, id string) (Session, User, error)

@@ -59,6 +59,7 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 	now := b.now()
 	s := b.newSession(&by.Client, "", by.Device, now)
 	var code AuthorizationCode
+	var u User
 	err := b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
 			if code, err = store.RedeemCode(ctx, want, by.ProvenKey, s.ID, now); err != nil {
@@ -68,7 +69,8 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 				return refuse(InvalidTarget, "the resource is not the one that was authorized")
 			}
 			s.from(code.Authorization, by.ProvenKey)
-			return b.insertSession(ctx, store, s, "")
+			u, err = b.insertSession(ctx, store, s, "")
+			return err
 		})
 	})
 	if errors.Is(err, NotFound) {
@@ -80,7 +82,7 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 	if err != nil {
 		return nil, err
 	}
-	return b.mintNew(ctx, by, s, code.Authorization.Nonce, now)
+	return b.mintNew(by, u, s, code.Authorization.Nonce, now)
 }
 
 func challengeOf(verifier string) string {
@@ -108,11 +110,11 @@ func (b *Broker) codeNotTaken(ctx context.Context, by Caller, want Authorization
 	case code.ClientID != want.ClientID || code.RedirectURI != want.RedirectURI || code.Challenge != want.Challenge || code.RedeemedAt.IsZero():
 		return nil, invalid
 	case code.SessionID == s.ID:
-		made, _, err := b.cfg.Store.SessionByID(ctx, s.ID)
+		made, u, err := b.cfg.Store.SessionByID(ctx, s.ID)
 		if err != nil {
 			return nil, err
 		}
-		return b.mintNew(ctx, by, made, code.Authorization.Nonce, now)
+		return b.mintNew(by, u, made, code.Authorization.Nonce, now)
 	}
 	if _, err := b.EndSessions(ctx, SessionFilter{ID: code.SessionID}, CodeReused, false, by.Device.IP); err != nil {
 		return nil, err
@@ -121,15 +123,7 @@ func (b *Broker) codeNotTaken(ctx context.Context, by Caller, want Authorization
 }
 
 // mintNew makes the tokens of a session that was just made.
-func (b *Broker) mintNew(ctx context.Context, by Caller, s Session, nonce string, now time.Time) (*Login, error) {
-	var u User
-	err := b.retry(ctx, func() (err error) {
-		u, err = b.cfg.Store.UserByID(ctx, s.UserID)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
+func (b *Broker) mintNew(by Caller, u User, s Session, nonce string, now time.Time) (*Login, error) {
 	login, err := b.mint(&by.Client, u, s, 0, 0, now)
 	if err != nil {
 		return nil, err

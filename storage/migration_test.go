@@ -96,7 +96,7 @@ func TestMigrationOfSchema1(t *testing.T) {
 			}
 		}
 		bare := broker.Session{ID: "bare", UserID: "u", ClientID: "latchkey-app", IdleExpiresAt: at, AbsExpiresAt: at}
-		if err := s.InsertSession(ctx, bare, ""); err != nil {
+		if err := second(s.InsertSession(ctx, bare, "")); err != nil {
 			t.Fatal(err)
 		}
 		// What asked for nothing is written as what was there before.

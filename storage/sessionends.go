@@ -93,6 +93,12 @@ func (s *Store) EndFollowers(ctx context.Context, parentIDs []string, e broker.E
 	return out, err
 }
 
+// MoveFollowers implements broker.SessionStore.
+func (s *Store) MoveFollowers(ctx context.Context, from, to string) error {
+	_, err := s.exec(ctx, `UPDATE sessions SET parent_id = ? WHERE `+followersOf(1)+` AND ended_at IS NULL`, to, from)
+	return err
+}
+
 // followersOf is the condition on those who follow n sessions.
 func followersOf(n int) string {
 	return `follows_parent = 1 AND parent_id IN (` + placeholders(n) + `)`

@@ -77,20 +77,25 @@ const enabledUser = `EXISTS (SELECT 1 FROM users u WHERE u.id = sessions.user_id
 // InsertSession implements broker.SessionStore. It locks the rows of the user
 // and of the parent against a disabling, password change, deletion or end that
 // is under way, so that whichever comes first, the other sees it.
-func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker.PasswordHash) error {
+func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker.PasswordHash) (u broker.User, err error) {
 	if s.tx == nil {
-		return s.Tx(ctx, func(tx broker.Store) error { return tx.InsertSession(ctx, n, hash) })
+		err = s.Tx(ctx, func(tx broker.Store) error {
+			u, err = tx.InsertSession(ctx, n, hash)
+			return err
+		})
+		return u, err
 	}
-	touched, err := s.exec(ctx, `UPDATE users SET last_seen_at = ? WHERE id = ? AND disabled_at IS NULL AND (CAST(? AS TEXT) = '' OR password_hash = ?)`,
-		n.CreatedAt.UnixMilli(), n.UserID, string(hash), string(hash))
-	if err == nil && touched > 0 && n.ParentID != "" {
-		touched, err = s.exec(ctx, `UPDATE sessions SET wipe = wipe WHERE id = ? AND ended_at IS NULL`, n.ParentID)
+	var row userRow
+	err = s.writeRow(ctx, s.pools.writer, &row, `UPDATE users SET last_seen_at = ? WHERE id = ? AND disabled_at IS NULL
+		AND (CAST(? AS TEXT) = '' OR password_hash = ?) RETURNING `+returnedUser, n.CreatedAt.UnixMilli(), n.UserID, string(hash), string(hash))
+	if err == nil && n.ParentID != "" {
+		err = found(s.exec(ctx, `UPDATE sessions SET wipe = wipe WHERE id = ? AND ended_at IS NULL`, n.ParentID))
+	}
+	if errors.Is(err, broker.NotFound) {
+		return u, &broker.Error{Code: broker.UserDisabled, Message: "the account was disabled or changed during the login"}
 	}
 	if err != nil {
-		return err
-	}
-	if touched == 0 {
-		return &broker.Error{Code: broker.UserDisabled, Message: "the account was disabled or changed during the login"}
+		return u, err
 	}
 	_, err = s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 28)+`?)`,
 		n.ID, n.UserID, n.ClientID, orNull(n.ParentID), n.ProviderID, n.IdPSubject, n.IdPSession, jsonList(n.AMR), n.AuthTime.UnixMilli(), n.Scope,
@@ -98,7 +103,7 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 		n.IdleExpiresAt.UnixMilli(), n.AbsExpiresAt.UnixMilli(), orNull(n.DPoPThumbprint),
 		n.CreatedAt.UnixMilli(), n.LastSeenAt.UnixMilli(), n.CreatedIP, n.LastIP, n.UserAgent, nil, nil, flag(n.Wipe),
 		flag(n.FollowsParent), document[broker.SessionRequest]{n.Request}, n.IdleExpiresAt.UnixMilli())
-	return err
+	return row.user(), err
 }
 
 type sessionUserRow struct {

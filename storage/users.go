@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -30,6 +31,9 @@ const userColumns = `u.id AS u_id, u.username AS u_username, u.display_name AS u
 	u.email_verified AS u_email_verified, u.role AS u_role, u.idp_groups AS u_groups, u.password_hash AS u_password_hash,
 	u.created_at AS u_created_at, u.updated_at AS u_updated_at, u.last_seen_at AS u_last_seen_at, u.disabled_at AS u_disabled_at,
 	CASE WHEN EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id) THEN 1 ELSE 0 END AS u_has_identity`
+
+// returnedUser is userColumns for a RETURNING, where SQLite knows no alias.
+var returnedUser = strings.ReplaceAll(userColumns, "u.", "users.")
 
 func (r userRow) user() broker.User {
 	u := broker.User{

@@ -136,7 +136,7 @@ func (s *Server) idpCallback(c *gin.Context) error {
 	}
 	done, err := s.broker.CompleteIdPLogin(c.Request.Context(), c.Param("provider"), broker.IdPResponse{
 		Code: q["code"], State: q["state"], Issuer: q["iss"], Error: q["error"], ErrorDescription: q["error_description"],
-	}, func(state string) bool { return s.takeFlow(c, state) }, device(c))
+	}, func(state string) bool { return s.takeFlow(c, state) }, s.browserDevice(c))
 	if err != nil {
 		c.Set(keyReturnTo, done.ReturnTo)
 		return s.toAppOr(c, done.Request, err)

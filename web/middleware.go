@@ -144,7 +144,6 @@ func securityHeaders(c *gin.Context) {
 	h["X-Content-Type-Options"] = nosniff
 	h["Referrer-Policy"] = noReferrer
 	h["Content-Security-Policy"] = policy
-	h["Cross-Origin-Opener-Policy"] = sameOrigin
 }
 
 // Header values are shared between answers: nobody appends to them.
@@ -152,7 +151,6 @@ var (
 	nosniff    = []string{"nosniff"}
 	noReferrer = []string{"no-referrer"}
 	policy     = []string{contentSecurityPolicy}
-	sameOrigin = []string{"same-origin"}
 )
 
 // maxBody bounds every body; the longest that is meant is a few hundred bytes.
@@ -175,7 +173,7 @@ func limitBody(c *gin.Context) {
 func (s *Server) checkOrigin(c *gin.Context) {
 	if err := s.csrf.Check(c.Request); err != nil {
 		c.Abort()
-		s.fail(c, &broker.Error{Code: broker.CrossSite, Message: "this request was made by another site", Err: err}, byAccept)
+		s.fail(c, &broker.Error{Code: broker.CrossSite, Message: "this request was made by another site and was not carried out; open the page here and do it again", Err: err}, byAccept)
 	}
 }
 
@@ -202,6 +200,16 @@ func withoutPrefix(prefix string, next http.Handler) http.Handler {
 // device is where a request comes from.
 func device(c *gin.Context) broker.Device {
 	return broker.Device{IP: c.ClientIP(), UserAgent: c.Request.UserAgent()}
+}
+
+// browserDevice is [device] for a login on a page: the session that the browser
+// has is the one that the login replaces.
+func (s *Server) browserDevice(c *gin.Context) broker.Device {
+	d := device(c)
+	if p, err := s.pagePrincipal(c); err == nil {
+		d.Replaces = p.Session.ID
+	}
+	return d
 }
 
 // secure reports whether the browser speaks https to us: by configuration, by

@@ -112,3 +112,42 @@ func TestLogoutFromClient(t *testing.T) {
 		t.Error(q)
 	}
 }
+
+// A browser is one device, however often somebody logs in there: a new login
+// takes the place of the one before, and the sites that followed it follow on.
+func TestLoginAgainInOneBrowser(t *testing.T) {
+	x := newProvider(t, setup{})
+	const uri = "https://rp1.test/cb"
+	g, b := x.clientLogin("web1", uri)
+	live := func() (browsers int) {
+		list, _, err := x.Broker.Sessions(t.Context(), userIDOf(t, x, "alice"), 0, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range list {
+			if s.ClientID == broker.AppClientID {
+				browsers++
+			}
+		}
+		return browsers
+	}
+	for range 3 {
+		x.Clock.Advance(time.Minute)
+		page := b.authorize(request("web1", uri, "prompt", "login"))
+		if page.sentTo(uri).Get("code") == "" || live() != 1 {
+			t.Fatalf("%d sessions of one browser", live())
+		}
+	}
+	x.refreshAt("web1", g.refresh).granted()
+	b.send(http.MethodPost, "/session/end", header("Sec-Fetch-Site", "same-origin"))
+	x.refreshAt("web1", g.refresh).refused(400, broker.LoggedOut, "login")
+}
+
+func userIDOf(t testing.TB, x *site, name string) string {
+	t.Helper()
+	u, err := x.Broker.FindUser(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.ID
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -22,7 +23,7 @@ func (s *Server) homePage(c *gin.Context) error {
 	}
 	return s.show(c, http.StatusOK, "home", page{
 		Title: "You are logged in", User: &p.User, Method: method, Since: s.moment(p.Session.CreatedAt),
-		formTarget: originOf(s.broker.EndSessionURL(c.Request.Context(), p.Session, s.afterLogout())),
+		outward: s.broker.EndSessionURL(c.Request.Context(), p.Session, s.afterLogout()) != "",
 	})
 }
 
@@ -52,8 +53,7 @@ func (s *Server) loginPage(c *gin.Context) error {
 	who, err := s.pagePrincipal(c)
 	code := broker.CodeOf(err)
 	switch {
-	case err == nil && (p.Again || p.Choose):
-		p.User = &who.User
+	case err == nil && (p.Again || p.Choose): // the page says so, and who is logged in
 	case err == nil && q["switch"] == "" && q["ended"] == "" && q["error"] == "":
 		c.Redirect(http.StatusSeeOther, p.Onward)
 		return nil
@@ -66,7 +66,7 @@ func (s *Server) loginPage(c *gin.Context) error {
 		p.Notice, p.Code = s.ended(c, code), string(code)
 		s.clearSession(c)
 	}
-	if code := broker.Code(q["ended"]); p.Notice == "" && endings[code].plain != "" {
+	if code := broker.Code(q["ended"]); p.Notice == "" && p.User == nil && endings[code].plain != "" {
 		if p.Notice = endings[code].plain; code != broker.LoggedOut { // which nobody has to ask about
 			p.Code = string(code)
 		}
@@ -83,14 +83,23 @@ func (s *Server) doorFor(c *gin.Context, next string) page {
 	p := s.door(next)
 	w := s.waitingFor(c, next)
 	if w == nil {
+		if u, err := url.Parse(p.Onward); err == nil && u.Path == strings.TrimSuffix(s.publicURL.Path, "/")+"/device" {
+			p.Title, p.Device = "Log in to connect a device", true
+		}
 		return p
 	}
-	p.Client, p.popup, p.formTarget = clientView(&w.Client, w.RedirectURI), true, formTarget(w.RedirectURI)
+	p.Client, p.popup, p.outward = clientView(&w.Client, w.RedirectURI), true, true
+	p.Title, p.Again, p.Choose = "Continue to "+p.Client.Name, w.Again, w.Choose
 	p.Values["username"] = w.LoginHint
-	if p.Choose = w.Prompt == "select_account"; p.Choose {
+	if p.Choose {
 		p.Onward += "&chosen=1"
 	}
-	p.Again = w.Again && !p.Choose
+	if who, err := s.pagePrincipal(c); err == nil && (p.Again || p.Choose) {
+		p.User = &who.User
+		if p.Again && w.LoginHint == "" && who.Session.ProviderID == "" {
+			p.Values["username"] = who.User.Username
+		}
+	}
 	s.onlyAllowed(&p, w)
 	return p
 }
@@ -124,7 +133,7 @@ func (s *Server) loginForm(c *gin.Context) error {
 	}
 	p := s.doorFor(c, value("next"))
 	p.Values["username"] = bounded(value("username"))
-	l, err := s.broker.LoginPassword(c.Request.Context(), value("username"), value("password"), device(c))
+	l, err := s.broker.LoginPassword(c.Request.Context(), value("username"), value("password"), s.browserDevice(c))
 	if err != nil {
 		return s.again(c, "login", p, err)
 	}

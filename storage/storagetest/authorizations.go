@@ -213,7 +213,7 @@ func redeemCodeParallel(s *suite) {
 				if _, err := tx.RedeemCode(ctx, c, "key", id, t0); err != nil {
 					return err
 				}
-				return tx.InsertSession(ctx, newSession(id, u.ID), "")
+				return second(tx.InsertSession(ctx, newSession(id, u.ID), ""))
 			})
 		}), broker.NotFound)
 		same(s, must(s.Store.CodeByID(ctx, c.ID))(s).SessionID, fmt.Sprint(c.ID, " session ", winner))
@@ -233,7 +233,7 @@ func redeemCodeRolledBack(s *suite) {
 			if _, err := tx.RedeemCode(ctx, c, "key", "s", t0); err != nil {
 				return err
 			}
-			return tx.InsertSession(ctx, newSession("s", u.ID), "")
+			return second(tx.InsertSession(ctx, newSession("s", u.ID), ""))
 		})
 	}
 	s.code(redeem(), broker.UserDisabled)

@@ -233,7 +233,7 @@ func redeemDeviceParallel(s *suite) {
 				if _, err := tx.RedeemDevice(ctx, id, "client", session, t0); err != nil {
 					return err
 				}
-				return tx.InsertSession(ctx, newSession(session, u.ID), "")
+				return second(tx.InsertSession(ctx, newSession(session, u.ID), ""))
 			})
 		}), broker.NotFound)
 		same(s, s.device(id).SessionID, fmt.Sprint(id, " session ", winner))

@@ -14,6 +14,7 @@ var followerTests = []test{
 	{"of more parents than a statement has parameters", endFollowersOfMany},
 	{"of many at once each follower is ended by one", endFollowersParallel},
 	{"of a parent that ends meanwhile", followerAgainstEndOfParent},
+	{"those who follow are moved, and nobody else", moveFollowers},
 	{"ended since", endedSince},
 }
 
@@ -54,6 +55,22 @@ func endFollowers(s *suite) {
 	same(s, s.row("one"), one)
 	for _, n := range spared {
 		same(s, s.row(n.ID), n)
+	}
+}
+
+func moveFollowers(s *suite) {
+	u := s.user("anna")
+	s.session("old", u.ID)
+	s.session("new", u.ID)
+	s.follower("moves", u.ID, "old")
+	s.follower("ended", u.ID, "old")
+	s.follower("another's", u.ID, "new")
+	s.session("app", u.ID, func(n *broker.Session) { n.ParentID, n.FollowsParent = "old", false })
+	s.end("ended")
+	s.ok(s.Store.MoveFollowers(ctx, "old", "new"))
+	s.ok(s.Store.MoveFollowers(ctx, "", "new"))
+	for id, parent := range map[string]string{"moves": "new", "ended": "old", "another's": "new", "app": "old"} {
+		same(s, s.row(id).ParentID, parent)
 	}
 }
 

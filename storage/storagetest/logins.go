@@ -167,7 +167,7 @@ func redeemParallel(s *suite) {
 				if _, err := tx.RedeemGrant(ctx, g, id, t0); err != nil {
 					return err
 				}
-				return tx.InsertSession(ctx, newSession(id, u.ID), "")
+				return second(tx.InsertSession(ctx, newSession(id, u.ID), ""))
 			})
 		}), broker.NotFound)
 		same(s, must(s.Store.GrantByID(ctx, g.ID))(s).SessionID, fmt.Sprint(g.ID, " session ", winner))
@@ -188,7 +188,7 @@ func redeemRolledBack(s *suite) {
 			if _, err := tx.RedeemGrant(ctx, g, "s", t0); err != nil {
 				return err
 			}
-			return tx.InsertSession(ctx, newSession("s", u.ID), "")
+			return second(tx.InsertSession(ctx, newSession("s", u.ID), ""))
 		})
 	}
 	s.code(redeem(), broker.UserDisabled)

@@ -60,8 +60,8 @@ func sessionFields(s *suite) {
 
 func (s *suite) insertRefused(n broker.Session, hash broker.PasswordHash) {
 	s.Helper()
-	s.code(s.Store.InsertSession(ctx, n, hash), broker.UserDisabled)
-	s.code(s.Store.Tx(ctx, func(tx broker.Store) error { return tx.InsertSession(ctx, n, hash) }), broker.UserDisabled)
+	s.code(second(s.Store.InsertSession(ctx, n, hash)), broker.UserDisabled)
+	s.code(s.Store.Tx(ctx, func(tx broker.Store) error { return second(tx.InsertSession(ctx, n, hash)) }), broker.UserDisabled)
 	s.gone(n.ID)
 }
 
@@ -80,10 +80,10 @@ func insertNeedsUser(s *suite) {
 func insertNeedsPassword(s *suite) {
 	u := s.user("anna")
 	s.insertRefused(newSession("s", u.ID), "another hash")
-	s.ok(s.Store.InsertSession(ctx, newSession("s", u.ID), u.PasswordHash))
+	s.ok(second(s.Store.InsertSession(ctx, newSession("s", u.ID), u.PasswordHash)))
 	must(s.Store.SetPassword(ctx, u.ID, nil, "new", t0))(s)
 	s.insertRefused(newSession("late", u.ID), u.PasswordHash)
-	s.ok(s.Store.InsertSession(ctx, newSession("by the IdP", u.ID), "")) // empty: any
+	s.ok(second(s.Store.InsertSession(ctx, newSession("by the IdP", u.ID), ""))) // empty: any
 }
 
 func insertNeedsParent(s *suite) {
@@ -92,7 +92,7 @@ func insertNeedsParent(s *suite) {
 	child.ParentID = "parent"
 	s.insertRefused(child, "")
 	s.session("parent", u.ID)
-	s.ok(s.Store.InsertSession(ctx, child, ""))
+	s.ok(second(s.Store.InsertSession(ctx, child, "")))
 	must(s.Store.EndSessions(ctx, broker.SessionFilter{ID: "parent"}, ending(broker.LoggedOut, false, t0)))(s)
 	child.ID = "late child"
 	s.insertRefused(child, "")
@@ -108,7 +108,7 @@ func (s *suite) against(n broker.Session, hash broker.PasswordHash, first, then 
 		if err := first(tx); err != nil {
 			return err
 		}
-		go func() { inserted <- s.Store.InsertSession(ctx, n, hash) }()
+		go func() { inserted <- second(s.Store.InsertSession(ctx, n, hash)) }()
 		// An insert that waits is right, so this ends by time.
 		select {
 		case err := <-inserted:

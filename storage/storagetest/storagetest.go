@@ -184,7 +184,7 @@ func (s *suite) session(id, userID string, change ...func(*broker.Session)) brok
 	for _, c := range change {
 		c(&n)
 	}
-	s.ok(s.Store.InsertSession(ctx, n, ""))
+	s.ok(second(s.Store.InsertSession(ctx, n, "")))
 	return n
 }
 
