@@ -184,18 +184,7 @@ func (l *tail) find(t *testing.T, pattern string) string {
 // from beside by the commands, and stops cleanly.
 func TestServeSetupAndBreakGlass(t *testing.T) {
 	c := newCLI(t)
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := probe.Addr().String()
-	probe.Close()
-	c.env["LATCHKEY_LISTEN"], c.env["LATCHKEY_PUBLIC_URL"] = address, "http://"+address
-	ctx, stop := context.WithCancel(context.Background())
-	log, done := &tail{}, make(chan int, 1)
-	go func() {
-		done <- run(ctx, []string{"serve"}, func(k string) string { return c.env[k] }, c.environ(), strings.NewReader(""), log, log)
-	}()
+	address, log, stop := c.serve()
 	link := log.find(t, `"event":"setup.needed","url":"([^"]+)"`)
 	log.find(t, `"event":"(ready)"`)
 	if got := status(t, link); got != http.StatusOK {
@@ -222,9 +211,33 @@ func TestServeSetupAndBreakGlass(t *testing.T) {
 	if out := c.must("", "session", "list", "--json"); !strings.Contains(out, `"endCause": "revoked_by_admin"`) || !strings.Contains(out, `"wipe": true`) {
 		t.Error(out)
 	}
-	stop()
-	if code := <-done; code != 0 {
+	if code := stop(); code != 0 {
 		t.Fatalf("serve exited with %d after a signal", code)
+	}
+}
+
+// serve runs the server on a port of its own, the same one each time.
+func (c *cli) serve() (address string, log *tail, stop func() int) {
+	c.t.Helper()
+	if address = c.env["LATCHKEY_LISTEN"]; address == "" {
+		probe, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		address = probe.Addr().String()
+		probe.Close()
+		c.env["LATCHKEY_LISTEN"], c.env["LATCHKEY_PUBLIC_URL"] = address, "http://"+address
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.t.Cleanup(cancel)
+	log = &tail{}
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"serve"}, func(k string) string { return c.env[k] }, c.environ(), strings.NewReader(""), log, log)
+	}()
+	return address, log, func() int {
+		cancel()
+		return <-done
 	}
 }
 

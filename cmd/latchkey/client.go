@@ -205,11 +205,12 @@ type clientView struct {
 	Secret    string `json:"client_secret,omitempty"`
 	IssuedAt  *int64 `json:"client_id_issued_at,omitempty"`
 	ExpiresAt *int64 `json:"client_secret_expires_at,omitempty"` // 0: never
+	ReadOnly  bool   `json:"read_only"`
 }
 
 func viewClient(c broker.Client, secret string) clientView {
-	v := clientView{Client: c, Secret: secret, IssuedAt: unixSeconds(c.CreatedAt)}
-	if c.SecretHash != "" {
+	v := clientView{Client: c, Secret: secret, IssuedAt: unixSeconds(c.CreatedAt), ReadOnly: c.ReadOnly}
+	if secret != "" {
 		v.ExpiresAt = new(int64)
 	}
 	return v

@@ -86,7 +86,7 @@ clients:
 	if out := c.must("", "client", "list"); !strings.Contains(out, "wiki") || !strings.Contains(out, "configuration") || !strings.Contains(out, "other") {
 		t.Error(out)
 	}
-	if out := c.must("", "client", "show", "wiki", "--json"); strings.Contains(out, "hunter2") || !strings.Contains(out, `"access_ttl": 300`) || !strings.Contains(out, `"client_secret_expires_at": 0`) {
+	if out := c.must("", "client", "show", "wiki", "--json"); strings.Contains(out, "hunter2") || !strings.Contains(out, `"access_ttl": 300`) || !strings.Contains(out, `"read_only": true`) {
 		t.Error(out)
 	}
 	for _, args := range [][]string{{"client", "delete", "wiki"}, {"client", "secret", "wiki"}, {"client", "create", "wiki", "--redirect-uri", "https://x.org"}} {

@@ -233,9 +233,9 @@ func unknownKeys(n *yaml.Node, t reflect.Type, path string, bad *problems) {
 		known := map[string]reflect.Type{}
 		names := []string{}
 		for i := range t.NumField() {
-			if tag := t.Field(i).Tag.Get("yaml"); tag != "" {
-				known[tag] = t.Field(i).Type
-				names = append(names, tag)
+			if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" {
+				known[name] = t.Field(i).Type
+				names = append(names, name)
 			}
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {

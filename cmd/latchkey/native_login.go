@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -195,21 +196,28 @@ func (l *nativeLogin) accept(ctx context.Context, token *oauth2.Token) (nativeSe
 			return kept, fmt.Errorf("the ID token is not good: %w", err)
 		}
 	}
+	kept.Subject = id.Subject
+	kept.Username = l.username(ctx, id, token)
+	kept = l.keep(kept, token)
+	return kept, l.replaceLogin(ctx, kept)
+}
+
+// username is how the person is called, as far as the server tells; for show
+// only. It stands in the ID token or at the userinfo endpoint (OIDC Core
+// section 5.4).
+func (l *nativeLogin) username(ctx context.Context, id *oidc.IDToken, token *oauth2.Token) string {
 	var claims struct {
 		Username string `json:"preferred_username"`
 		Email    string `json:"email"`
 	}
-	if err := id.Claims(&claims); err != nil {
-		return kept, fmt.Errorf("the ID token is not good: %w", err)
-	}
-	kept.Subject, kept.Username = id.Subject, id.Subject
-	for _, name := range []string{claims.Email, claims.Username} {
-		if name != "" {
-			kept.Username = name
+	if err := id.Claims(&claims); err == nil && claims.Username == "" {
+		ctx, cancel := context.WithTimeout(l.server.context(ctx), 5*time.Second)
+		defer cancel()
+		if info, err := l.server.provider.UserInfo(ctx, oauth2.StaticTokenSource(token)); err == nil && info.Subject == id.Subject {
+			_ = info.Claims(&claims) // what it lacks, it lacks
 		}
 	}
-	kept = l.keep(kept, token)
-	return kept, l.replaceLogin(ctx, kept)
+	return cmp.Or(claims.Username, claims.Email, id.Subject)
 }
 
 // replaceLogin stores the new login and ends the one that stood there: its

@@ -4,9 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -95,7 +100,7 @@ func TestLogin(t *testing.T) {
 	if out := c.must("", "token"); out != "A1\n" {
 		t.Fatal(out)
 	}
-	if strings.Contains(out, "A1") || strings.Contains(out, "R1") {
+	if shown := u.stdout.buf.String(); strings.Contains(shown, "A1") || strings.Contains(shown, "R1") {
 		t.Fatal("a login prints its tokens")
 	}
 
@@ -208,6 +213,39 @@ func TestInterruptEndsALogin(t *testing.T) {
 	begun := time.Now()
 	if code, out := u.wait(t); code != 1 || time.Since(begun) > 3*time.Second {
 		t.Fatalf("exit %d after %v, %s", code, time.Since(begun), out)
+	}
+}
+
+// As a process of its own: the system browser is called with the URL, and
+// Ctrl-C ends the waiting.
+func TestSystemBrowserAndCtrlC(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the browser's caller is called otherwise here")
+	}
+	o := newOP(t, lost)
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "xdg-open"), []byte("#!/bin/sh\necho \"$1\" >"+bin+"/part; mv "+bin+"/part "+bin+"/opened\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	child, _, stderr := process(t, "latchkey", t.TempDir(), "login", "--issuer", o.URL)
+	child.Env = append(child.Env, "PATH="+bin+":"+os.Getenv("PATH"))
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	opened := ""
+	for deadline := time.Now().Add(20 * time.Second); opened == "" && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		raw, _ := os.ReadFile(filepath.Join(bin, "opened"))
+		opened = strings.TrimSpace(string(raw))
+	}
+	if err := child.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	err := child.Wait()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "interrupt") {
+		t.Errorf("%v %s", err, stderr)
+	}
+	if !strings.HasPrefix(opened, o.URL+"/authorize?") || !strings.Contains(stderr.String(), opened) {
+		t.Errorf("opened %q, printed %s", opened, stderr)
 	}
 }
 

@@ -77,7 +77,7 @@ func (n *native) later(res *http.Response) error {
 // reported as such.
 func (n *native) network(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	return &tryLater{reason: "the server cannot be reached: " + plain(err.Error()), after: -1}
 }

@@ -35,6 +35,7 @@ type serverMetadata struct {
 	Token         string   `json:"token_endpoint"`
 	Device        string   `json:"device_authorization_endpoint"`
 	Revocation    string   `json:"revocation_endpoint"`
+	Userinfo      string   `json:"userinfo_endpoint"`
 	Keys          string   `json:"jwks_uri"`
 	NamesIss      bool     `json:"authorization_response_iss_parameter_supported"`
 	IDTokenAlgs   []string `json:"id_token_signing_alg_values_supported"`
@@ -67,6 +68,7 @@ func (n *native) discover(ctx context.Context, k nativeKey, insecure bool) (*nat
 	}{
 		{"authorization_endpoint", m.Authorization, false}, {"token_endpoint", m.Token, false}, {"jwks_uri", m.Keys, false},
 		{"device_authorization_endpoint", m.Device, true}, {"revocation_endpoint", m.Revocation, true},
+		{"userinfo_endpoint", m.Userinfo, true},
 	} {
 		if e.url == "" && e.optional {
 			continue
@@ -79,7 +81,7 @@ func (n *native) discover(ctx context.Context, k nativeKey, insecure bool) (*nat
 	if len(algorithms) == 0 {
 		algorithms = []string{oidc.RS256}
 	}
-	s.provider = (&oidc.ProviderConfig{IssuerURL: k.Issuer, AuthURL: m.Authorization, TokenURL: m.Token, JWKSURL: m.Keys, Algorithms: algorithms}).
+	s.provider = (&oidc.ProviderConfig{IssuerURL: k.Issuer, AuthURL: m.Authorization, TokenURL: m.Token, JWKSURL: m.Keys, UserInfoURL: m.Userinfo, Algorithms: algorithms}).
 		NewProvider(oidc.ClientContext(ctx, s.client))
 	s.oauth = oauth2.Config{ClientID: k.ClientID, Endpoint: oauth2.Endpoint{
 		AuthURL: m.Authorization, TokenURL: m.Token, DeviceAuthURL: m.Device, AuthStyle: oauth2.AuthStyleInParams,

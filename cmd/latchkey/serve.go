@@ -156,10 +156,13 @@ func (c *config) start(ctx context.Context, f *front, log *slog.Logger) (*storag
 	}
 	if err := b.Load(ctx); err != nil {
 		log.Error("not ready", "event", "not_ready", "error", err)
-	} else if err := c.nowReady(ctx, b, log); err != nil {
+	} else if err := c.firstAdmin(ctx, b, log); err != nil {
 		return store, err
 	}
 	f.next.Store(&handler)
+	if b.Ready() == nil {
+		c.sayReady(b, log) // not before: programs wait for this line
+	}
 	go c.keepHouse(ctx, b, log)
 	go deliverLogouts(ctx, b, log)
 	return store, nil
@@ -181,10 +184,8 @@ func (c *config) waitForStore(ctx context.Context, log *slog.Logger) (*storage.S
 	}
 }
 
-// nowReady says so and sees to the first administrator.
-func (c *config) nowReady(ctx context.Context, b *broker.Broker, log *slog.Logger) error {
+func (c *config) sayReady(b *broker.Broker, log *slog.Logger) {
 	log.Info("ready", "event", "ready", "version", version, "url", c.PublicURL, "database", b.Database())
-	return c.firstAdmin(ctx, b, log)
 }
 
 // firstAdmin makes the administrator of the configuration, or prints the
@@ -262,9 +263,10 @@ func (c *config) reload(ctx context.Context, b *broker.Broker, log *slog.Logger)
 		log.Error("not ready", "event", "not_ready", "error", err)
 	}
 	if was != nil && err == nil {
-		if err := c.nowReady(ctx, b, log); err != nil {
+		if err := c.firstAdmin(ctx, b, log); err != nil {
 			log.Error("first administrator", "event", "setup.failed", "error", err)
 		}
+		c.sayReady(b, log)
 	}
 }
 
