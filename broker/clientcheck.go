@@ -110,17 +110,17 @@ func checkRedirects(c *Client) error {
 	if len(c.RedirectURIs) == 0 && c.MayUse(GrantAuthorizationCode) {
 		return refuse(InvalidRedirectURI, "redirect_uris: at least one is needed")
 	}
-	if len(c.RedirectURIs) > maxURIs || len(c.PostLogoutRedirectURIs) > maxURIs {
-		return refuse(InvalidRedirectURI, "redirect_uris: at most 50")
-	}
-	for _, uri := range c.RedirectURIs {
-		if err := checkRedirectURI(uri); err != nil {
-			return err
+	for _, list := range []struct {
+		field string
+		uris  []string
+	}{{"redirect_uris", c.RedirectURIs}, {"post_logout_redirect_uris", c.PostLogoutRedirectURIs}} {
+		if len(list.uris) > maxURIs {
+			return refuse(InvalidRedirectURI, list.field+": at most 50")
 		}
-	}
-	for _, uri := range c.PostLogoutRedirectURIs {
-		if err := checkRedirectURI(uri); err != nil {
-			return err
+		for _, uri := range list.uris {
+			if why := badRedirectURI(uri); why != "" {
+				return refuse(InvalidRedirectURI, list.field+": "+strconvQuote(uri)+" "+why)
+			}
 		}
 	}
 	return nil
@@ -130,41 +130,41 @@ func checkRedirects(c *Client) error {
 // program.
 var forbiddenSchemes = []string{"javascript", "data", "vbscript", "file", "about", "blob", "filesystem", "view-source", "ws", "wss", "ftp", "mailto", "tel", "intent"}
 
-// checkRedirectURI accepts https, http (for machines at home), and custom
-// schemes with something behind them (RFC 8252 section 7.1).
-func checkRedirectURI(uri string) error {
-	bad := func(why string) error { return refuse(InvalidRedirectURI, strconvQuote(uri)+": "+why) }
+// badRedirectURI says why a redirect URI cannot be one, or "". It accepts https,
+// http (for machines at home), and custom schemes with something behind them
+// (RFC 8252 section 7.1).
+func badRedirectURI(uri string) string {
 	u, err := url.Parse(uri)
 	switch {
 	case err != nil || len(uri) > maxURI || strings.ContainsFunc(uri, func(r rune) bool { return notVisibleASCII(r) || r == '\\' || r == '"' || r == '<' || r == '>' }):
-		return bad("is not a URI")
+		return "is not a URI"
 	case u.Scheme == "" || !strings.HasPrefix(uri, u.Scheme+":"):
-		return bad("needs a scheme in lower case")
+		return "needs a scheme in lower case"
 	case strings.Contains(uri, "#"):
-		return bad("must have no fragment (RFC 6749 section 3.1.2)")
+		return "must have no fragment (RFC 6749 section 3.1.2)"
 	case strings.Contains(uri, "*"):
-		return bad("must be exact, without wildcards")
+		return "must be exact, without wildcards"
 	case u.User != nil:
-		return bad("must have no user part")
+		return "must have no user part"
 	case slices.Contains(forbiddenSchemes, u.Scheme):
-		return bad("has a scheme that calls no app")
+		return "has a scheme that calls no app"
 	case (u.Scheme == "https" || u.Scheme == "http") && (u.Hostname() == "" || u.Opaque != ""):
-		return bad("needs a host")
+		return "needs a host"
 	case u.Scheme != "https" && u.Scheme != "http" && u.Host == "" && strings.Trim(u.Path+u.Opaque, "/") == "":
-		return bad("needs something behind the scheme, such as myapp:/oauth")
+		return "needs something behind the scheme, such as myapp:/oauth"
 	case slices.Contains(strings.Split(u.Path, "/"), ".."), slices.Contains(strings.Split(u.Path, "/"), "."):
-		return bad("must have no . or .. in its path")
+		return "must have no . or .. in its path"
 	}
-	return nil
+	return ""
 }
 
 func checkURLs(c *Client) error {
-	for field, value := range map[string]string{
-		"client_uri": c.URI, "logo_uri": c.LogoURI, "policy_uri": c.PolicyURI, "tos_uri": c.TermsURI, "jwks_uri": c.JWKSURI,
-		"backchannel_logout_uri": c.BackchannelLogoutURI,
+	for _, url := range []struct{ field, value string }{
+		{"client_uri", c.URI}, {"logo_uri", c.LogoURI}, {"policy_uri", c.PolicyURI}, {"tos_uri", c.TermsURI}, {"jwks_uri", c.JWKSURI},
+		{"backchannel_logout_uri", c.BackchannelLogoutURI},
 	} {
-		if value != "" && !webURL(value) {
-			return badMetadata(field + ": must be an https URL (http only for machines at home)")
+		if url.value != "" && !webURL(url.value) {
+			return badMetadata(url.field + ": must be an https URL (http only for machines at home)")
 		}
 	}
 	for _, origin := range c.AllowedOrigins {
@@ -218,9 +218,12 @@ func checkAuthMethod(c *Client) error {
 }
 
 func checkClientNumbers(c *Client) error {
-	for field, value := range map[string]int64{"refresh_ttl": c.RefreshTTL, "session_max_age": c.SessionMaxAge} {
-		if value < 0 || value > maxClientTTL {
-			return badMetadata(field + ": 0 (as configured) to 315360000 seconds")
+	for _, ttl := range []struct {
+		field string
+		value int64
+	}{{"refresh_ttl", c.RefreshTTL}, {"session_max_age", c.SessionMaxAge}} {
+		if ttl.value < 0 || ttl.value > maxClientTTL {
+			return badMetadata(ttl.field + ": 0 (as configured) to 315360000 seconds")
 		}
 	}
 	if c.AccessTTL < 0 || c.AccessTTL > maxAccessTTL {

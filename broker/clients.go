@@ -144,6 +144,9 @@ func (b *Broker) CreateClient(ctx context.Context, c Client) (created Client, se
 	if c, err = CheckClient(c); err != nil {
 		return Client{}, "", err
 	}
+	if err := b.checkProviders(c); err != nil {
+		return Client{}, "", err
+	}
 	if b.configured(c.ID) {
 		return Client{}, "", refuse(ClientExists, "a client of this id stands in the configuration")
 	}
@@ -168,6 +171,9 @@ func (b *Broker) CreateClient(ctx context.Context, c Client) (created Client, se
 func (b *Broker) UpdateClient(ctx context.Context, c Client) (Client, error) {
 	c, err := CheckClient(c)
 	if err != nil {
+		return Client{}, err
+	}
+	if err := b.checkProviders(c); err != nil {
 		return Client{}, err
 	}
 	old, err := b.changeable(ctx, c.ID)
@@ -223,6 +229,17 @@ func (b *Broker) changeClient(ctx context.Context, id, event string, change func
 			return b.audit(ctx, store, Event{Name: event, ClientID: id})
 		})
 	})
+}
+
+// checkProviders refuses ways to log in that there are not.
+func (b *Broker) checkProviders(c Client) error {
+	for _, id := range c.Providers {
+		known := slices.ContainsFunc(b.cfg.Providers, func(p Provider) bool { return p.ID == id })
+		if id != localProvider && !known {
+			return badMetadata("providers: " + strconvQuote(id) + " is none of the identity providers here, nor local")
+		}
+	}
+	return nil
 }
 
 func (b *Broker) configured(id string) bool {

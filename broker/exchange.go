@@ -161,6 +161,9 @@ func (b *Broker) ExchangeAccessToken(ctx context.Context, by Caller, x AccessExc
 	switch {
 	case c.ClientID != by.Client.ID || c.SessionID == "":
 		return nil, invalid
+	case by.Client.Public() && c.Confirmation == nil && c.Audience != b.cfg.PublicURL:
+		// An API that it was made for has it too, and could call in this client's name.
+		return nil, refuse(CodeInvalid, "the subject_token is for another audience already")
 	case c.Confirmation != nil && c.Confirmation.Thumbprint != by.ProvenKey:
 		return nil, &Error{Code: KeyMismatch, Message: "the subject_token is bound to another key"}
 	case x.Audience == "":

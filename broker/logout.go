@@ -27,8 +27,10 @@ func (b *Broker) LogoutSession(ctx context.Context, id string, allDevices bool, 
 			return err
 		}
 		filter := SessionFilter{ID: s.ID}
-		// A token of a session that has ended proves nothing about the others.
-		if allDevices && s.Ended(b.now()) == "" {
+		// A token of a session that has ended proves nothing about the others, and
+		// a client that was not granted the API has no say in them.
+		mayAll := s.ClientID == AppClientID || hasScope(s.Scope, ScopeAPI)
+		if allDevices && mayAll && s.Ended(b.now()) == "" {
 			filter = SessionFilter{UserID: s.UserID}
 		}
 		return b.cfg.Store.Tx(ctx, func(store Store) error {

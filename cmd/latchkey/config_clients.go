@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -153,8 +152,7 @@ func (c *config) checkClients(p *problems) {
 func (x *clientConfig) check(p *problems, key string) broker.Client {
 	c, err := broker.CheckClient(x.client())
 	if refused, ok := errors.AsType[*broker.Error](err); ok {
-		p.add(key, "%s", refused.Message)
-		(*p)[len(*p)-1] = key + "." + fieldFirst(c, refused.Message)
+		*p = append(*p, key+"."+refused.Message) // which begins with the field
 	}
 	for field, d := range map[string]*duration{"access_ttl": x.AccessTTL, "refresh_ttl": x.RefreshTTL, "session_max_age": x.SessionMaxAge} {
 		if d != nil && (*d == 0 || time.Duration(*d)%time.Second != 0) {
@@ -163,17 +161,6 @@ func (x *clientConfig) check(p *problems, key string) broker.Client {
 	}
 	x.checkSecret(p, key)
 	return c
-}
-
-// fieldFirst puts the field before a message that begins with a URI.
-func fieldFirst(c broker.Client, message string) string {
-	if !strings.HasPrefix(message, `"`) {
-		return message
-	}
-	if slices.ContainsFunc(c.RedirectURIs, func(uri string) bool { return strings.HasPrefix(message, `"`+uri+`"`) }) {
-		return "redirect_uris: " + message
-	}
-	return "post_logout_redirect_uris: " + message
 }
 
 func (x *clientConfig) checkSecret(p *problems, key string) {
