@@ -133,4 +133,6 @@ type AuthorizationRequest struct {
 	// SeenSession is the browser's session when the request came: a login that
 	// was asked for is one that made another. It is ours, not the client's.
 	SeenSession string `json:"seen_session,omitempty"`
+	// HintSubject is whom the id_token_hint names; it is ours as well.
+	HintSubject string `json:"hint_subject,omitempty"`
 }

@@ -119,8 +119,13 @@ func (b *Broker) checkPrompt(a *authorizationAsked) error {
 	}
 	if hint := a.request.IDTokenHint; hint != "" {
 		claims, err := b.keys.Load().ParseIDToken(hint, b.cfg.PublicURL)
-		a.hintSubject, a.badHint = claims.Subject, err != nil
+		a.request.HintSubject, a.badHint = claims.Subject, err != nil
+		// The request may be kept: no token with it, only whom it names.
+		if a.request.IDTokenHint = ""; a.badHint {
+			a.request.IDTokenHint = "bad"
+		}
 	}
+	a.hintSubject = a.request.HintSubject
 	return nil
 }
 

@@ -63,6 +63,10 @@ func (s *Server) authorizePage(c *gin.Context) error {
 	}
 	step, err := s.broker.Authorize(c.Request.Context(), r, who)
 	if err != nil {
+		if code := broker.CodeOf(err); code == broker.InvalidRedirectURI || code == broker.ClientUnknown {
+			s.cfg.Log.WarnContext(c.Request.Context(), "an app that is not set up correctly; add it, or the redirect_uri, to the clients if it is meant to be used",
+				"event", "authorization.refused", "code", string(code), "client_id", bounded(r.ClientID), "redirect_uri", bounded(r.RedirectURI))
+		}
 		return err
 	}
 	return s.carryOut(c, step)
@@ -163,7 +167,8 @@ func (s *Server) consentPage(c *gin.Context, w *broker.Waiting) error {
 	}
 	return s.show(c, http.StatusOK, "consent", page{
 		Title: "Continue to " + w.Client.DisplayName(), User: &p.User, Token: w.ID, Client: clientView(&w.Client, w.RedirectURI),
-		Scopes: scopeSentences(w.Scope), formTarget: formTarget(w.RedirectURI), popup: true,
+		Scopes: scopeSentences(w.Scope), Onward: s.broker.PublicURL() + "/login?switch=1&next=" + url.QueryEscape(s.continueURL(w.ID)),
+		outward: true, popup: true,
 	})
 }
 
@@ -214,8 +219,10 @@ func (s *Server) answerClient(c *gin.Context, a *broker.Answer) error {
 				fields = append(fields, field{name, a.Params.Get(name)})
 			}
 		}
+		site, app := whereTo(a.RedirectURI)
 		return s.show(c, http.StatusOK, "form_post", page{
-			Title: "Continue", Action: template.URL(a.RedirectURI), Fields: fields, formTarget: formTarget(a.RedirectURI), popup: true,
+			Title: "Back to the app", Client: &client{Site: site, App: app}, Action: template.URL(a.RedirectURI), Fields: fields,
+			outward: true, popup: true,
 		})
 	}
 	c.Redirect(http.StatusSeeOther, withParams(a.RedirectURI, a.Params))
@@ -229,19 +236,6 @@ func withParams(uri string, q url.Values) string {
 		separator = "&"
 	}
 	return uri + separator + q.Encode()
-}
-
-// formTarget is what a Content-Security-Policy calls the place that a redirect
-// URI leads to: its origin, or its scheme where that is no web origin.
-func formTarget(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil {
-		return ""
-	}
-	if strings.Contains(u.Host, "[") || u.Scheme != "https" && u.Scheme != "http" { // no source expression names an IPv6 host
-		return u.Scheme + ":"
-	}
-	return originOf(uri)
 }
 
 // allowedWay reports whether a client takes logins through a provider.

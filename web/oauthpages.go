@@ -2,8 +2,11 @@ package web
 
 import (
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -15,38 +18,60 @@ type field struct{ Name, Value string }
 
 // client is what a page says of a client.
 type client struct {
-	Name  string
-	Where string // the site or app that the browser goes to
-	URI   string // its home page, or ""
+	Name   string
+	Long   bool   // too long for the size of a heading
+	Site   string // the host that the browser goes to, or ""
+	App    bool   // it goes to an app on the person's own device
+	Policy string // URL, or ""
+	Terms  string // URL, or ""
 }
 
 // clientView shows a client. Names are chosen by whoever registered it, so that
 // the place that the browser goes to stands beside.
 func clientView(c *broker.Client, redirectURI string) *client {
-	view := &client{Name: c.DisplayName(), URI: c.URI}
-	if u, err := url.Parse(redirectURI); err == nil && redirectURI != "" {
-		view.Where = u.Host
-		if u.Scheme != "https" && u.Scheme != "http" {
-			view.Where = "an app on this device (" + u.Scheme + ")"
-		}
-	}
+	view := &client{Name: c.DisplayName(), Policy: c.PolicyURI, Terms: c.TermsURI}
+	view.Long = utf8.RuneCountInString(view.Name) > 32
+	view.Site, view.App = whereTo(redirectURI)
 	return view
+}
+
+// whereTo says where a redirect URI leads: a site, or an app on this device.
+func whereTo(redirectURI string) (site string, app bool) {
+	u, err := url.Parse(redirectURI)
+	if err != nil || u.Scheme == "" {
+		return "", false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "localhost" || err == nil && addr.IsLoopback() {
+		return "", true
+	}
+	return u.Host, false
 }
 
 // scopeSentences say what a client will get, for a person.
 func scopeSentences(scope string) (out []string) {
+	own := slices.DeleteFunc(strings.Fields(scope), func(s string) bool { return slices.Contains(knownScopes, s) })
 	for _, s := range []struct{ scope, text string }{
 		{broker.ScopeProfile, "see your name and username"},
 		{broker.ScopeEmail, "see your e-mail address"},
 		{broker.ScopeGroups, "see the groups that you are in"},
 		{broker.ScopeAPI, "use Latchkey in your name: your devices and your password"},
-		{broker.ScopeAdmin, "administrate Latchkey in your name, if you may"},
+		{broker.ScopeAdmin, "administer Latchkey in your name, as far as you may yourself"},
 	} {
 		if hasScope(scope, s.scope) {
 			out = append(out, s.text)
 		}
 	}
+	if len(own) > 0 {
+		out = append(out, "act in your name at its own service: "+strings.Join(own, ", "))
+	}
 	return out
+}
+
+// knownScopes are those that mean something here. Others are the client's.
+var knownScopes = []string{
+	broker.ScopeOpenID, broker.ScopeProfile, broker.ScopeEmail, broker.ScopeGroups, broker.ScopeOfflineAccess, broker.ScopeAPI,
+	broker.ScopeAdmin, broker.ScopeIntrospect,
 }
 
 // devicePage is where a person types the code that a device shows (RFC 8628
@@ -93,7 +118,7 @@ func (s *Server) askAboutDevice(c *gin.Context, p page, code string) error {
 	if err != nil {
 		return s.again(c, "device", p, err)
 	}
-	p.Client, p.Scopes, p.Token = clientView(&d.Client, ""), scopeSentences(d.Scope), code
+	p.Client, p.Scopes, p.Token = clientView(&d.Client, ""), scopeSentences(d.Scope), d.UserCode
 	return s.show(c, http.StatusOK, "device", p)
 }
 
@@ -216,10 +241,7 @@ func (s *Server) logoutBy(c *gin.Context, values url.Values, confirmed bool) err
 }
 
 func (s *Server) askToLogOut(c *gin.Context, r broker.LogoutRequest, plan broker.LogoutPlan, who *broker.Principal) error {
-	p := page{Title: "Log out?", User: &who.User, formTarget: formTarget(plan.RedirectURI), popup: true}
-	if plan.RedirectURI == "" {
-		p.formTarget = originOf(s.broker.EndSessionURL(c.Request.Context(), who.Session, s.afterLogout()))
-	}
+	p := page{Title: "Log out?", User: &who.User, outward: true, popup: true}
 	if plan.Client != nil {
 		p.Client = clientView(plan.Client, plan.RedirectURI)
 	}

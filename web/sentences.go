@@ -50,6 +50,18 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 	p = page{Title: titleOf(e.Code, a.status), Error: sentence(e, a), Code: string(e.Code)}
 	login := s.broker.PublicURL() + "/login"
 	switch {
+	case badlySetUp(c, e):
+		p.Title, p.Error, p.Detail = "This app is not set up correctly", sentence(&broker.Error{Code: e.Code}, a), e.Message
+		if e.Code == broker.InvalidRequest {
+			p.Error = "The app asks for something that makes no sense here; whoever runs it has to correct it."
+		}
+		if p.Help = "You did nothing wrong, and trying again does not help."; c.FullPath() == "/oauth2/authorize" {
+			break
+		}
+		p.Help = "You are still logged in here."
+		p.Buttons = []button{{Name: "Log out here", URL: s.broker.PublicURL() + "/oauth2/logout"}}
+	case e.Code == broker.InvalidState && strings.HasPrefix(c.FullPath(), "/oauth2/"):
+		p.Title, p.Help = "This login is over", "If the app has you logged in already, all is well, and you can close this page."
 	case callback:
 		p.Buttons = []button{{Name: "Log in again", URL: login}} // the URL that came back is used up
 	case a.status == http.StatusUnauthorized, e.Code == broker.SetupDone:
@@ -61,6 +73,16 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 		}
 	}
 	return "error", p
+}
+
+// badlySetUp reports whether an app sent the browser with what no person can
+// mend. The address to go back to is not proven: the page has no link to it.
+func badlySetUp(c *gin.Context, e *broker.Error) bool {
+	switch c.FullPath() {
+	case "/oauth2/authorize", "/oauth2/logout", "/oauth2/logout/confirm":
+		return e.Code == broker.ClientUnknown || e.Code == broker.InvalidRedirectURI || e.Code == broker.InvalidRequest
+	}
+	return false
 }
 
 // ofIdP reports whether an error is an IdP's answer about a browser's own login.
@@ -186,7 +208,7 @@ var sentences = map[broker.Code]string{
 	broker.LocalLoginDisabled:     "Logging in with a password is switched off",
 	broker.InvalidRequest:         "The request is not complete or not valid",
 	broker.InvalidCredentials:     "The username or the password is wrong",
-	broker.InvalidRedirectURI:     "This app's address is not registered here; an administrator can add it",
+	broker.InvalidRedirectURI:     "The app wants to send you to an address that is not registered for it, so you are not sent there; whoever runs it can correct that, or an administrator can add it",
 	broker.InvalidState:           "This login is not known, was used already, or took longer than ten minutes; begin again",
 	broker.StateMismatch:          "This login was begun in another browser; begin again in this one",
 	broker.IssuerMismatch:         "The answer is not from the identity provider that was asked",
@@ -206,4 +228,21 @@ var sentences = map[broker.Code]string{
 	broker.NotFound:               "There is no such page",
 	broker.SetupDone:              "This installation has an administrator already",
 	broker.NoToken:                "You are not logged in",
+
+	broker.ClientUnknown:           "The app that sent you here is not registered with Latchkey; whoever runs it can correct that, or an administrator can add it",
+	broker.ClientMismatch:          "This login belongs to another app; begin again in the one that you want to use",
+	broker.UnauthorizedClient:      "The app asks for something that it is not registered for; whoever runs it has to correct it",
+	broker.InvalidScope:            "The app asks for something that does not exist here; whoever runs it has to correct it",
+	broker.InvalidTarget:           "The app asks for access to a service that it is not registered for; whoever runs it has to correct it",
+	broker.InvalidRequestURI:       "The app's request is not known, was used already, or is too old; begin again in the app",
+	broker.RequestNotSupported:     "The app asks in a way that is not supported here; whoever runs it has to correct it",
+	broker.RequestURINotSupported:  "The app asks in a way that is not supported here; whoever runs it has to correct it",
+	broker.UnsupportedResponseType: "The app asks in a way that is not supported here; whoever runs it has to correct it",
+	broker.LoginRequired:           "The app needs a new login; begin again in the app",
+	broker.ConsentRequired:         "The app needs your consent; begin again in the app",
+	broker.UnmetRequirements:       "The app needs a stronger way of logging in than the one that you used; begin again in the app and choose another",
+	broker.UserCodeUnknown:         "This code is not known, was used already, or is older than ten minutes; look at the device again",
+	broker.UserCodeTaken:           "No code could be made at the moment; try again",
+	broker.DeviceCodeExpired:       "This code is older than ten minutes; begin again on the device",
+	broker.CrossSite:               "This request was made by another site and was not carried out; open the page here and do it again",
 }

@@ -165,6 +165,9 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/.well-known/jwks.json", s.jwks)
 	r.GET("/.well-known/openid-configuration", s.discovery)
 	r.GET("/.well-known/oauth-authorization-server", s.discovery)
+	if path := strings.TrimSuffix(s.publicURL.Path, "/"); path != "" { // RFC 8414 section 3.1 puts the issuer's path behind
+		r.GET("/.well-known/oauth-authorization-server"+path, s.discovery)
+	}
 
 	// OpenID provider: for browsers
 	r.GET("/oauth2/authorize", s.as(asPage, s.authorizePage))

@@ -9,9 +9,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"path"
-	"regexp"
 	"strings"
 	"time"
 
@@ -85,6 +83,8 @@ type page struct {
 	Notice string // a sentence about what happened
 	Error  string // a sentence about what went wrong
 	Code   string // of the notice or error, for support
+	Help   string // a sentence on what to do about the error
+	Detail string // the error as whoever set the app up reads it
 	Wrong  string // the field to look at
 	Values map[string]string
 	Local  bool
@@ -106,12 +106,13 @@ type page struct {
 	Done   string // what was done on the page
 	Again  bool   // whoever is logged in has to log in again
 	Choose bool   // whoever is logged in is asked whether to go on as such
+	Device bool   // the login is for connecting a device
 
 	// popup: a client may have opened the page in a window of its own, and waits
 	// for that window.
 	popup bool
-	// formTarget is an origin that a form of the page may lead to besides our own.
-	formTarget string
+	// outward: a form of the page leads on to a client or an IdP.
+	outward bool
 }
 
 // button leads on: to an IdP, or to what helps after an error.
@@ -157,31 +158,26 @@ func (s *Server) show(c *gin.Context, status int, name string, p page) error {
 	if err := s.pages.byName[name].ExecuteTemplate(&out, "layout.html", p); err != nil {
 		return err
 	}
-	// Chrome holds form-action against redirects, too: a form that leads on to
-	// another origin must name it.
+	// Chrome holds form-action against every redirect that follows, those of the
+	// client too: a callback that leads on to another host, or into an app, would
+	// end in nothing. Where it goes is not ours to know.
 	forms := "; form-action 'self'"
-	if p.formTarget != "" {
-		forms += " " + p.formTarget
+	if p.outward {
+		forms = ""
 	}
 	c.Header("Content-Security-Policy", contentSecurityPolicy+forms)
+	// Only here: redirects, which have no document, would cut a popup off as well.
+	opener := "same-origin"
 	if p.popup {
-		c.Header("Cross-Origin-Opener-Policy", "unsafe-none")
+		opener = "unsafe-none"
 	}
+	c.Header("Cross-Origin-Opener-Policy", opener)
+	// With no-referrer a browser says Origin: null of our own forms, and over plain
+	// http it says nothing else by which checkOrigin could know them.
+	c.Header("Referrer-Policy", "same-origin")
 	c.Header("Cache-Control", "no-store")
 	c.Data(status, "text/html; charset=utf-8", out.Bytes())
 	return nil
-}
-
-var plainHost = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$|^\[[0-9A-Fa-f:.]+\](:[0-9]+)?$`)
-
-// originOf is scheme and host of a URL, or "" for what has no business in a
-// header.
-func originOf(target string) string {
-	u, err := url.Parse(target)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || !plainHost.MatchString(u.Host) {
-		return ""
-	}
-	return u.Scheme + "://" + u.Host
 }
 
 // static serves the few files that pages need. A URL with the right hash never

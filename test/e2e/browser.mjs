@@ -7,46 +7,56 @@ import { chromium } from 'playwright-core';
 
 const shots = fileURLToPath(new URL('./shots/', import.meta.url));
 
-export async function withBrowser(run) {
+export async function withBrowser(run, args = []) {
   const browser = await chromium.launch({
     executablePath: '/usr/bin/chromium',
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
   });
   try {
     await run(browser);
+  } catch (err) {
+    for (const context of browser.contexts()) {
+      console.error(...context.pages().map((page) => `a page is at ${page.url()}`), complaints.get(context));
+    }
+    throw err;
   } finally {
     await browser.close();
   }
 }
 
+const complaints = new WeakMap(); // of a context
+
 // open makes a page in a context of its own. What the browser complains of is
 // collected; done() closes, and throws if there was anything.
 export async function open(browser, base, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
-  const complaints = [];
-  page.on('pageerror', (err) => complaints.push(`script error: ${err.message}`));
-  page.on('console', (message) => {
-    // A page with an error status is said on the console, too: that is expected.
+  context.setDefaultTimeout(10_000);
+  const heard = [];
+  complaints.set(context, heard);
+  await context.addInitScript(() => document.addEventListener('securitypolicyviolation', (e) => {
+    console.error(`the policy of ${e.documentURI} forbids ${e.violatedDirective}: ${e.blockedURI}`);
+  }));
+  context.on('weberror', (err) => heard.push(`script error: ${err.error().message}`));
+  context.on('console', (message) => {
+    // Expected: a page with an error status is said on the console, too, and over
+    // plain http that it is no secure context.
     const own = message.location().url.startsWith(base) || message.location().url === '';
-    if (own && message.type() === 'error' && !/Failed to load resource: .* status of (400|401|403|404|409|503)/.test(message.text())) {
-      complaints.push(`console: ${message.text()}`);
+    if (own && message.type() === 'error' && !/Failed to load resource: .* status of (400|401|403|404|409|503)|^The Cross-Origin-Opener-Policy header has been ignored, because the URL's origin was untrustworthy/.test(message.text())) {
+      heard.push(`console: ${message.text()}`);
     }
   });
+  const page = await context.newPage();
   const done = async () => {
     await context.close();
-    assert.deepEqual(complaints, [], 'the browser complained');
+    assert.deepEqual(heard, [], 'the browser complained');
   };
   return { page, context, done };
 }
 
-const widths = [360, 768, 1280];
-
 // lookAt takes pictures of a page at every width, light and dark, and checks
 // that nothing overflows: at 320 px (WCAG 1.4.10) and with text of 200 %, too.
-export async function lookAt(page, name) {
+export async function lookAt(page, name, widths = [360, 768, 1280]) {
   mkdirSync(shots, { recursive: true });
   const fits = async (how) => {
     const { scroll, client, wide } = await page.evaluate(() => {
@@ -65,7 +75,7 @@ export async function lookAt(page, name) {
     await page.setViewportSize({ width, height: 800 });
     for (const colorScheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme });
-      await page.screenshot({ path: `${shots}${name}-${width}-${colorScheme}.png` });
+      await page.screenshot({ path: `${shots}${name}-${width}-${colorScheme}.png`, fullPage: true });
     }
     await fits(`${width} px`);
   }

@@ -57,7 +57,7 @@ await withBrowser(async (browser) => {
   await lookAt(page, 'login-wrong');
   await page.focus('#password');
   await type(password);
-  await tabTo(page, 'Log in');
+  await tabTo(page, 'log-in');
   await page.keyboard.press('Enter');
   await page.waitForURL(`${base}/`);
 
