@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit bench clean
+.PHONY: build test check unit bench interop conformance clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -24,6 +24,15 @@ check:
 unit:
 	go test -race -timeout 40m $$(go list ./... | grep -v /test/storm)
 	go test -race -timeout 20m -v ./test/storm
+
+# Tries other people's clients again, and writes their table in docs/interop.md.
+interop:
+	./test/install.sh
+	LATCHKEY_INTEROP_TABLE=$(CURDIR)/docs/interop.md go test -count=1 -timeout 10m -v ./test/interop
+
+# Runs the conformance modules again, and writes their table in docs/conformance.md.
+conformance:
+	LATCHKEY_CONFORMANCE_TABLE=$(CURDIR)/docs/conformance.md go test -count=1 -timeout 10m ./test/conformance
 
 clean:
 	rm -rf bin

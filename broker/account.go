@@ -56,11 +56,11 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 }
 
 // proveOwner asks for the current password and returns its hash; where there
-// is none, for a login of a moment ago, so that a stolen access token cannot
-// make itself at home.
+// is none, for a login here a moment ago, so that neither a stolen access token
+// nor a client that was granted the API can make itself at home.
 func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, device Device) (PasswordHash, error) {
 	if p.User.PasswordHash == "" {
-		if b.now().Sub(p.Session.AuthTime) > recentLogin {
+		if p.Session.ClientID != AppClientID || b.now().Sub(p.Session.AuthTime) > recentLogin {
 			return "", refuse(WrongPassword, "log in again to set a first password")
 		}
 		return "", nil

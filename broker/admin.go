@@ -11,8 +11,10 @@ type NewUser struct {
 	Username string
 	Name     string
 	Email    string
-	Role     Role   // empty: RoleUser
-	Password string // empty: none, the user logs in through an IdP
+	// EmailVerified: the address is known to be the user's own.
+	EmailVerified bool
+	Role          Role   // empty: RoleUser
+	Password      string // empty: none, the user logs in through an IdP
 }
 
 // CreateUser makes a user.
@@ -46,7 +48,8 @@ func (b *Broker) prepareUser(ctx context.Context, n NewUser) (User, error) {
 		return User{}, refuse(InvalidRequest, "the role is one of root, admin, user, guest")
 	}
 	now := b.now()
-	u := User{ID: b.newID(now), Username: name, Name: cleanText(n.Name, MaxName), Email: email, Role: n.Role, CreatedAt: now, UpdatedAt: now}
+	u := User{ID: b.newID(now), Username: name, Name: cleanText(n.Name, MaxName), Email: email,
+		EmailVerified: n.EmailVerified && email != "", Role: n.Role, CreatedAt: now, UpdatedAt: now}
 	if n.Password != "" {
 		if err := checkPassword(n.Password, name); err != nil {
 			return User{}, err

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -97,6 +98,8 @@ type Broker struct {
 	refused  *onceADay
 	checking inFlight
 	clients  clientCache
+	// makingKey is held while a key is made that a request waits for.
+	makingKey sync.Mutex
 	// longestAccess is a time.Duration: no access token lives longer.
 	longestAccess atomic.Int64
 	revocations   revocationCache

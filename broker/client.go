@@ -75,6 +75,7 @@ type Client struct {
 	JWKS                    RawJSON  `json:"jwks,omitempty"`
 	JWKSURI                 string   `json:"jwks_uri,omitempty"`
 	IDTokenAlg              string   `json:"id_token_signed_response_alg,omitempty"` // empty: RS256
+	ClaimsInIDToken         bool     `json:"claims_in_id_token,omitempty"`           // those of userinfo too, for programs that read nothing else
 	BackchannelLogoutURI    string   `json:"backchannel_logout_uri,omitempty"`
 	DPoPBound               bool     `json:"dpop_bound_access_tokens,omitempty"` // no tokens without a proof (RFC 9449)
 	RequirePAR              bool     `json:"require_pushed_authorization_requests,omitempty"`

@@ -214,7 +214,7 @@ func (b *Broker) redeemDevice(ctx context.Context, by Caller, id string, now tim
 	case err != nil:
 		return nil, err
 	}
-	return b.mintNew(by, u, s, "", now)
+	return b.mintNew(ctx, by, u, s, "", now)
 }
 
 // deviceAgain answers a device that asks again after its tokens were made: the
@@ -238,5 +238,5 @@ func (b *Broker) deviceAgain(ctx context.Context, d DeviceCode, by Caller, now t
 	if err != nil {
 		return nil, err
 	}
-	return b.withIDToken(&by.Client, login, "", now)
+	return b.withIDToken(ctx, &by.Client, login, "", now)
 }

@@ -93,7 +93,7 @@ func (b *Broker) exchangedSession(ctx context.Context, by Caller, p *Provider, u
 	if err != nil {
 		return nil, err
 	}
-	return b.mintNew(by, u, s, "", now)
+	return b.mintNew(ctx, by, u, s, "", now)
 }
 
 // verifyExchanged finds the provider whose token it is. The issuer in the token

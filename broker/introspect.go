@@ -35,7 +35,7 @@ func (b *Broker) IntrospectAccess(ctx context.Context, c Client, claims tokens.A
 		}
 		return Introspection{Active: err == nil, Claims: claims}, err
 	}
-	p, err := b.Authenticate(ctx, claims.SessionID)
+	p, err := b.authenticate(ctx, claims.SessionID, b.cfg.Store.SessionState)
 	if err != nil {
 		return Introspection{}, onlyTrouble(err)
 	}

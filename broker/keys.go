@@ -46,7 +46,11 @@ func (b *Broker) load(ctx context.Context) error {
 	missing := slices.DeleteFunc(slices.Clone(tokens.Algorithms), func(algorithm string) bool {
 		return slices.ContainsFunc(ring.Keys(), func(k *tokens.SigningKey) bool { return k.Algorithm == algorithm })
 	})
+	first := len(ring.Keys()) == 0
 	for _, algorithm := range missing {
+		if first && algorithm == slowAlgorithm && algorithm != b.cfg.Algorithm {
+			continue // the next Load makes it, or the first ID token
+		}
 		// Readers of access tokens may have cached the set. ID tokens were signed
 		// by nothing that they know, so that their readers look.
 		wait := algorithm == b.cfg.Algorithm && len(ring.Keys()) > 0
@@ -61,6 +65,36 @@ func (b *Broker) load(ctx context.Context) error {
 	}
 	b.keys.Store(ring)
 	return b.loadLongestAccess(ctx)
+}
+
+// slowAlgorithm is that of ID tokens by default. Making its key takes longer than
+// everything else of a first start.
+const slowAlgorithm = "RS256"
+
+// idSigner is the key that signs ID tokens of an algorithm now. One that is
+// missing is made.
+func (b *Broker) idSigner(ctx context.Context, algorithm string, now time.Time) (*tokens.SigningKey, error) {
+	if signer := b.keys.Load().IDSigner(algorithm, now); signer != nil {
+		return signer, nil
+	}
+	b.makingKey.Lock()
+	defer b.makingKey.Unlock()
+	if signer := b.keys.Load().IDSigner(algorithm, now); signer != nil {
+		return signer, nil // somebody else has just made it
+	}
+	if err := b.addKey(ctx, algorithm, false); err != nil {
+		return nil, err
+	}
+	ring, err := b.loadKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.keys.Store(ring)
+	// The replica that made it may be ahead of us.
+	if signer := ring.IDSigner(algorithm, now.Add(time.Hour)); signer != nil {
+		return signer, nil
+	}
+	return nil, Unavailable(errNoSigningKey)
 }
 
 // loadLongestAccess learns how long an access token of any client may live.

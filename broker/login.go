@@ -228,9 +228,13 @@ type Principal struct {
 // its user, in one statement. A session that ended or a user that is disabled
 // is refused at once, on every replica, whatever the token's exp says.
 func (b *Broker) Authenticate(ctx context.Context, sessionID string) (Principal, error) {
+	return b.authenticate(ctx, sessionID, b.cfg.Store.SessionByID)
+}
+
+func (b *Broker) authenticate(ctx context.Context, sessionID string, read func(context.Context, string) (Session, User, error)) (Principal, error) {
 	var p Principal
 	err := b.retry(ctx, func() (err error) {
-		p.Session, p.User, err = b.cfg.Store.SessionByID(ctx, sessionID)
+		p.Session, p.User, err = read(ctx, sessionID)
 		return err
 	})
 	if err != nil {

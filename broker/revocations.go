@@ -62,9 +62,9 @@ func (b *Broker) makeRevocations(ctx context.Context, now time.Time) (string, er
 	if err != nil {
 		return "", err
 	}
-	signer := b.keys.Load().IDSigner("ES256", now)
-	if signer == nil {
-		return "", Unavailable(errNoSigningKey)
+	signer, err := b.idSigner(ctx, "ES256", now)
+	if err != nil {
+		return "", err
 	}
 	list, err := signer.MintRevocations(tokens.RevocationClaims{
 		Issuer: b.cfg.PublicURL, IssuedAt: now.Unix(), ExpiresAt: now.Add(revocationsLife).Unix(), Sessions: ended,

@@ -184,7 +184,7 @@ func (b *Broker) deliver(ctx context.Context, n LogoutNotice) error {
 	if err != nil {
 		return err
 	}
-	token, err := b.logoutToken(&c, n, now)
+	token, err := b.logoutToken(ctx, &c, n, now)
 	if err != nil {
 		return err
 	}
@@ -197,17 +197,19 @@ func (b *Broker) deliver(ctx context.Context, n LogoutNotice) error {
 	return b.cfg.Store.DeleteLogoutNotice(ctx, n.ID)
 }
 
-func (b *Broker) logoutToken(c *Client, n LogoutNotice, now time.Time) (string, error) {
+func (b *Broker) logoutToken(ctx context.Context, c *Client, n LogoutNotice, now time.Time) (string, error) {
 	algorithm := c.IDTokenAlg
 	if algorithm == "" {
 		algorithm = "RS256"
 	}
-	signer := b.keys.Load().IDSigner(algorithm, now)
-	if signer == nil {
-		return "", Unavailable(errNoSigningKey)
+	signer, err := b.idSigner(ctx, algorithm, now)
+	if err != nil {
+		return "", err
 	}
+	// Without sub: clients end every session of a sub that they are given, those
+	// of other devices too, and those that began since.
 	token, err := signer.MintLogout(tokens.LogoutClaims{
-		Issuer: b.cfg.PublicURL, Subject: n.UserID, Audience: c.ID, SessionID: n.SessionID, ID: b.newSecret(16),
+		Issuer: b.cfg.PublicURL, Audience: c.ID, SessionID: n.SessionID, ID: b.newSecret(16),
 		IssuedAt: now.Unix(), ExpiresAt: now.Add(logoutTokenLife).Unix(),
 	})
 	return token.Reveal(), err

@@ -76,6 +76,9 @@ type SessionStore interface {
 	// SessionByID reads a session with its user; a user that is gone comes with
 	// an empty ID.
 	SessionByID(ctx context.Context, id string) (Session, User, error)
+	// SessionState is SessionByID with no more than what says whether the
+	// session stands: its ends, and the user's ID, name and disabling.
+	SessionState(ctx context.Context, id string) (Session, User, error)
 	// AdvanceSession is the hot path: one statement that advances the row where
 	// it and its user permit it, and reads both. ok is false where it does not.
 	// Its commit may be relaxed: a lost one is healed by the rule (ahead).

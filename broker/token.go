@@ -82,7 +82,7 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 	if err != nil {
 		return nil, err
 	}
-	return b.mintNew(by, u, s, code.Authorization.Nonce, now)
+	return b.mintNew(ctx, by, u, s, code.Authorization.Nonce, now)
 }
 
 func challengeOf(verifier string) string {
@@ -114,7 +114,7 @@ func (b *Broker) codeNotTaken(ctx context.Context, by Caller, want Authorization
 		if err != nil {
 			return nil, err
 		}
-		return b.mintNew(by, u, made, code.Authorization.Nonce, now)
+		return b.mintNew(ctx, by, u, made, code.Authorization.Nonce, now)
 	}
 	if _, err := b.EndSessions(ctx, SessionFilter{ID: code.SessionID}, CodeReused, false, by.Device.IP); err != nil {
 		return nil, err
@@ -123,18 +123,18 @@ func (b *Broker) codeNotTaken(ctx context.Context, by Caller, want Authorization
 }
 
 // mintNew makes the tokens of a session that was just made.
-func (b *Broker) mintNew(by Caller, u User, s Session, nonce string, now time.Time) (*Login, error) {
+func (b *Broker) mintNew(ctx context.Context, by Caller, u User, s Session, nonce string, now time.Time) (*Login, error) {
 	login, err := b.mint(&by.Client, u, s, 0, 0, now)
 	if err != nil {
 		return nil, err
 	}
-	return b.withIDToken(&by.Client, login, nonce, now)
+	return b.withIDToken(ctx, &by.Client, login, nonce, now)
 }
 
 // withIDToken adds an ID token where openid was granted (OIDC Core sections
 // 3.1.3.3 and 12.2), and leaves the refresh token out for a client that is not
 // registered for it.
-func (b *Broker) withIDToken(c *Client, login *Login, nonce string, now time.Time) (*Login, error) {
+func (b *Broker) withIDToken(ctx context.Context, c *Client, login *Login, nonce string, now time.Time) (*Login, error) {
 	if !c.MayUse(GrantRefreshToken) {
 		login.RefreshToken = ""
 	}
@@ -145,18 +145,21 @@ func (b *Broker) withIDToken(c *Client, login *Login, nonce string, now time.Tim
 	if algorithm == "" {
 		algorithm = "RS256"
 	}
-	signer := b.keys.Load().IDSigner(algorithm, now)
-	if signer == nil {
-		return nil, Unavailable(errNoSigningKey)
+	signer, err := b.idSigner(ctx, algorithm, now)
+	if err != nil {
+		return nil, err
 	}
 	s := login.Session
+	about := b.userClaims(login.User, s.Scope, s.Request.IDTokenClaims)
+	if !c.ClaimsInIDToken { // an ID token travels in URLs, as a hint
+		about = pick(about, s.Request.IDTokenClaims)
+	}
 	claims := tokens.IDClaims{
 		Issuer: b.cfg.PublicURL, Subject: s.UserID, Audience: c.ID, IssuedAt: now.Unix(), ExpiresAt: now.Add(login.ExpiresIn).Unix(),
 		AuthTime: s.AuthTime.Unix(), Nonce: nonce, ACR: ACR(s.AMR), AMR: s.AMR, SessionID: s.ID,
 		AccessTokenHash: tokens.AccessTokenHash(algorithm, login.AccessToken),
-		Extra:           pick(b.userClaims(login.User, s.Scope, s.Request.IDTokenClaims), s.Request.IDTokenClaims),
+		Extra:           about,
 	}
-	var err error
 	if login.IDToken, err = signer.MintID(claims); err != nil {
 		return nil, Unavailable(err)
 	}
@@ -184,12 +187,15 @@ func (b *Broker) RefreshClient(ctx context.Context, by Caller, raw, scope, resou
 		return nil, refuse(InvalidScope, "the scope is wider than what was granted")
 	case resource != "" && resource != login.Session.Request.Resource && resource != b.cfg.PublicURL:
 		return nil, refuse(InvalidTarget, "the resource is not the one that was authorized")
-	case scope != "" && scope != login.Session.Scope:
+	case scope == "":
+		scope = by.Client.grantScope(login.Session.Scope) // what was taken from the client since is gone
+	}
+	if scope != login.Session.Scope {
 		if err := b.narrow(&by.Client, login, scope, now); err != nil {
 			return nil, err
 		}
 	}
-	return b.withIDToken(&by.Client, login, "", now)
+	return b.withIDToken(ctx, &by.Client, login, "", now)
 }
 
 // narrow replaces the access token of an answer by one of fewer scopes.

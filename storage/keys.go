@@ -38,7 +38,7 @@ func (s *Store) InsertSigningKey(ctx context.Context, k broker.StoredKey) error 
 		if err != nil || first != k.ID {
 			return err
 		}
-		_, err = tx.(*Store).exec(ctx, `INSERT INTO signing_keys (id, algorithm, private, created_at, active_at, retired_at) VALUES (?, ?, ?, ?, ?, ?)`,
+		_, err = tx.(*Store).exec(ctx, `INSERT INTO signing_keys (id, algorithm, private, created_at, active_at, retired_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 			k.ID, k.Algorithm, k.Sealed, k.CreatedAt.UnixMilli(), k.ActiveAt.UnixMilli(), millis(k.RetiredAt))
 		return err
 	})

@@ -159,6 +159,32 @@ func (s *Store) SessionByID(ctx context.Context, id string) (broker.Session, bro
 	return row.session(), row.User.user(), err
 }
 
+const sessionState = `SELECT s.user_id AS user_id, s.ended_at AS ended_at, s.end_cause AS end_cause, s.idle_expires_at AS idle_expires_at,
+	s.abs_expires_at AS abs_expires_at, s.wipe AS wipe, u.id AS u_id, u.username AS u_username, u.disabled_at AS u_disabled_at
+	FROM sessions s LEFT JOIN users u ON u.id = s.user_id WHERE s.id = ?`
+
+// SessionState implements broker.SessionStore.
+func (s *Store) SessionState(ctx context.Context, id string) (broker.Session, broker.User, error) {
+	var r struct {
+		UserID        string         `db:"user_id"`
+		EndedAt       sql.NullInt64  `db:"ended_at"`
+		EndCause      sql.NullString `db:"end_cause"`
+		IdleExpiresAt int64          `db:"idle_expires_at"`
+		AbsExpiresAt  int64          `db:"abs_expires_at"`
+		Wipe          int64          `db:"wipe"`
+		ID            sql.NullString `db:"u_id"`
+		Username      sql.NullString `db:"u_username"`
+		DisabledAt    sql.NullInt64  `db:"u_disabled_at"`
+	}
+	if err := s.get(ctx, &r, sessionState, id); err != nil {
+		return broker.Session{}, broker.User{}, err
+	}
+	return broker.Session{
+		ID: id, UserID: r.UserID, EndedAt: fromMillis(r.EndedAt), EndCause: broker.EndCause(r.EndCause.String),
+		IdleExpiresAt: time.UnixMilli(r.IdleExpiresAt).UTC(), AbsExpiresAt: time.UnixMilli(r.AbsExpiresAt).UTC(), Wipe: r.Wipe != 0,
+	}, broker.User{ID: r.ID.String, Username: r.Username.String, DisabledAt: fromMillis(r.DisabledAt)}, nil
+}
+
 // slide moves what every use of a session moves. It leaves gc_after alone: no
 // indexed column moves, so that PostgreSQL updates the row in place and SQLite
 // writes one page.

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what Latchkey's tests need from Debian: a PostgreSQL server, a
-# browser, Node.js with npm, a C compiler for Go's race detector, and the root
-# certificates. Does nothing, quickly, where all of it is there already.
+# browser, Node.js with npm, Apache with mod_auth_openidc, a C compiler for Go's
+# race detector, and the root certificates; and from elsewhere the clients that
+# Latchkey is tried with. Does nothing, quickly, where all of it is there already.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -23,12 +24,16 @@ have_postgres() {
 # gcc alone is not enough: without the C library's headers it builds nothing.
 have_c_compiler() { have gcc && [ -e /usr/include/stdlib.h ]; }
 
+have_apache() { [ -x /usr/sbin/apache2 ] && [ -e /usr/lib/apache2/modules/mod_auth_openidc.so ]; }
+
 # Prints the Debian packages that are still to be installed, one per line.
 missing_packages() {
 	have_postgres || echo postgresql-15
 	[ -x /usr/bin/chromium ] || echo chromium
 	have node || echo nodejs
 	have npm || echo npm
+	# The program alone: the package apache2 would start a system-wide server.
+	have_apache || printf '%s\n' apache2-bin libapache2-mod-auth-openidc
 	have_c_compiler || printf '%s\n' gcc libc6-dev
 	[ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
@@ -78,23 +83,31 @@ install_packages() {
 	fi
 }
 
-# The browser tests' Node packages, exactly as locked. npm writes
+# The Node packages of a folder of tests, exactly as locked. npm writes
 # node_modules/.package-lock.json last, so an interrupted run is done again.
-install_node_packages() {
-	[ -e "$here/e2e/package.json" ] || return 0
-	cd "$here/e2e"
+install_node_packages() (
+	[ -e "$here/$1/package.json" ] || return 0
+	cd "$here/$1"
 	if [ ! -e package-lock.json ]; then
-		echo "Latchkey's browser tests need $here/e2e/package-lock.json, which is missing." >&2
+		echo "Latchkey's tests need $here/$1/package-lock.json, which is missing." >&2
 		exit 1
 	fi
 	stamp=node_modules/.package-lock.json
 	if [ -e "$stamp" ] && [ -z "$(find package-lock.json -newer "$stamp")" ]; then
 		return 0
 	fi
-	echo "Latchkey's browser tests need their Node packages: npm ci"
+	echo "Latchkey's tests in test/$1 need their Node packages: npm ci"
 	# The tests drive Debian's chromium; no second browser is downloaded.
 	PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 PUPPETEER_SKIP_DOWNLOAD=1 npm ci --no-audit --no-fund
+)
+
+# It takes a minute or two, and then stays in Go's build cache.
+build_oauth2_proxy() {
+	echo "Latchkey's tests need oauth2-proxy: building it, unless that is done"
+	go -C "$here/interop/oauth2proxy" tool -n oauth2-proxy >/dev/null
 }
 
 install_packages
-install_node_packages
+install_node_packages e2e
+install_node_packages interop
+build_oauth2_proxy

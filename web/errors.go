@@ -261,7 +261,7 @@ func asBearer(s *Server, c *gin.Context, e *broker.Error, a answer) {
 	case e.Code == broker.InsufficientScope:
 		refuse(http.StatusForbidden, string(e.Code), plainDescription(e.Message))
 	case e.Code == broker.InvalidDPoPProof:
-		refuse(http.StatusUnauthorized, string(e.Code), plainDescription(e.Message))
+		refuse(http.StatusUnauthorized, string(e.Code), describe(e))
 	case a.status != http.StatusUnauthorized:
 		asText(s, c, e, a)
 	case e.Code == broker.NoToken:
@@ -269,6 +269,9 @@ func asBearer(s *Server, c *gin.Context, e *broker.Error, a answer) {
 		c.String(http.StatusUnauthorized, "Unauthorized")
 	default:
 		refuse(http.StatusUnauthorized, "invalid_token", describe(e))
+		if e.Code == broker.KeyMismatch && scheme == "Bearer" { // it was sent in the wrong scheme
+			c.Writer.Header().Add("WWW-Authenticate", `DPoP algs="`+strings.Join(tokens.Algorithms, " ")+`"`)
+		}
 	}
 }
 
@@ -277,7 +280,7 @@ func describe(e *broker.Error) string {
 		return verify.ErrExpired.Error()
 	}
 	switch e.Code {
-	case broker.InvalidToken, broker.WrongTokenType:
+	case broker.InvalidToken, broker.WrongTokenType, broker.InvalidDPoPProof, broker.KeyMismatch:
 		return verify.Describe(e.Err)
 	}
 	return "the session has ended: " + string(e.Code)

@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/tokens"
 	"github.com/latchkey-id/latchkey/tokens/verify"
 )
 
@@ -303,29 +304,46 @@ func (s *Server) introspect(c *gin.Context, x *call) error {
 	return nil
 }
 
-func (s *Server) introspection(found broker.Introspection) gin.H {
+// introspectionJSON is an answer of RFC 7662 section 2.2.
+type introspectionJSON struct {
+	Active       bool                 `json:"active"`
+	Issuer       string               `json:"iss,omitempty"`
+	Subject      string               `json:"sub,omitempty"`
+	Audience     string               `json:"aud,omitempty"`
+	ClientID     string               `json:"client_id,omitempty"`
+	Username     string               `json:"username,omitempty"`
+	Scope        *string              `json:"scope,omitempty"`
+	TokenType    string               `json:"token_type,omitempty"`
+	IssuedAt     int64                `json:"iat,omitempty"`
+	ExpiresAt    int64                `json:"exp,omitempty"`
+	ID           string               `json:"jti,omitempty"`
+	SessionID    string               `json:"sid,omitempty"`
+	AuthTime     int64                `json:"auth_time,omitempty"`
+	AMR          []string             `json:"amr,omitempty"`
+	ACR          string               `json:"acr,omitempty"`
+	Confirmation *tokens.Confirmation `json:"cnf,omitempty"`
+}
+
+func (s *Server) introspection(found broker.Introspection) introspectionJSON {
 	if !found.Active {
-		return gin.H{"active": false}
+		return introspectionJSON{}
 	}
-	out := gin.H{"active": true, "iss": s.broker.PublicURL()}
-	if found.User.ID != "" {
-		out["username"] = found.User.Username
-	}
+	out := introspectionJSON{Active: true, Issuer: s.broker.PublicURL(), Username: found.User.Username}
 	if found.Refresh {
 		t := found.Token
-		out["client_id"], out["sub"], out["sid"], out["scope"] = t.ClientID, t.Subject, t.SessionID, found.Session.Scope
-		out["iat"], out["exp"] = t.IssuedAt, min(found.Session.IdleExpiresAt.Unix(), t.ExpiresAt)
-		out["token_type"] = "refresh_token"
+		out.ClientID, out.Subject, out.SessionID, out.Scope = t.ClientID, t.Subject, t.SessionID, &found.Session.Scope
+		out.IssuedAt, out.ExpiresAt = t.IssuedAt, min(found.Session.IdleExpiresAt.Unix(), t.ExpiresAt)
+		out.TokenType = "refresh_token"
 		return out
 	}
 	t := found.Claims
-	out["client_id"], out["sub"], out["aud"], out["scope"] = t.ClientID, t.Subject, t.Audience, t.Scope
-	out["iat"], out["exp"], out["jti"], out["token_type"] = t.IssuedAt, t.ExpiresAt, t.ID, "Bearer"
+	out.ClientID, out.Subject, out.Audience, out.Scope = t.ClientID, t.Subject, t.Audience, &t.Scope
+	out.IssuedAt, out.ExpiresAt, out.ID, out.TokenType = t.IssuedAt, t.ExpiresAt, t.ID, "Bearer"
 	if t.SessionID != "" {
-		out["sid"], out["auth_time"], out["amr"], out["acr"] = t.SessionID, t.AuthTime, t.AMR, broker.ACR(t.AMR)
+		out.SessionID, out.AuthTime, out.AMR, out.ACR = t.SessionID, t.AuthTime, t.AMR, broker.ACR(t.AMR)
 	}
 	if t.Confirmation != nil {
-		out["cnf"], out["token_type"] = t.Confirmation, "DPoP"
+		out.Confirmation, out.TokenType = t.Confirmation, "DPoP"
 	}
 	return out
 }

@@ -116,6 +116,7 @@ func (f *clientFlags) add(c *cobra.Command) {
 	c.Flags().Var(&f.access, "access-ttl", "life of its access tokens, such as 10m (default: as configured)")
 	c.Flags().Var(&f.refresh, "refresh-ttl", "how long its sessions live unused, such as 30d (default: as configured)")
 	c.Flags().Var(&f.age, "session-max-age", "how long its sessions live at most (default: as configured)")
+	c.Flags().BoolVar(&f.ClaimsInIDToken, "claims-in-id-token", false, "its ID tokens have what userinfo says too")
 	c.Flags().BoolVar(&f.DPoPBound, "dpop", false, "it gets no tokens without a proof of its key (RFC 9449)")
 	c.Flags().BoolVar(&f.RequirePAR, "require-par", false, "it has to push its authorization requests (RFC 9126)")
 }

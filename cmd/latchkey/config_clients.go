@@ -35,6 +35,7 @@ type clientConfig struct {
 	JWKSURI                 string    `yaml:"jwks_uri,omitempty"`
 	IDTokenAlg              string    `yaml:"id_token_signed_response_alg,omitempty"`
 	BackchannelLogoutURI    string    `yaml:"backchannel_logout_uri,omitempty"`
+	ClaimsInIDToken         bool      `yaml:"claims_in_id_token,omitempty"`
 	DPoPBound               bool      `yaml:"dpop_bound_access_tokens,omitempty"`
 	RequirePAR              bool      `yaml:"require_pushed_authorization_requests,omitempty"`
 	FirstParty              bool      `yaml:"first_party"`
@@ -106,7 +107,7 @@ func (x *clientConfig) client() broker.Client {
 		RedirectURIs: x.RedirectURIs, PostLogoutRedirectURIs: x.PostLogoutRedirectURIs, ApplicationType: x.ApplicationType,
 		TokenEndpointAuthMethod: x.TokenEndpointAuthMethod, GrantTypes: x.GrantTypes, ResponseTypes: x.ResponseTypes, Scope: x.Scope,
 		JWKS: broker.RawJSON(x.JWKS), JWKSURI: x.JWKSURI, IDTokenAlg: x.IDTokenAlg, BackchannelLogoutURI: x.BackchannelLogoutURI,
-		DPoPBound: x.DPoPBound, RequirePAR: x.RequirePAR, FirstParty: x.FirstParty, Providers: x.Providers, Resources: x.Resources,
+		ClaimsInIDToken: x.ClaimsInIDToken, DPoPBound: x.DPoPBound, RequirePAR: x.RequirePAR, FirstParty: x.FirstParty, Providers: x.Providers, Resources: x.Resources,
 		AllowedOrigins: x.AllowedOrigins, AccessTTL: seconds(x.AccessTTL), RefreshTTL: seconds(x.RefreshTTL),
 		SessionMaxAge: seconds(x.SessionMaxAge), ReadOnly: true,
 	}

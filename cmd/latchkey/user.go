@@ -136,6 +136,7 @@ func (p *program) userCreate() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&n.Email, "email", "", "e-mail address")
+	c.Flags().BoolVar(&n.EmailVerified, "email-verified", false, "the e-mail address is known to be the user's own")
 	c.Flags().StringVar(&n.Name, "full-name", "", "full name")
 	c.Flags().StringVar(&role, "role", string(broker.RoleUser), "root, admin, user or guest")
 	c.Flags().BoolVar(&withPassword, "password-stdin", false, "read the password from the standard input; without it the user has none")

@@ -10,6 +10,7 @@ import (
 
 var sessionTests = []test{
 	{"every field survives", sessionFields},
+	{"the state is part of the whole", sessionState},
 	{"insert needs an enabled user", insertNeedsUser},
 	{"insert needs the password to be as it was", insertNeedsPassword},
 	{"insert needs its parent", insertNeedsParent},
@@ -63,6 +64,30 @@ func (s *suite) insertRefused(n broker.Session, hash broker.PasswordHash) {
 	s.code(second(s.Store.InsertSession(ctx, n, hash)), broker.UserDisabled)
 	s.code(s.Store.Tx(ctx, func(tx broker.Store) error { return second(tx.InsertSession(ctx, n, hash)) }), broker.UserDisabled)
 	s.gone(n.ID)
+}
+
+// sessionState reads the same of a session as SessionByID, only less.
+func sessionState(s *suite) {
+	u, gone := s.user("anna"), s.user("gone")
+	s.session("alive", u.ID)
+	s.session("ended", u.ID)
+	s.session("of nobody", gone.ID)
+	s.end("ended")
+	s.ok(s.Store.DeleteUser(ctx, gone.ID))
+	s.ok(s.Store.SetDisabled(ctx, u.ID, t0, t0))
+	for _, id := range []string{"alive", "ended", "of nobody"} {
+		row, owner, err := s.Store.SessionByID(ctx, id)
+		s.ok(err)
+		state, user, err := s.Store.SessionState(ctx, id)
+		s.ok(err)
+		same(s, state, broker.Session{
+			ID: id, UserID: row.UserID, EndedAt: row.EndedAt, EndCause: row.EndCause, Wipe: row.Wipe,
+			IdleExpiresAt: row.IdleExpiresAt, AbsExpiresAt: row.AbsExpiresAt,
+		})
+		same(s, user, broker.User{ID: owner.ID, Username: owner.Username, DisabledAt: owner.DisabledAt})
+	}
+	_, _, err := s.Store.SessionState(ctx, "nobody's")
+	s.code(err, broker.NotFound)
 }
 
 func insertNeedsUser(s *suite) {

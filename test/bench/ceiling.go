@@ -20,13 +20,14 @@ import (
 )
 
 // ceiling is what no program of this kind on this machine can pass: for each
-// endpoint one gin handler without middleware that does the one statement and
-// the one signature and answers fixed bytes of the product's length, through
-// the same driver and the same kind of pool.
+// endpoint one gin handler without middleware that does the statements and the
+// signatures and answers fixed bytes of the product's length, through the same
+// driver and the same kind of pool.
 type ceiling struct {
 	address string
 	close   func()
 	product *product
+	codes   stock
 }
 
 // database is where product and ceiling meet.
@@ -35,7 +36,8 @@ type database struct {
 	url     string // the product's
 	driver  string
 	dsn     string // of the ceiling's pools, with the product's settings
-	relaxed string // added for writes
+	durable string // added for writes that are safe on the disk before the answer
+	relaxed string // added for the others
 	writers int
 	readers int
 }
@@ -44,6 +46,7 @@ func sqliteAt(path string) database {
 	return database{
 		name: "SQLite", url: "sqlite:" + path, driver: "sqlite3", writers: 1, readers: 4,
 		dsn:     "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)",
+		durable: "&_pragma=journal_mode(wal)&_txlock=immediate&_pragma=synchronous(full)",
 		relaxed: "&_pragma=journal_mode(wal)&_txlock=immediate&_pragma=synchronous(normal)",
 	}
 }
@@ -133,6 +136,9 @@ func newCeiling(ctx context.Context, d database, p *product) (*ceiling, error) {
 	})
 	e.GET("/.well-known/jwks.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", keys) })
 	c := &ceiling{product: p}
+	if err := c.oauth(ctx, d, e, sel); err != nil {
+		return nil, err
+	}
 	c.address, c.close, err = serve(e)
 	return c, err
 }

@@ -91,13 +91,25 @@ func (c *client) close() { _ = c.conn.Close() }
 // request writes an HTTP/1.1 request with an empty body.
 func request(method, path, host string, headers ...string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: benchmark/1.0 (Linux)\r\n", method, path, host)
-	for i := 0; i < len(headers); i += 2 {
-		fmt.Fprintf(&b, "%s: %s\r\n", headers[i], headers[i+1])
-	}
+	writeHead(&b, method, path, host, headers)
 	if method == "POST" {
 		b.WriteString("Content-Length: 0\r\n")
 	}
 	b.WriteString("\r\n")
 	return b.Bytes()
+}
+
+// formRequest writes a POST of a form that is encoded already.
+func formRequest(path, host, form string, headers ...string) []byte {
+	var b bytes.Buffer
+	writeHead(&b, "POST", path, host, headers)
+	fmt.Fprintf(&b, "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s", len(form), form)
+	return b.Bytes()
+}
+
+func writeHead(b *bytes.Buffer, method, path, host string, headers []string) {
+	fmt.Fprintf(b, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: benchmark/1.0 (Linux)\r\n", method, path, host)
+	for i := 0; i < len(headers); i += 2 {
+		fmt.Fprintf(b, "%s: %s\r\n", headers[i], headers[i+1])
+	}
 }

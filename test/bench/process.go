@@ -102,8 +102,7 @@ func (p *process) mixed(int) (step, end func() error, err error) {
 		return nil, nil, err
 	}
 	form := "username=" + adminName + "&password=" + strings.ReplaceAll(goodWord, " ", "+")
-	login := fmt.Appendf(nil, "POST /login HTTP/1.1\r\nHost: %s\r\nX-Return-Tokens: true\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-		p.address, len(form), form)
+	login := formRequest("/login", p.address, form, "X-Return-Tokens", "true")
 	var access, refresh string
 	n := 0
 	return func() error {
@@ -123,8 +122,7 @@ func (p *process) mixed(int) (step, end func() error, err error) {
 		}
 		if t := tokenIn(body); t != "" {
 			refresh = t
-			_, rest, _ := strings.Cut(string(body), `"accessToken":"`)
-			access, _, _ = strings.Cut(rest, `"`)
+			access = field(body, `"accessToken":"`)
 		}
 		return nil
 	}, func() error { c.close(); return nil }, nil

@@ -22,28 +22,39 @@ import (
 )
 
 const (
-	maxWorkers  = 32
-	otherRows   = 100_000 // sessions of others in the table
-	publicURL   = "http://localhost:8080"
-	rootSecret  = "the root secret of the benchmark..."
-	goodWord    = "a password for the benchmark"
-	someUsers   = 8
-	fillUsers   = `INSERT INTO users SELECT 'u' || i, 'u' || i, 'u' || i, 'Name', '', '', 0, 'user', '[]', '', 1, 1, NULL, NULL FROM n WHERE i <= 10000`
-	fillSession = `INSERT INTO sessions SELECT 's' || i, 'u' || (i % 10000 + 1), 'app', NULL, '', '', '', '["pwd"]', 1, 'openid', i, 0, NULL, 1, 1,
-		9000000000000, 9000000000000, NULL, 1, 1, '192.0.2.1', '192.0.2.1', 'benchmark/1.0 (Linux)', NULL, NULL, 0, 9000000000000 + i FROM n`
+	maxWorkers = 32
+	otherRows  = 100_000 // sessions of others in the table
+	publicURL  = "http://localhost:8080"
+	rootSecret = "the root secret of the benchmark..."
+	goodWord   = "a password for the benchmark"
+	someUsers  = 8
+	otherUsers = 10_000 // who have the other sessions
+	fillCount  = "10000"
+	fillUsers  = `INSERT INTO users (id, username, username_key, display_name, email, email_key, email_verified, role, idp_groups, password_hash,
+		created_at, updated_at, last_seen_at, disabled_at) SELECT 'u' || i, 'u' || i, 'u' || i, 'Name', '', '', 0, 'user', '[]', '', 1, 1, NULL, NULL FROM n WHERE i <= ` + fillCount
+	fillSession = `INSERT INTO sessions (` + sessionColumns + `) SELECT 's' || i, 'u' || (i % ` + fillCount + ` + 1), 'app', NULL, '', '', '', '["pwd"]', 1, 'openid', i, 0, NULL, 1, 1,
+		9000000000000, 9000000000000, NULL, 1, 1, '192.0.2.1', '192.0.2.1', 'benchmark/1.0 (Linux)', NULL, NULL, 0, 9000000000000 + i, 0, '' FROM n`
 )
+
+// sessionColumns in the order in which they are filled here.
+const sessionColumns = `id, user_id, client_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope,
+	rt_gen, rt_branch, rt_parent_branch, rt_advanced_at, rt_issued_at, idle_expires_at, abs_expires_at, dpop_jkt, created_at, last_seen_at,
+	created_ip, last_ip, user_agent, ended_at, end_cause, wipe, gc_after, follows_parent, request`
 
 // product is a broker with its front end on a loopback port, and a session for
 // each worker.
 type product struct {
 	store   *storage.Store
 	broker  *broker.Broker
+	db      *sqlx.DB // beside the store, to fill and to count
 	address string
 	close   func()
 
 	session [maxWorkers]string // IDs
 	refresh [maxWorkers]string // the tokens that the workers carry
 	access  [maxWorkers]string
+
+	grants grants
 }
 
 // newProduct opens a database, fills it with other people's sessions, and logs
@@ -61,9 +72,13 @@ func newProduct(ctx context.Context, databaseURL string, fill func() (*sqlx.DB, 
 	if err != nil {
 		return nil, err
 	}
+	clients, err := oauthClients()
+	if err != nil {
+		return nil, err
+	}
 	p := &product{store: store}
 	p.broker, err = broker.New(broker.Config{
-		Store: store, Secrets: tokens.Secrets{secret}, Hasher: hasher, PublicURL: publicURL, LocalLogin: true,
+		Store: store, Secrets: tokens.Secrets{secret}, Hasher: hasher, PublicURL: publicURL, LocalLogin: true, Clients: clients,
 		// Every age is past this grace, so that every refresh is an advance.
 		Lifetimes: broker.Lifetimes{Grace: -time.Millisecond, Access: 24 * time.Hour},
 	})
@@ -94,7 +109,11 @@ func newProduct(ctx context.Context, databaseURL string, fill func() (*sqlx.DB, 
 			return nil, err
 		}
 	}
-	return p, p.login(ctx)
+	p.db = db
+	if err := p.login(ctx); err != nil {
+		return nil, err
+	}
+	return p, p.loginClients(ctx)
 }
 
 func serve(handler http.Handler) (address string, stop func(), err error) {
@@ -124,27 +143,34 @@ func (p *product) login(ctx context.Context) error {
 	return nil
 }
 
-// refreshing is POST /auth/refresh, each worker with the token it was last
-// given. At its end the generation in that token must have moved by exactly
-// the number of requests: every one was an advance.
+// refreshing is POST /auth/refresh, each worker with the token it was last given.
 func (p *product) refreshing(worker int) (step, end func() error, err error) {
+	return p.carrying(&p.refresh[worker], tokenIn, func(token string) []byte {
+		return refreshRequest(p.address, token, p.session[worker])
+	})
+}
+
+// carrying sends the token that the answer before gave. At its end the
+// generation in that token must have moved by exactly the number of requests:
+// every one was an advance.
+func (p *product) carrying(token *string, find func(body []byte) string, send func(token string) []byte) (step, end func() error, err error) {
 	c, err := dial(p.address)
 	if err != nil {
 		return nil, nil, err
 	}
-	before, n := generation(p.refresh[worker]), int64(0)
+	before, n := generation(*token), int64(0)
 	step = func() error {
-		status, body, err := c.do(refreshRequest(p.address, p.refresh[worker], p.session[worker]))
+		status, body, err := c.do(send(*token))
 		if err != nil || status != http.StatusOK {
 			return fmt.Errorf("refresh: status %d, error %v: %s", status, err, body)
 		}
-		p.refresh[worker] = tokenIn(body)
+		*token = find(body)
 		n++
 		return nil
 	}
 	return step, func() error {
 		c.close()
-		if g := generation(p.refresh[worker]); g != before+n {
+		if g := generation(*token); g != before+n {
 			return fmt.Errorf("%d refreshes moved the generation from %d to %d", n, before, g)
 		}
 		return nil
@@ -155,11 +181,14 @@ func refreshRequest(host, token, session string) []byte {
 	return request("POST", "/auth/refresh", host, "X-Refresh-Token", token, "X-Session", session)
 }
 
-// tokenIn finds the refresh token in an answer.
-func tokenIn(body []byte) string {
-	_, rest, _ := bytes.Cut(body, []byte(`"refreshToken":"`))
-	token, _, _ := bytes.Cut(rest, []byte(`"`))
-	return string(token)
+// tokenIn finds the refresh token in an answer of the JSON API.
+func tokenIn(body []byte) string { return field(body, `"refreshToken":"`) }
+
+// field is the text that follows in a JSON answer.
+func field(body []byte, name string) string {
+	_, rest, _ := bytes.Cut(body, []byte(name))
+	text, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(text)
 }
 
 func generation(token string) int64 {
@@ -190,12 +219,12 @@ func (p *product) jwks(int) (step, end func() error, err error) {
 // wrongPasswords is POST /login with a password that is not the user's.
 func (p *product) wrongPasswords(worker int) (step, end func() error, err error) {
 	form := url.Values{"username": {fmt.Sprintf("worker%d", worker%someUsers)}, "password": {"not the password"}}.Encode()
-	return fixed(p.address, fmt.Appendf(nil, "POST /login HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
-		p.address, len(form), form), http.StatusUnauthorized)
+	return fixed(p.address, formRequest("/login", p.address, form), http.StatusUnauthorized)
 }
 
-// fixed sends one request again and again.
-func fixed(address string, request []byte, want int) (step, end func() error, err error) {
+// fixed sends one request again and again. What it must say stands in every
+// answer.
+func fixed(address string, request []byte, want int, says ...string) (step, end func() error, err error) {
 	c, err := dial(address)
 	if err != nil {
 		return nil, nil, err
@@ -204,6 +233,11 @@ func fixed(address string, request []byte, want int) (step, end func() error, er
 		status, body, err := c.do(request)
 		if err != nil || status != want {
 			return fmt.Errorf("status %d, error %v: %s", status, err, body)
+		}
+		for _, text := range says {
+			if !bytes.Contains(body, []byte(text)) {
+				return fmt.Errorf("not %s in %s", text, body)
+			}
 		}
 		return nil
 	}, func() error { c.close(); return nil }, nil

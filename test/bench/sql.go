@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,8 +14,8 @@ import (
 	"github.com/latchkey-id/latchkey/test/pgtest"
 )
 
-// sql counts the statements of refreshes in PostgreSQL's own log, and looks
-// whether it could update the rows in place (HOT).
+// sql counts the statements of requests in PostgreSQL's own log, and looks
+// whether it could update the rows of refreshes in place (HOT).
 func (o options) sql(ctx context.Context, r *report, folder string) error {
 	logs := filepath.Join(folder, "log")
 	if err := os.Mkdir(logs, 0o777); err != nil {
@@ -44,30 +45,14 @@ func (o options) sql(ctx context.Context, r *report, folder string) error {
 	}
 	defer p.close()
 	const refreshes = 500
-	step, end, err := p.refreshing(0)
+	n, err := counted(logs, refreshes, p.refreshing)
 	if err != nil {
 		return err
 	}
-	var before int
-	for i := range refreshes + 1 {
-		if err := step(); err != nil {
-			return err
-		}
-		if i == 0 { // the first prepares its statement
-			if before, err = statements(logs); err != nil {
-				return err
-			}
-		}
-	}
-	if err := end(); err != nil {
-		return err
-	}
-	after, err := statements(logs)
-	if err != nil {
-		return err
-	}
-	n := after - before
 	r.value("statements for 500 refreshes, PostgreSQL's log", fmt.Sprint(n), "exactly 500", n == refreshes)
+	if err := o.oauthSQL(ctx, r, logs, p); err != nil {
+		return err
+	}
 	// A connection tells what it did when it closes.
 	if err := p.store.Close(); err != nil {
 		return err
@@ -76,8 +61,30 @@ func (o options) sql(ctx context.Context, r *report, folder string) error {
 	if err := db.QueryRowContext(ctx, `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'sessions'`).Scan(&all, &hot); err != nil {
 		return err
 	}
-	r.value("of these updates in place (HOT)", fmt.Sprintf("%d of %d", hot, all), "at least 95 %", all >= refreshes && hot*100 >= all*95)
+	r.value("updates of sessions in place (HOT)", fmt.Sprintf("%d of %d", hot, all), "at least 95 %", all >= refreshes && hot*100 >= all*95)
 	return nil
+}
+
+// counted is how many statements some steps of a load cost, after one that
+// prepares them.
+func counted(logs string, times int, l load) (int, error) {
+	step, end, err := l(0)
+	if err != nil {
+		return 0, err
+	}
+	var before int
+	for i := range times + 1 {
+		if err := step(); err != nil {
+			return 0, err
+		}
+		if i == 0 {
+			if before, err = statements(logs); err != nil {
+				return 0, err
+			}
+		}
+	}
+	after, err := statements(logs)
+	return after - before, errors.Join(err, end())
 }
 
 // statements counts what the log holds once its collector has caught up.

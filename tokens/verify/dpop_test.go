@@ -236,6 +236,25 @@ func TestReplayedProof(t *testing.T) {
 	}
 }
 
+// A proof is remembered over the change of generations too.
+func TestReplayAcrossGenerations(t *testing.T) {
+	r, h := newRig(t, "ES256", nil), newHolder(t, "EdDSA")
+	token := r.bound(h.thumbprint)
+	at := func(d time.Duration) map[string]any { return map[string]any{"iat": now.Add(d).Unix()} }
+	present := func(name, proof string, want error) {
+		r.wantRequest(name, request("GET", booksURL, "DPoP "+token, proof), booksURL, want)
+	}
+	present("the first generation begins", h.prove("GET", booksURL, token, nil), nil)
+	*r.at = now.Add(110 * time.Second)
+	proof := h.prove("GET", booksURL, token, at(170*time.Second))
+	present("the proof", proof, nil)
+	*r.at = now.Add(125 * time.Second)
+	present("the second begins", h.prove("GET", booksURL, token, at(125*time.Second)), nil)
+	present("again", proof, verify.ErrProof)
+	*r.at = now.Add(230 * time.Second)
+	present("again, at its last second", proof, verify.ErrProof)
+}
+
 // What is remembered is bounded, and the oldest goes first.
 func TestReplayMemoryIsBounded(t *testing.T) {
 	r, h := newRig(t, "ES256", func(c *verify.Config) { c.ReplaySize = 8 }), newHolder(t, "EdDSA")

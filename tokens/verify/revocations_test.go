@@ -115,11 +115,40 @@ func TestRevocationsAreFollowed(t *testing.T) {
 	// What has not changed is not sent again.
 	eventually(t, "304", func() bool { return l.etags.Load() > 2 })
 	wantRevoked(t, r, "alive", true)
-	// A list that is about to mean nothing is asked for anew, whatever its ETag.
-	l.clock.Advance(61 * time.Minute)
-	wantRevoked(t, r, "alive", true)
-	l.end("alive")
-	eventually(t, "the list after", func() bool { is, err := r.Revoked(t.Context(), "ended"); return !is && err == nil })
+}
+
+// Nobody vouches for an expired list by saying that it has not changed.
+func TestRevocationsExpiredListIsAskedForAnew(t *testing.T) {
+	l := newLister(t, "ended")
+	r := l.reader(nil)
+	wantRevoked(t, r, "ended", true)
+	eventually(t, "304", func() bool { return l.etags.Load() > 0 })
+	var whole atomic.Int32
+	l.set(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") == "" {
+			whole.Add(1)
+		}
+		w.WriteHeader(http.StatusNotModified)
+	})
+	l.more(t)
+	if whole.Load() != 0 {
+		t.Error("a current list is asked for as a whole")
+	}
+	wantRevoked(t, r, "alive", false) // somebody still asks
+	l.clock.Advance(time.Hour)
+	wantRevoked(t, r, "ended", true)
+	eventually(t, "a whole list", func() bool { return whole.Load() > 0 })
+	l.end("ended", "alive")
+	eventually(t, "the next list", func() bool { is, err := r.Revoked(t.Context(), "alive"); return is && err == nil })
+}
+
+// An issuer that says "not modified" to one who has nothing says nothing.
+func TestRevocationsNotModifiedOutOfNothing(t *testing.T) {
+	l := newLister(t)
+	l.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	if is, err := l.reader(nil).Revoked(t.Context(), "x"); err == nil || is {
+		t.Errorf("%v %v", is, err)
+	}
 }
 
 // A check never waits for the network, whatever the issuer does.
