@@ -46,10 +46,10 @@ func (b *Broker) load(ctx context.Context) error {
 	missing := slices.DeleteFunc(slices.Clone(tokens.Algorithms), func(algorithm string) bool {
 		return slices.ContainsFunc(ring.Keys(), func(k *tokens.SigningKey) bool { return k.Algorithm == algorithm })
 	})
-	first := len(ring.Keys()) == 0
+	starting := b.Ready() != nil
 	for _, algorithm := range missing {
-		if first && algorithm == slowAlgorithm && algorithm != b.cfg.Algorithm {
-			continue // the next Load makes it, or the first ID token
+		if starting && algorithm == slowAlgorithm && algorithm != b.cfg.Algorithm {
+			continue // no start waits for it: the next Load makes it, or the first ID token
 		}
 		// Readers of access tokens may have cached the set. ID tokens were signed
 		// by nothing that they know, so that their readers look.
@@ -68,7 +68,7 @@ func (b *Broker) load(ctx context.Context) error {
 }
 
 // slowAlgorithm is that of ID tokens by default. Making its key takes longer than
-// everything else of a first start.
+// everything else of a start.
 const slowAlgorithm = "RS256"
 
 // idSigner is the key that signs ID tokens of an algorithm now. One that is
