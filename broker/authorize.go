@@ -215,12 +215,8 @@ func (b *Broker) needsLogin(asked *authorizationAsked, who *Principal) Code {
 	}
 	seen := asked.request.SeenSession
 	fresh := asked.waited && seen != who.Session.ID
-	way := who.Session.ProviderID
-	if way == "" {
-		way = localProvider
-	}
 	switch {
-	case len(asked.client.Providers) > 0 && !slices.Contains(asked.client.Providers, way):
+	case !asked.client.TakesWay(who.Session.ProviderID):
 		return LoginRequired
 	case asked.hintSubject != "" && asked.hintSubject != who.User.ID, asked.badHint && slices.Contains(asked.prompt, "none"):
 		return LoginRequired

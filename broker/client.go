@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -119,6 +120,15 @@ func (c *Client) Public() bool { return c.TokenEndpointAuthMethod == AuthNone }
 
 // Native reports whether the client runs on the person's own device (RFC 8252).
 func (c *Client) Native() bool { return c.ApplicationType == ApplicationNative }
+
+// idTokenAlg is what signs the client's ID and logout tokens.
+func (c *Client) idTokenAlg() string { return cmp.Or(c.IDTokenAlg, "RS256") }
+
+// TakesWay reports whether a login may have come this way: an IdP by its id, or
+// a password (empty).
+func (c *Client) TakesWay(providerID string) bool {
+	return len(c.Providers) == 0 || slices.Contains(c.Providers, cmp.Or(providerID, localProvider))
+}
 
 // MayUse reports whether the client is registered for a grant type.
 func (c *Client) MayUse(grantType string) bool { return slices.Contains(c.GrantTypes, grantType) }

@@ -156,7 +156,14 @@ func (b *Broker) CreateClient(ctx context.Context, c Client) (created Client, se
 	}
 	c.CreatedAt = b.now()
 	c.UpdatedAt = c.CreatedAt
+	tried := false
 	err = b.retry(ctx, func() error {
+		if tried { // an earlier try may have committed, and only its answer was lost
+			if made, err := b.cfg.Store.ClientByID(ctx, c.ID); err == nil && made.SecretHash == c.SecretHash && made.CreatedAt.Equal(c.CreatedAt) {
+				return nil
+			}
+		}
+		tried = true
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
 			if err := store.InsertClient(ctx, c); err != nil {
 				return err
@@ -164,6 +171,9 @@ func (b *Broker) CreateClient(ctx context.Context, c Client) (created Client, se
 			return b.audit(ctx, store, Event{Name: EventClientCreated, ClientID: c.ID, Detail: map[string]string{"name": c.Name}})
 		})
 	})
+	if err == nil && c.AccessTTL > 0 {
+		err = b.loadLongestAccess(ctx)
+	}
 	return c, secret, err
 }
 
@@ -211,7 +221,7 @@ func (b *Broker) DeleteClient(ctx context.Context, id string) error {
 		return err
 	}
 	return b.changeClient(ctx, id, EventClientDeleted, func(store Store) error {
-		// The sessions first: a notice of their end needs the client.
+		// It is not told of them any more: where to has gone with it.
 		if _, err := b.endSessions(ctx, store, SessionFilter{ClientID: id}, ClientRemoved, false, ""); err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -132,13 +131,9 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 		return err
 	}
 	decision, s := DeviceDenied, who.Session
-	way := s.ProviderID
-	if way == "" {
-		way = localProvider
-	}
 	if allow {
 		decision = DeviceAllowed
-		if len(c.Providers) > 0 && !slices.Contains(c.Providers, way) {
+		if !c.TakesWay(s.ProviderID) {
 			return refuse(AccessDenied, c.DisplayName()+" takes another way of logging in; log out here and log in with that one, then type the code again")
 		}
 	}

@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -45,19 +47,14 @@ func (b *Broker) ExchangeIDToken(ctx context.Context, by Caller, x IDTokenExchan
 	if !sameNonce(token.Nonce, x.Nonce) {
 		return nil, refuse(CodeInvalid, "the nonce is not the one of the ID token")
 	}
-	fresh, err := b.useOnce(ctx, later(token.ExpiresAt, b.now()).Add(exchangeLife), "exchanged ID token", p.IdP.Issuer(), tokenBody(x.Token))
-	if err != nil {
-		return nil, err
-	}
-	if !fresh {
-		return nil, refuse(CodeInvalid, "this ID token has logged somebody in already")
-	}
 	u, err := b.resolve(ctx, p, token.Claims, by.Device)
 	if err != nil {
 		b.cfg.Log.WarnContext(ctx, "login through an IdP refused", "event", "auth.idp.refused", "provider", p.ID, "code", string(CodeOf(err)), "error", err)
 		return nil, err
 	}
-	return b.exchangedSession(ctx, by, p, u, token.Claims, x.Scope)
+	// Used up with the session that it makes: trouble in between costs nothing.
+	once := hash("exchanged ID token", p.IdP.Issuer(), tokenBody(x.Token))
+	return b.exchangedSession(ctx, by, p, u, token, x.Scope, once)
 }
 
 // exchangeLife is how old an ID token may be, and so how long its use is
@@ -73,20 +70,27 @@ func tokenBody(raw string) string {
 	return raw
 }
 
-func (b *Broker) exchangedSession(ctx context.Context, by Caller, p *Provider, u User, c IdPClaims, scope string) (*Login, error) {
+func (b *Broker) exchangedSession(ctx context.Context, by Caller, p *Provider, u User, token IdPToken, scope, once string) (*Login, error) {
 	now := b.now()
 	s := b.newSession(&by.Client, u.ID, by.Device, now)
 	if s.Scope = by.Client.grantScope(scope); scope == "" {
 		s.Scope = by.Client.grantScope(AppScope)
 	}
 	s.DPoPThumbprint = by.ProvenKey
-	fromIdP(&s, p.ID, c)
+	fromIdP(&s, p.ID, token.Claims)
+	expires := later(token.ExpiresAt, now).Add(exchangeLife)
 	err := b.retry(ctx, func() error {
 		if b.exists(ctx, s) {
 			return nil // an earlier try committed, and only its answer was lost
 		}
-		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			u, err = b.insertSession(ctx, store, s, "")
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			fresh, err := store.UseOnce(ctx, once, expires)
+			if err == nil && !fresh {
+				err = refuse(CodeInvalid, "this ID token has logged somebody in already")
+			}
+			if err == nil {
+				u, err = b.insertSession(ctx, store, s, "")
+			}
 			return err
 		})
 	})
@@ -113,7 +117,8 @@ func (b *Broker) verifyExchanged(ctx context.Context, c *Client, x IDTokenExchan
 	refusal := error(refuse(CodeInvalid, "the ID token is from no identity provider whose tokens are accepted here"))
 	for i := range b.cfg.Providers {
 		p := &b.cfg.Providers[i]
-		if claims.Issuer != p.IdP.Issuer() || x.ProviderID != "" && x.ProviderID != p.ID ||
+		ours := claims.Issuer == p.IdP.Issuer() || "https://"+claims.Issuer == p.IdP.Issuer() // Google leaves the scheme out at times
+		if !ours || x.ProviderID != "" && x.ProviderID != p.ID ||
 			len(c.Providers) > 0 && !slices.Contains(c.Providers, p.ID) {
 			continue
 		}
@@ -121,7 +126,9 @@ func (b *Broker) verifyExchanged(ctx context.Context, c *Client, x IDTokenExchan
 		if err == nil {
 			return p, token, nil
 		}
-		refusal = err
+		if !errors.Is(refusal, TemporarilyUnavailable) { // it may have been the right one
+			refusal = err
+		}
 	}
 	return nil, IdPToken{}, refusal
 }
@@ -183,11 +190,7 @@ func (b *Broker) ExchangeAccessToken(ctx context.Context, by Caller, x AccessExc
 	}
 	now := b.now()
 	s := p.Session
-	if s.Request.Resource = x.Audience; x.Scope != "" {
-		s.Scope = strings.Join(strings.Fields(x.Scope), " ")
-	} else {
-		s.Scope = c.Scope
-	}
+	s.Request.Resource, s.Scope = x.Audience, by.Client.grantScope(cmp.Or(x.Scope, c.Scope))
 	end := earlier(time.Unix(c.ExpiresAt, 0), b.accessEnd(&by.Client, s, now))
 	if !now.Before(end) {
 		return nil, &Error{Code: TokenExpired}

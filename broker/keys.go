@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/latchkey-id/latchkey/tokens"
@@ -19,6 +20,8 @@ const hs256 = "HS256"
 
 // clockLeeway is the clock difference that is forgiven, as in tokens/verify.
 const clockLeeway = time.Minute
+
+const factLongestAccess = "longest_access_seconds"
 
 const factSecret = "root_secret_fingerprint"
 
@@ -107,7 +110,20 @@ func (b *Broker) loadLongestAccess(ctx context.Context) error {
 	for _, c := range b.cfg.Clients {
 		longest = max(longest, time.Duration(c.AccessTTL)*time.Second)
 	}
-	b.longestAccess.Store(int64(longest))
+	// Tokens of a client that is gone, or of a longer life that was configured
+	// before, live on: what was ever the longest counts.
+	mine := itoa(int64(longest.Seconds()))
+	stands, err := b.cfg.Store.InitFact(ctx, factLongestAccess, mine)
+	if err != nil {
+		return err
+	}
+	ever, _ := strconv.ParseInt(stands, 10, 64)
+	if longest > time.Duration(ever)*time.Second {
+		if _, err := b.cfg.Store.SwapFact(ctx, factLongestAccess, stands, mine); err != nil {
+			return err
+		}
+	}
+	b.longestAccess.Store(int64(max(longest, time.Duration(ever)*time.Second)))
 	return nil
 }
 

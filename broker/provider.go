@@ -84,6 +84,7 @@ type IdPLogoutToken struct {
 	Subject   string
 	SessionID string
 	ID        string // jti
+	IssuedAt  time.Time
 	ExpiresAt time.Time
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,9 @@ type revocationCache struct {
 
 type revocationList struct {
 	text   string
+	of     string // hash of the sessions in it
 	madeAt time.Time
+	seenAt time.Time // when it was last right
 }
 
 // Revocations is the signed list of the sessions that ended while an access
@@ -41,36 +44,45 @@ func (b *Broker) Revocations(ctx context.Context) (string, error) {
 	if last = c.made.Load(); last.fresh(now) {
 		return last.text, nil // somebody else has just made it
 	}
-	list, err := b.makeRevocations(ctx, now)
-	if err == nil {
-		c.made.Store(&revocationList{list, now})
+	list, err := b.makeRevocations(ctx, last, now)
+	if err != nil {
+		return "", err
 	}
-	return list, err
+	c.made.Store(list)
+	return list.text, nil
 }
 
 func (l *revocationList) fresh(now time.Time) bool {
 	if l == nil {
 		return false
 	}
-	age := now.Sub(l.madeAt)
+	age := now.Sub(l.seenAt)
 	return age >= 0 && age < revocationsFresh
 }
 
-func (b *Broker) makeRevocations(ctx context.Context, now time.Time) (string, error) {
+// makeRevocations signs a list, or takes the last one where nothing changed: its
+// readers then need not fetch it again.
+func (b *Broker) makeRevocations(ctx context.Context, last *revocationList, now time.Time) (*revocationList, error) {
 	since := now.Add(-time.Duration(b.longestAccess.Load()) - 2*clockLeeway)
 	ended, err := b.cfg.Store.EndedSince(ctx, since)
 	if err != nil {
-		return "", err
+		return nil, err
+	}
+	slices.Sort(ended)
+	made := revocationList{of: hash(ended...), madeAt: now, seenAt: now}
+	if last != nil && last.of == made.of && now.Sub(last.madeAt) < revocationsLife/2 {
+		made.text, made.madeAt = last.text, last.madeAt
+		return &made, nil
 	}
 	signer, err := b.idSigner(ctx, "ES256", now)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	list, err := signer.MintRevocations(tokens.RevocationClaims{
+	made.text, err = signer.MintRevocations(tokens.RevocationClaims{
 		Issuer: b.cfg.PublicURL, IssuedAt: now.Unix(), ExpiresAt: now.Add(revocationsLife).Unix(), Sessions: ended,
 	})
 	if err != nil {
-		return "", Unavailable(err)
+		return nil, Unavailable(err)
 	}
-	return list, nil
+	return &made, nil
 }

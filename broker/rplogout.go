@@ -95,6 +95,10 @@ func (b *Broker) IdPLogout(ctx context.Context, providerID, raw string, device D
 		return err
 	}
 	f := SessionFilter{ProviderID: p.ID, IdPSession: token.SessionID, IdPSubject: token.Subject}
+	if token.SessionID == "" && !token.IssuedAt.IsZero() { // it may come late: who logged in since is logged in
+		f.CreatedBefore = token.IssuedAt.Add(clockLeeway)
+	}
+	tried := false
 	err = b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
 			expires := later(token.ExpiresAt, b.now()).Add(exchangeLife)
@@ -102,9 +106,10 @@ func (b *Broker) IdPLogout(ctx context.Context, providerID, raw string, device D
 			if err != nil {
 				return err
 			}
-			if !fresh {
+			if !fresh && !tried { // by another try of ours is as good
 				return invalidRequest("this logout_token was used before")
 			}
+			tried = true
 			_, err = b.endSessions(ctx, store, f, IdPLogout, false, device.IP)
 			return err
 		})
@@ -175,10 +180,7 @@ func (b *Broker) DeliverLogouts(ctx context.Context) (int, error) {
 func (b *Broker) deliver(ctx context.Context, n LogoutNotice) error {
 	now := b.now()
 	c, err := b.Client(ctx, n.ClientID)
-	if errors.Is(err, ClientUnknown) || err == nil && c.BackchannelLogoutURI == "" || !now.Before(n.ExpiresAt) {
-		if err == nil && c.BackchannelLogoutURI != "" {
-			b.cfg.Log.WarnContext(ctx, "a client was not told of a logout", "event", "logout.undelivered", "client_id", c.ID, "sid", n.SessionID)
-		}
+	if errors.Is(err, ClientUnknown) || err == nil && c.BackchannelLogoutURI == "" {
 		return b.cfg.Store.DeleteLogoutNotice(ctx, n.ID)
 	}
 	if err != nil {
@@ -190,6 +192,10 @@ func (b *Broker) deliver(ctx context.Context, n LogoutNotice) error {
 	}
 	if err := b.cfg.LogoutSender.SendLogout(ctx, c.BackchannelLogoutURI, token, c.Registered); err != nil {
 		wait := min(time.Second<<min(n.Attempts, 12), time.Hour)
+		if !b.now().Add(wait).Before(n.ExpiresAt) {
+			b.cfg.Log.WarnContext(ctx, "a client was never told of a logout", "event", "logout.undelivered", "client_id", c.ID, "sid", n.SessionID, "error", err)
+			return b.cfg.Store.DeleteLogoutNotice(ctx, n.ID)
+		}
 		b.cfg.Log.WarnContext(ctx, "a client did not take a logout; it will be tried again", "event", "logout.postponed",
 			"client_id", c.ID, "sid", n.SessionID, "attempt", n.Attempts, "error", err)
 		return b.cfg.Store.PostponeLogoutNotice(ctx, n.ID, b.now().Add(wait))
@@ -198,11 +204,7 @@ func (b *Broker) deliver(ctx context.Context, n LogoutNotice) error {
 }
 
 func (b *Broker) logoutToken(ctx context.Context, c *Client, n LogoutNotice, now time.Time) (string, error) {
-	algorithm := c.IDTokenAlg
-	if algorithm == "" {
-		algorithm = "RS256"
-	}
-	signer, err := b.idSigner(ctx, algorithm, now)
+	signer, err := b.idSigner(ctx, c.idTokenAlg(), now)
 	if err != nil {
 		return "", err
 	}

@@ -71,7 +71,7 @@ type SessionStore interface {
 	// else UserDisabled. It returns the user as it is then.
 	InsertSession(ctx context.Context, s Session, hash PasswordHash) (User, error)
 	// MoveFollowers gives the live sessions that follow one session another to
-	// follow.
+	// follow; those that are still to be made of it too.
 	MoveFollowers(ctx context.Context, from, to string) error
 	// SessionByID reads a session with its user; a user that is gone comes with
 	// an empty ID.
@@ -159,17 +159,18 @@ type RotationWrite struct {
 // SessionFilter names sessions. Empty fields do not filter; All must be set to
 // mean everything.
 type SessionFilter struct {
-	ID         string
-	UserID     string
-	ExceptID   string
-	ParentID   string
-	ClientID   string
-	ProviderID string
-	IdPSession string
-	IdPSubject string
-	IP         string    // last used from this address
-	LiveAt     time.Time // only what is alive then
-	All        bool
+	ID            string
+	UserID        string
+	ExceptID      string
+	ParentID      string
+	ClientID      string
+	ProviderID    string
+	IdPSession    string
+	IdPSubject    string
+	CreatedBefore time.Time // zero: any
+	IP            string    // last used from this address
+	LiveAt        time.Time // only what is alive then
+	All           bool
 }
 
 // LoginStore keeps logins under way. Taking is single use.

@@ -141,10 +141,7 @@ func (b *Broker) withIDToken(ctx context.Context, c *Client, login *Login, nonce
 	if !hasScope(login.Session.Scope, ScopeOpenID) {
 		return login, nil
 	}
-	algorithm := c.IDTokenAlg
-	if algorithm == "" {
-		algorithm = "RS256"
-	}
+	algorithm := c.idTokenAlg()
 	signer, err := b.idSigner(ctx, algorithm, now)
 	if err != nil {
 		return nil, err

@@ -21,8 +21,10 @@ CREATE INDEX client_origins_client ON client_origins (client_id);
 
 -- follows_parent: the session ends with the browser session that it was
 -- authorized from. request: what the client asked for beyond the scope.
+-- replaced_by: the later login of the same browser, whose session took its place.
 ALTER TABLE sessions ADD COLUMN follows_parent BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN request TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN replaced_by TEXT NOT NULL DEFAULT '';
 CREATE INDEX sessions_idp_session ON sessions (idp_session) WHERE idp_session <> '';
 CREATE INDEX sessions_idp_subject ON sessions (idp_subject) WHERE idp_subject <> '';
 CREATE INDEX sessions_client ON sessions (client_id) WHERE client_id <> 'latchkey-app';

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +33,9 @@ func where(f broker.SessionFilter) (string, []any) {
 		if c.value != "" {
 			add(c.condition, c.value)
 		}
+	}
+	if !f.CreatedBefore.IsZero() {
+		add("created_at < ?", f.CreatedBefore.UnixMilli())
 	}
 	if !f.LiveAt.IsZero() {
 		add("ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ?", f.LiveAt.UnixMilli(), f.LiveAt.UnixMilli())
@@ -95,8 +99,29 @@ func (s *Store) EndFollowers(ctx context.Context, parentIDs []string, e broker.E
 
 // MoveFollowers implements broker.SessionStore.
 func (s *Store) MoveFollowers(ctx context.Context, from, to string) error {
-	_, err := s.exec(ctx, `UPDATE sessions SET parent_id = ? WHERE `+followersOf(1)+` AND ended_at IS NULL`, to, from)
-	return err
+	return s.inTx(ctx, func(tx *Store) error {
+		_, err := tx.exec(ctx, `UPDATE sessions SET replaced_by = ? WHERE id = ?`, to, from)
+		if err == nil {
+			_, err = tx.exec(ctx, `UPDATE sessions SET parent_id = ? WHERE `+followersOf(1)+` AND ended_at IS NULL`, to, from)
+		}
+		return err
+	})
+}
+
+// lockParent locks the live session that a new one is made from against its end,
+// and returns it: the parent, or what has taken its place in its browser.
+func (s *Store) lockParent(ctx context.Context, id string) (string, error) {
+	const most = 10 // logins of one browser while a code waits
+	for range most {
+		err := found(s.exec(ctx, `UPDATE sessions SET wipe = wipe WHERE id = ? AND ended_at IS NULL`, id))
+		if !errors.Is(err, broker.NotFound) {
+			return id, err
+		}
+		if err := s.get(ctx, &id, `SELECT replaced_by FROM sessions WHERE id = ? AND replaced_by <> ''`, id); err != nil {
+			return id, err
+		}
+	}
+	return id, &broker.Error{Code: broker.NotFound}
 }
 
 // followersOf is the condition on those who follow n sessions.

@@ -89,7 +89,7 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 	err = s.writeRow(ctx, s.pools.writer, &row, `UPDATE users SET last_seen_at = ? WHERE id = ? AND disabled_at IS NULL
 		AND (CAST(? AS TEXT) = '' OR password_hash = ?) RETURNING `+returnedUser, n.CreatedAt.UnixMilli(), n.UserID, string(hash), string(hash))
 	if err == nil && n.ParentID != "" {
-		err = found(s.exec(ctx, `UPDATE sessions SET wipe = wipe WHERE id = ? AND ended_at IS NULL`, n.ParentID))
+		n.ParentID, err = s.lockParent(ctx, n.ParentID)
 	}
 	if errors.Is(err, broker.NotFound) {
 		return u, &broker.Error{Code: broker.UserDisabled, Message: "the account was disabled or changed during the login"}

@@ -212,17 +212,24 @@ func (s *Server) toAppOr(c *gin.Context, r *broker.AuthRequest, err error) error
 // appURL adds parameters to an app's redirect URI (RFC 6749 section 4.1.2).
 func appURL(r *broker.AuthRequest, q url.Values) string {
 	q.Set("state", r.State)
-	separator := "?"
-	if strings.Contains(r.RedirectURI, "?") {
-		separator = "&"
-	}
-	return r.RedirectURI + separator + q.Encode()
+	return withParams(r.RedirectURI, q)
 }
 
 // idpConfig is GET /auth/openid/config?issuer=: what an issuer says of itself,
 // for an administrator who sets one up.
-func (s *Server) idpConfig(c *gin.Context, p broker.Principal) error {
-	if !p.User.Role.IsAdmin() || s.cfg.FetchMetadata == nil {
+func (s *Server) idpConfig(c *gin.Context) {
+	c.Header("Cache-Control", "no-store")
+	if _, err := s.adminPrincipal(c); err != nil {
+		s.fail(c, err, asBearer)
+		return
+	}
+	if err := s.readIdPConfig(c); err != nil {
+		s.fail(c, err, asText)
+	}
+}
+
+func (s *Server) readIdPConfig(c *gin.Context) error {
+	if s.cfg.FetchMetadata == nil {
 		return &broker.Error{Code: broker.Forbidden}
 	}
 	issuer := c.Query("issuer")

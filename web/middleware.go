@@ -56,16 +56,7 @@ func (s *Server) principal(c *gin.Context) (broker.Principal, error) {
 func (s *Server) administrator(h func(c *gin.Context, p broker.Principal) error) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		noStore(c)
-		p, claims, err := s.tokenPrincipal(c)
-		switch {
-		case err != nil:
-		case claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAdmin):
-			err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAdmin}
-		case claims.Algorithm == "HS256":
-			err = &broker.Error{Code: broker.InsufficientScope, Message: "the admin API takes no HS256 tokens"}
-		case !p.User.Role.IsAdmin():
-			err = &broker.Error{Code: broker.Forbidden, Message: "this needs an administrator"}
-		}
+		p, err := s.adminPrincipal(c)
 		if err != nil {
 			s.fail(c, err, asBearer)
 			return
@@ -76,6 +67,21 @@ func (s *Server) administrator(h func(c *gin.Context, p broker.Principal) error)
 	}
 }
 
+// adminPrincipal is the administrator who calls.
+func (s *Server) adminPrincipal(c *gin.Context) (broker.Principal, error) {
+	p, claims, err := s.tokenPrincipal(c)
+	switch {
+	case err != nil:
+	case claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAdmin):
+		err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAdmin}
+	case claims.Algorithm == "HS256":
+		err = &broker.Error{Code: broker.InsufficientScope, Message: "the admin API takes no HS256 tokens"}
+	case !p.User.Role.IsAdmin():
+		err = &broker.Error{Code: broker.Forbidden, Message: "this needs an administrator"}
+	}
+	return p, err
+}
+
 func hasScope(scope, one string) bool { return slices.Contains(strings.Fields(scope), one) }
 
 // tokenPrincipal reads the access token of a request, with its proof where it
@@ -84,9 +90,11 @@ func hasScope(scope, one string) bool { return slices.Contains(strings.Fields(sc
 func (s *Server) tokenPrincipal(c *gin.Context) (p broker.Principal, claims verify.Claims, err error) {
 	ctx := c.Request.Context()
 	if raw := c.Query("token"); raw != "" && c.GetHeader("Authorization") == "" && c.Request.Method == http.MethodGet && strings.HasPrefix(c.FullPath(), "/api/") {
-		claims, err = s.verifier.Verify(ctx, raw)
+		if claims, err = s.verifier.Verify(ctx, raw); err == nil && (claims.ClientID != broker.AppClientID || strings.HasPrefix(c.FullPath(), "/api/clients")) {
+			err = verify.ErrMalformed // only the JSON contract's own clients may, and where it says so
+		}
 	} else {
-		claims, err = s.verifier.VerifyRequest(c.Request, s.broker.PublicURL()+c.Request.URL.Path)
+		claims, err = s.verifier.VerifyRequest(c.Request, s.broker.PublicURL()+c.Request.URL.EscapedPath())
 	}
 	if err != nil {
 		return p, claims, tokenError(err)

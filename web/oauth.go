@@ -17,7 +17,7 @@ import (
 
 const pendingLife = 15 * time.Minute
 
-// authorizationParams reads an authorization request; each parameter at most
+// authorizationRequest reads an authorization request; each parameter at most
 // once (RFC 6749 section 3.1).
 func authorizationRequest(values url.Values) (r broker.AuthorizationRequest, err error) {
 	for name, field := range map[string]*string{
@@ -128,7 +128,7 @@ func (s *Server) continueURL(id string) string {
 // IdP, and back to the request.
 func (s *Server) loginURL(w *broker.Waiting) string {
 	back := url.QueryEscape(s.continueURL(w.ID))
-	if w.IdPHint != "" && s.allowedWay(w, w.IdPHint) && s.providerName(w.IdPHint) != "" {
+	if w.IdPHint != "" && w.Client.TakesWay(w.IdPHint) && s.providerName(w.IdPHint) != "" {
 		return s.broker.PublicURL() + "/auth/" + url.PathEscape(w.IdPHint) + "?callback=" + back
 	}
 	return s.broker.PublicURL() + "/login?next=" + back
@@ -236,19 +236,6 @@ func withParams(uri string, q url.Values) string {
 		separator = "&"
 	}
 	return uri + separator + q.Encode()
-}
-
-// allowedWay reports whether a client takes logins through a provider.
-func (s *Server) allowedWay(w *broker.Waiting, id string) bool {
-	if len(w.Client.Providers) == 0 {
-		return true
-	}
-	for _, allowed := range w.Client.Providers {
-		if allowed == id {
-			return true
-		}
-	}
-	return false
 }
 
 // waitingFor finds the authorization request that a login is for, by the URL to

@@ -109,7 +109,7 @@ func secretsOfARun(t *testing.T, x *site, idp *providertest.IdP) map[string]stri
 		x.do("POST", path, form("token", g.access), basic("web2", web2Secret)).want(200)
 		x.do("POST", path+"?token="+g.refresh, form("token", g.refresh), basic("web2", web2Secret)).want(400)
 	}
-	x.do("GET", "/api/me?token="+g.access).want(403)
+	x.do("GET", "/api/me?token="+g.access).want(401)
 	x.do("GET", "/oauth2/logout?id_token_hint="+g.id+"x").want(400)
 	// One that waits for a consent, one that waits for a login, with all that a client can say.
 	waiting := request("asking", "https://asking.test/cb", "state", "the state of who waits", "nonce", "the nonce of who waits")

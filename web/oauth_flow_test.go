@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/tokens"
 )
 
 // A login at a client ends in a row, an access token, a refresh token and an ID
@@ -150,4 +151,46 @@ func userIDOf(t testing.TB, x *site, name string) string {
 		t.Fatal(err)
 	}
 	return u.ID
+}
+
+// The list of ended sessions changes with them alone, so that whoever has it
+// need not fetch it again.
+func TestRevocationList(t *testing.T) {
+	x := newProvider(t, setup{})
+	g, _ := x.clientLogin("web1", "https://rp1.test/cb")
+	first := x.do(http.MethodGet, "/oauth2/revocations").want(200)
+	x.Clock.Advance(10 * time.Second)
+	tag := first.Header.Get("ETag")
+	x.do(http.MethodGet, "/oauth2/revocations", header("If-None-Match", tag)).want(304)
+	x.do(http.MethodPost, "/oauth2/revoke", form("token", g.refresh), basic("web1", webSecret)).want(200)
+	x.Clock.Advance(10 * time.Second)
+	next := x.do(http.MethodGet, "/oauth2/revocations", header("If-None-Match", tag)).want(200)
+	keys, err := tokens.ParseKeySet(x.Broker.KeyRing().JWKS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := tokens.ParseRevocations(t.Context(), next.Body, publicURL, keys, x.Clock.Now())
+	if err != nil || !list.Has(g.session) || list.Has(g.session+"x") {
+		t.Errorf("%v, %v", list, err)
+	}
+	x.Clock.Advance(2 * time.Hour) // no access token of it is left
+	last := x.do(http.MethodGet, "/oauth2/revocations").want(200)
+	if list, err := tokens.ParseRevocations(t.Context(), last.Body, publicURL, keys, x.Clock.Now()); err != nil || list.Has(g.session) {
+		t.Errorf("%v, %v", list, err)
+	}
+}
+
+// A code that waits while its browser logs in again, in another tab, is good:
+// nobody was logged out.
+func TestCodeAcrossALoginInTheSameBrowser(t *testing.T) {
+	x := newProvider(t, setup{})
+	const uri = "https://rp1.test/cb"
+	b := x.newBrowser()
+	code := x.codeFor(b, "web1", uri)
+	for range 2 {
+		b.authorize(request("web2", "https://rp2.test/cb", "prompt", "login")).sentTo("https://rp2.test/cb")
+	}
+	g := x.redeem("web1", uri, code).granted()
+	b.send(http.MethodPost, "/session/end", header("Sec-Fetch-Site", "same-origin"))
+	x.refreshAt("web1", g.refresh).refused(400, broker.LoggedOut, "login")
 }

@@ -258,6 +258,6 @@ func (s *Server) onlyAllowed(p *page, w *broker.Waiting) {
 	if len(w.Client.Providers) == 0 {
 		return
 	}
-	p.Local = p.Local && s.allowedWay(w, "local")
-	p.Buttons = slices.DeleteFunc(p.Buttons, func(b button) bool { return !s.allowedWay(w, b.id) })
+	p.Local = p.Local && w.Client.TakesWay("")
+	p.Buttons = slices.DeleteFunc(p.Buttons, func(b button) bool { return !w.Client.TakesWay(b.id) })
 }

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"mime"
@@ -37,7 +39,7 @@ type call struct {
 	caller broker.Caller
 }
 
-// param reads a parameter of a call, which formParams has checked.
+// param reads a parameter of a call, which readCall has checked.
 func (x *call) param(name string) string { return x.form.Get(name) }
 
 // oauthCall wraps an endpoint that clients call with their credentials: the
@@ -162,6 +164,9 @@ func (s *Server) tokenExchange(c *gin.Context, x *call) error {
 	}
 	switch x.param("subject_token_type") {
 	case broker.TokenTypeID:
+		if x.param("audience")+x.param("resource") != "" {
+			return &broker.Error{Code: broker.InvalidTarget, Message: "a login is for this issuer; exchange its access token for another audience"}
+		}
 		return s.exchanged(c)(s.broker.ExchangeIDToken(ctx, by, broker.IDTokenExchange{
 			Token: x.param("subject_token"), ProviderID: x.param("subject_issuer"), Nonce: x.param("nonce"), Scope: x.param("scope"),
 		}))
@@ -396,6 +401,13 @@ func (s *Server) revocationList(c *gin.Context) error {
 	}
 	c.Header("Access-Control-Allow-Origin", "*")
 	c.Header("Cache-Control", "public, max-age=2")
+	sum := sha256.Sum256([]byte(list))
+	tag := `"` + hex.EncodeToString(sum[:12]) + `"`
+	c.Header("ETag", tag)
+	if c.GetHeader("If-None-Match") == tag {
+		c.Status(http.StatusNotModified)
+		return nil
+	}
 	c.Data(http.StatusOK, "application/jwt", []byte(list))
 	return nil
 }

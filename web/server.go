@@ -114,8 +114,8 @@ func (s *Server) engine() (*gin.Engine, error) {
 func (s *Server) cors() gin.HandlerFunc {
 	allow := cors.New(cors.Config{
 		AllowOriginFunc: func(string) bool { return true }, // it is asked for the configured ones alone
-		AllowMethods:    []string{"GET", "POST", "PATCH", "DELETE"}, AllowCredentials: true,
-		AllowHeaders:  []string{"Authorization", "Content-Type", headerRefreshToken, headerReturnTokens},
+		AllowMethods:    []string{"GET", "POST", "PUT", "PATCH", "DELETE"}, AllowCredentials: true,
+		AllowHeaders:  []string{"Authorization", "Content-Type", "DPoP", headerRefreshToken, headerReturnTokens},
 		ExposeHeaders: []string{"Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate"},
 	})
 	// Without credentials: these endpoints have no use for cookies.
@@ -205,7 +205,7 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/auth/:provider/authorize", s.as(asPage, s.openAuthRequest))
 	r.GET("/auth/:provider/callback", s.as(asPage, s.idpCallback))
 	r.GET("/auth/:provider/mobile-redirect", s.as(asPage, s.idpCallback))
-	r.GET("/auth/:provider/config", s.authenticated(s.idpConfig))
+	r.GET("/auth/:provider/config", s.idpConfig)
 
 	// JSON API: with an access token
 	r.POST("/api/authorize", s.authenticated(s.authorize))

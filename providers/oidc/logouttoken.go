@@ -68,6 +68,7 @@ func (p *Provider) readLogout(claims map[string]any) (token broker.IdPLogoutToke
 	if token.ID == "" || token.Subject == "" && token.SessionID == "" {
 		return token, errors.New("jti, or both sub and sid, are missing")
 	}
+	token.IssuedAt, _ = moment(claims["iat"])
 	token.ExpiresAt = accepted(claims)
 	return token, nil
 }

@@ -177,7 +177,7 @@ func TestStolenBoundToken(t *testing.T) {
 	} {
 		r.wantRequest(name, tc.req, booksURL, tc.want)
 	}
-	two := request("GET", booksURL, "Bearer x", good())
+	two := request("GET", booksURL, "Bearer "+r.mint(claims()), good())
 	two.Header.Add("Authorization", "DPoP "+token)
 	r.wantRequest("two Authorization headers", two, booksURL, verify.ErrMalformed)
 }

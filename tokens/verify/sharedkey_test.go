@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/latchkey-id/latchkey/tokens"
 	"github.com/latchkey-id/latchkey/tokens/verify"
@@ -106,6 +107,31 @@ func TestKeysThatDoNotFit(t *testing.T) {
 		}
 		r.want(name+", signed", signer.signed(with(head, "alg", "HS256"), body), verify.ErrMalformed)
 	}
+}
+
+// PS256 is no algorithm of ours, and a key that names none does not make it one.
+func TestPS256IsNotForAccessTokens(t *testing.T) {
+	r := newRig(t, "RS256", nil)
+	var err error
+	if r.Verifier, err = verify.New(verify.Config{Issuer: issuer, Keys: fixed{{Key: r.key.Public().Key}}, Now: r.cfgNow()}); err != nil {
+		t.Fatal(err)
+	}
+	head, body := r.honest()
+	r.want("RS256", r.signed(head, body), nil)
+	pkcs8, err := r.key.Private()
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.ParsePKCS8PrivateKey(pkcs8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := seg(with(head, "alg", "PS256")) + "." + seg(body)
+	signature, err := jwt.SigningMethodPS256.Sign(text, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.want("PS256", text+"."+base64.RawURLEncoding.EncodeToString(signature), verify.ErrMalformed)
 }
 
 // A published secret is everybody's: it is never taken from a fetched set.
