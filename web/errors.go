@@ -167,7 +167,7 @@ func (s *Server) fail(c *gin.Context, err error, r render) {
 	if !ok {
 		e = broker.Unavailable(err)
 		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			c.String(http.StatusRequestEntityTooLarge, "The body has more than %d bytes", tooLarge.Limit)
+			refusePlainly(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", tooLarge.Limit))
 			return
 		}
 	}
@@ -193,6 +193,17 @@ func (s *Server) fail(c *gin.Context, err error, r render) {
 	}
 	limitHeaders(h, e.Limit)
 	r(s, c, e, a)
+}
+
+// refusePlainly is for what is wrong with the request as such; in JSON where
+// programs of OAuth read it (RFC 6749 section 5.2).
+func refusePlainly(c *gin.Context, status int, text string) {
+	if path := c.Request.URL.Path; strings.HasPrefix(path, "/oauth2/") || strings.HasSuffix(path, "/backchannel-logout") {
+		noStore(c)
+		c.JSON(status, gin.H{"error": string(broker.InvalidRequest), "error_description": text})
+		return
+	}
+	c.String(status, "%s", text)
 }
 
 func verdictOf(e *broker.Error, a answer) Verdict {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -167,7 +168,7 @@ const maxBody = 64 << 10
 func limitBody(c *gin.Context) {
 	if c.Request.ContentLength > maxBody {
 		c.Header("Connection", "close")
-		c.String(http.StatusRequestEntityTooLarge, "The body has more than %d bytes", maxBody)
+		refusePlainly(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", maxBody))
 		c.Abort()
 		return
 	}

@@ -103,6 +103,9 @@ func (s *Server) engine() (*gin.Engine, error) {
 	e.Use(s.cors())
 	e.Use(s.checkOrigin)
 	s.routes(e)
+	e.NoMethod(func(c *gin.Context) {
+		refusePlainly(c, http.StatusMethodNotAllowed, "This address does not take the method "+c.Request.Method)
+	})
 	e.NoRoute(s.as(asPage, func(*gin.Context) error {
 		return &broker.Error{Code: broker.NotFound, Message: "there is no such page"}
 	}))
