@@ -98,7 +98,7 @@ type Broker struct {
 	refused  *onceADay
 	checking inFlight
 	clients  clientCache
-	// makingKey is held while a key is made that a request waits for.
+	// makingKey is held while keys are read or made, and the ring is replaced.
 	makingKey sync.Mutex
 	// longestAccess is a time.Duration: no access token lives longer.
 	longestAccess atomic.Int64

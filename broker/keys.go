@@ -42,6 +42,16 @@ func (b *Broker) load(ctx context.Context) error {
 	if err := b.claimSecret(ctx); err != nil {
 		return err
 	}
+	if err := b.refreshKeys(ctx); err != nil {
+		return err
+	}
+	return b.loadLongestAccess(ctx)
+}
+
+// refreshKeys reads the keys of the database and makes those that are missing.
+func (b *Broker) refreshKeys(ctx context.Context) error {
+	b.makingKey.Lock() // an older ring must not take the place of a newer one
+	defer b.makingKey.Unlock()
 	ring, err := b.loadKeys(ctx)
 	if err != nil {
 		return err
@@ -52,7 +62,7 @@ func (b *Broker) load(ctx context.Context) error {
 	starting := b.Ready() != nil
 	for _, algorithm := range missing {
 		if starting && algorithm == slowAlgorithm && algorithm != b.cfg.Algorithm {
-			continue // no start waits for it: the next Load makes it, or the first ID token
+			continue // no start waits for it: the next Load makes it, or whoever needs it first
 		}
 		// Readers of access tokens may have cached the set. ID tokens were signed
 		// by nothing that they know, so that their readers look.
@@ -67,7 +77,7 @@ func (b *Broker) load(ctx context.Context) error {
 		}
 	}
 	b.keys.Store(ring)
-	return b.loadLongestAccess(ctx)
+	return nil
 }
 
 // slowAlgorithm is that of ID tokens by default. Making its key takes longer than
@@ -98,6 +108,17 @@ func (b *Broker) idSigner(ctx context.Context, algorithm string, now time.Time) 
 		return signer, nil
 	}
 	return nil, Unavailable(errNoSigningKey)
+}
+
+// PublicKeys is the key set to publish. It has the key of every algorithm that
+// something may be signed with: nobody sees the set without it.
+func (b *Broker) PublicKeys(ctx context.Context) []byte {
+	if b.keys.Load().IDSigner(slowAlgorithm, b.now()) == nil {
+		if _, err := b.idSigner(ctx, slowAlgorithm, b.now()); err != nil {
+			b.cfg.Log.WarnContext(ctx, "a signing key could not be made", "event", "key.failed", "error", err)
+		}
+	}
+	return b.keys.Load().JWKS()
 }
 
 // loadLongestAccess learns how long an access token of any client may live.

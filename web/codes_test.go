@@ -133,7 +133,7 @@ func TestKeysAndMetadata(t *testing.T) {
 		}
 		ids[key["kid"].(string)] = true
 	}
-	if head := headerOf(t, p.access); len(keys) < 2 || !ids[head["kid"].(string)] || head["typ"] != "at+jwt" {
+	if head := headerOf(t, p.access); len(keys) != 3 || !ids[head["kid"].(string)] || head["typ"] != "at+jwt" {
 		t.Errorf("header %v, keys %v", head, ids)
 	}
 	if head := headerOf(t, p.refresh); ids[head["kid"].(string)] || head["typ"] != "rt+jwt" {

@@ -14,7 +14,7 @@ import (
 func (s *Server) jwks(c *gin.Context) {
 	c.Header("Cache-Control", "public, max-age=300")
 	c.Header("Access-Control-Allow-Origin", "*")
-	c.Data(http.StatusOK, "application/json", s.broker.KeyRing().JWKS())
+	c.Data(http.StatusOK, "application/json", s.broker.PublicKeys(c.Request.Context()))
 }
 
 // discovery says what Latchkey is and where (OIDC Discovery section 3, RFC 8414
