@@ -87,12 +87,12 @@ const slowAlgorithm = "RS256"
 // idSigner is the key that signs ID tokens of an algorithm now. One that is
 // missing is made.
 func (b *Broker) idSigner(ctx context.Context, algorithm string, now time.Time) (*tokens.SigningKey, error) {
-	if signer := b.keys.Load().IDSigner(algorithm, now); signer != nil {
+	if signer := idSignerOf(b.keys.Load(), algorithm, now); signer != nil {
 		return signer, nil
 	}
 	b.makingKey.Lock()
 	defer b.makingKey.Unlock()
-	if signer := b.keys.Load().IDSigner(algorithm, now); signer != nil {
+	if signer := idSignerOf(b.keys.Load(), algorithm, now); signer != nil {
 		return signer, nil // somebody else has just made it
 	}
 	if err := b.addKey(ctx, algorithm, false); err != nil {
@@ -103,20 +103,26 @@ func (b *Broker) idSigner(ctx context.Context, algorithm string, now time.Time) 
 		return nil, err
 	}
 	b.keys.Store(ring)
-	// The replica that made it may be ahead of us.
-	if signer := ring.IDSigner(algorithm, now.Add(time.Hour)); signer != nil {
+	if signer := idSignerOf(ring, algorithm, now); signer != nil {
 		return signer, nil
 	}
 	return nil, Unavailable(errNoSigningKey)
 }
 
+// idSignerOf picks the active key of an algorithm, or the only one there is: the
+// clock of the replica that made it may be ahead of ours.
+func idSignerOf(ring *tokens.KeyRing, algorithm string, now time.Time) *tokens.SigningKey {
+	if signer := ring.IDSigner(algorithm, now); signer != nil {
+		return signer
+	}
+	return ring.IDSigner(algorithm, now.Add(time.Hour))
+}
+
 // PublicKeys is the key set to publish. It has the key of every algorithm that
 // something may be signed with: nobody sees the set without it.
 func (b *Broker) PublicKeys(ctx context.Context) []byte {
-	if b.keys.Load().IDSigner(slowAlgorithm, b.now()) == nil {
-		if _, err := b.idSigner(ctx, slowAlgorithm, b.now()); err != nil {
-			b.cfg.Log.WarnContext(ctx, "a signing key could not be made", "event", "key.failed", "error", err)
-		}
+	if _, err := b.idSigner(ctx, slowAlgorithm, b.now()); err != nil {
+		b.cfg.Log.WarnContext(ctx, "a signing key could not be made", "event", "key.failed", "error", err)
 	}
 	return b.keys.Load().JWKS()
 }
