@@ -70,14 +70,11 @@ func (c *clientCache) drop(id string) {
 // that anybody may name.
 func (b *Broker) Client(ctx context.Context, id string) (Client, error) {
 	unknown := refuse(ClientUnknown, "this client is not registered here")
-	if id == CLIClientID {
-		return cliClient, nil
+	if c, ok := b.fixedClient(id); ok {
+		return c, nil
 	}
 	if id == "" || id == AppClientID || len(id) > maxClientID {
 		return Client{}, unknown
-	}
-	if i := slices.IndexFunc(b.cfg.Clients, func(c Client) bool { return c.ID == id }); i >= 0 {
-		return b.cfg.Clients[i], nil
 	}
 	cached, ok := b.clients.get(id)
 	if age := b.now().Sub(cached.readAt); ok && age >= 0 && age < clientFresh {
@@ -98,17 +95,24 @@ func (b *Broker) Client(ctx context.Context, id string) (Client, error) {
 	return c, err
 }
 
+// fixedClient finds a client that is not in the database: the one of `latchkey
+// login`, or one of the configuration.
+func (b *Broker) fixedClient(id string) (Client, bool) {
+	if id == CLIClientID {
+		return cliClient, true
+	}
+	i := slices.IndexFunc(b.cfg.Clients, func(c Client) bool { return c.ID == id })
+	if i < 0 {
+		return Client{}, false
+	}
+	return b.cfg.Clients[i], true
+}
+
 // clientIn finds the client of a session inside a transaction; a client that is
 // gone comes with an empty ID.
 func (b *Broker) clientIn(ctx context.Context, store Store, id string) (Client, error) {
-	switch id {
-	case AppClientID:
-		return appClient, nil
-	case CLIClientID:
-		return cliClient, nil
-	}
-	if i := slices.IndexFunc(b.cfg.Clients, func(c Client) bool { return c.ID == id }); i >= 0 {
-		return b.cfg.Clients[i], nil
+	if c, ok := b.fixedClient(id); ok {
+		return c, nil
 	}
 	c, err := store.ClientByID(ctx, id)
 	if errors.Is(err, NotFound) {
@@ -253,7 +257,8 @@ func (b *Broker) checkProviders(c Client) error {
 }
 
 func (b *Broker) configured(id string) bool {
-	return id == AppClientID || id == CLIClientID || slices.ContainsFunc(b.cfg.Clients, func(c Client) bool { return c.ID == id })
+	_, fixed := b.fixedClient(id)
+	return fixed || id == AppClientID
 }
 
 func (b *Broker) changeable(ctx context.Context, id string) (Client, error) {
@@ -269,11 +274,8 @@ func (b *Broker) changeable(ctx context.Context, id string) (Client, error) {
 
 // FindClient is a client as administrators see it, read now; NotFound.
 func (b *Broker) FindClient(ctx context.Context, id string) (Client, error) {
-	if id == CLIClientID {
-		return cliClient, nil
-	}
-	if i := slices.IndexFunc(b.cfg.Clients, func(c Client) bool { return c.ID == id }); i >= 0 {
-		return b.cfg.Clients[i], nil
+	if c, ok := b.fixedClient(id); ok {
+		return c, nil
 	}
 	return b.cfg.Store.ClientByID(ctx, id)
 }

@@ -195,13 +195,9 @@ func (b *Broker) ExchangeAccessToken(ctx context.Context, by Caller, x AccessExc
 	if !now.Before(end) {
 		return nil, &Error{Code: TokenExpired}
 	}
-	signer := b.Signer()
-	if signer == nil {
-		return nil, Unavailable(errNoSigningKey)
-	}
-	access, err := signer.MintAccess(b.accessClaims(p.User, s, now, end))
+	access, err := b.mintAccess(b.accessClaims(p.User, s, now, end))
 	if err != nil {
-		return nil, Unavailable(err)
+		return nil, err
 	}
 	return &Login{User: p.User, Session: s, Scope: s.Scope, AccessToken: access, ExpiresIn: end.Sub(now)}, nil
 }

@@ -121,14 +121,10 @@ func earlier(a, b time.Time) time.Time {
 // mint makes the tokens of a session at a generation and branch: an access
 // token and a refresh token, always.
 func (b *Broker) mint(c *Client, u User, s Session, generation, branch int64, now time.Time) (*Login, error) {
-	signer := b.Signer()
-	if signer == nil {
-		return nil, Unavailable(errNoSigningKey)
-	}
 	end := b.accessEnd(c, s, now)
-	access, err := signer.MintAccess(b.accessClaims(u, s, now, end))
+	access, err := b.mintAccess(b.accessClaims(u, s, now, end))
 	if err != nil {
-		return nil, Unavailable(err)
+		return nil, err
 	}
 	refresh, err := b.cfg.Secrets.Current().MintRefresh(tokens.RefreshClaims{
 		Issuer: b.cfg.PublicURL, Audience: b.cfg.PublicURL, Subject: u.ID, ClientID: s.ClientID, SessionID: s.ID,
@@ -142,6 +138,19 @@ func (b *Broker) mint(c *Client, u User, s Session, generation, branch int64, no
 		ExpiresIn:        end.Sub(now),
 		RefreshExpiresIn: earlier(s.IdleExpiresAt, s.AbsExpiresAt).Sub(now),
 	}, nil
+}
+
+// mintAccess signs an access token with the key of the moment.
+func (b *Broker) mintAccess(claims tokens.AccessClaims) (tokens.AccessToken, error) {
+	signer := b.Signer()
+	if signer == nil {
+		return "", Unavailable(errNoSigningKey)
+	}
+	access, err := signer.MintAccess(claims)
+	if err != nil {
+		return "", Unavailable(err)
+	}
+	return access, nil
 }
 
 // accessEnd is when an access token expires: never after its session, for those

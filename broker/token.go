@@ -199,13 +199,9 @@ func (b *Broker) RefreshClient(ctx context.Context, by Caller, raw, scope, resou
 func (b *Broker) narrow(c *Client, login *Login, scope string, now time.Time) error {
 	s := login.Session
 	s.Scope = strings.Join(strings.Fields(scope), " ")
-	signer := b.Signer()
-	if signer == nil {
-		return Unavailable(errNoSigningKey)
-	}
-	access, err := signer.MintAccess(b.accessClaims(login.User, s, now, now.Add(login.ExpiresIn)))
+	access, err := b.mintAccess(b.accessClaims(login.User, s, now, now.Add(login.ExpiresIn)))
 	if err != nil {
-		return Unavailable(err)
+		return err
 	}
 	login.AccessToken, login.Scope = access, s.Scope
 	return nil
@@ -228,10 +224,7 @@ func (b *Broker) ClientCredentials(ctx context.Context, by Caller, scope, resour
 	if err := b.checkResource(&by.Client, resource); err != nil {
 		return nil, err
 	}
-	signer, now := b.Signer(), b.now()
-	if signer == nil {
-		return nil, Unavailable(errNoSigningKey)
-	}
+	now := b.now()
 	life := b.lifetimes(&by.Client).Access
 	claims := tokens.AccessClaims{
 		Issuer: b.cfg.PublicURL, Subject: by.Client.ID, Audience: b.cfg.PublicURL, ClientID: by.Client.ID, ID: b.newSecret(16),
@@ -243,9 +236,9 @@ func (b *Broker) ClientCredentials(ctx context.Context, by Caller, scope, resour
 	if by.ProvenKey != "" {
 		claims.Confirmation = &tokens.Confirmation{Thumbprint: by.ProvenKey}
 	}
-	access, err := signer.MintAccess(claims)
+	access, err := b.mintAccess(claims)
 	if err != nil {
-		return nil, Unavailable(err)
+		return nil, err
 	}
 	return &Login{AccessToken: access, ExpiresIn: life, Scope: scope, Session: Session{ClientID: by.Client.ID, DPoPThumbprint: by.ProvenKey}}, nil
 }
