@@ -58,11 +58,53 @@ type User struct {
 	Role          Role
 	Groups        []string // as the IdP named them at the last login through one
 	PasswordHash  PasswordHash
-	HasIdentity   bool // at least one linked identity
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
-	LastSeenAt    time.Time // zero: never
-	DisabledAt    time.Time // zero: enabled
+	// PasswordTemporary: somebody else chose the password, so that it is good for
+	// choosing another and for nothing else.
+	PasswordTemporary bool
+	Permissions       *Permissions // of the JSON contract; nil: the role's
+	Notice            Notice       // what the owner is to be told
+	HasIdentity       bool         // at least one linked identity
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	LastSeenAt        time.Time // zero: never
+	DisabledAt        time.Time // zero: enabled
+}
+
+// Permissions are those of the JSON contract, for the programs behind it:
+// Latchkey itself decides by [Role].
+type Permissions struct {
+	Download               bool     `json:"download"`
+	Update                 bool     `json:"update"`
+	Delete                 bool     `json:"delete"`
+	Upload                 bool     `json:"upload"`
+	CreateEreader          bool     `json:"createEreader"`
+	AccessAllLibraries     bool     `json:"accessAllLibraries"`
+	AccessAllTags          bool     `json:"accessAllTags"`
+	AccessExplicitContent  bool     `json:"accessExplicitContent"`
+	SelectedTagsNotAllowed bool     `json:"selectedTagsNotAccessible"`
+	Libraries              []string `json:"librariesAccessible,omitempty"`
+	Tags                   []string `json:"itemTagsSelected,omitempty"`
+}
+
+// EffectivePermissions are the user's own, or else those of the role.
+func (u User) EffectivePermissions() Permissions {
+	if u.Permissions != nil {
+		return *u.Permissions
+	}
+	admin := u.Role.IsAdmin()
+	return Permissions{
+		Download: true, Update: admin, Delete: admin, Upload: admin, CreateEreader: admin,
+		AccessAllLibraries: true, AccessAllTags: true, AccessExplicitContent: admin,
+	}
+}
+
+// Notice is something that happened to an account and that its owner may have
+// to undo. Every device of the account is told until it ends.
+type Notice struct {
+	Code   string    `json:"code"` // the name of the audit event
+	At     time.Time `json:"at"`
+	Until  time.Time `json:"until"`
+	Detail string    `json:"detail,omitempty"` // such as the name of an IdP
 }
 
 // Identity links what an IdP calls a person (OIDC Core section 5.7: issuer and

@@ -19,4 +19,5 @@ var LowestProgram = map[int64]string{
 	1: "0.1.0",
 	// 2 only adds. The sessions that 0.1.0 makes follow nobody and asked for
 	// nothing, which is what the new columns have by default.
+	// 3 only adds, too.
 }

@@ -68,7 +68,7 @@ func TestMigrationOfSchema1(t *testing.T) {
 		if !sqlite && !slices.Equal(lines(t, db, heap), files) {
 			t.Error("the migration wrote every session anew")
 		}
-		if got := lines(t, db, `SELECT MAX(version_id) FROM goose_db_version`); !slices.Equal(got, []string{"2"}) {
+		if got := lines(t, db, `SELECT MAX(version_id) FROM goose_db_version`); !slices.Equal(got, []string{"3"}) {
 			t.Fatalf("the schema is %v", got)
 		}
 		insertOld(t, db, "after", at)

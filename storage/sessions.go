@@ -115,7 +115,7 @@ type sessionUserRow struct {
 // the target table alone, a scalar subquery gives one value, and a subquery
 // for each of a user's columns costs as much as the rest of the statement.
 const sessionUser = `(SELECT ` + jsonArray + `(u.id, u.username, u.display_name, u.email, u.email_verified, u.role, u.idp_groups,
-	u.password_hash, u.created_at, u.updated_at, u.last_seen_at, u.disabled_at,
+	u.password_hash, u.created_at, u.updated_at, u.last_seen_at, u.disabled_at, u.permissions, u.notice, u.password_temporary,
 	CASE WHEN EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id) THEN 1 ELSE 0 END)
 	FROM users u WHERE u.id = sessions.user_id) AS joined_user`
 
@@ -134,10 +134,13 @@ func (r *userColumn) Scan(value any) error {
 		text = value
 	}
 	var seen, disabled *int64
+	var permissions, notice string
 	err := json.Unmarshal(text, &[]any{
 		&r.ID.String, &r.Username.String, &r.Name.String, &r.Email.String, &r.EmailVerified.Int64, &r.Role.String, &r.Groups.String,
-		&r.PasswordHash.String, &r.CreatedAt.Int64, &r.UpdatedAt.Int64, &seen, &disabled, &r.HasIdentity.Int64,
+		&r.PasswordHash.String, &r.CreatedAt.Int64, &r.UpdatedAt.Int64, &seen, &disabled,
+		&permissions, &notice, &r.Temporary.Int64, &r.HasIdentity.Int64,
 	})
+	err = errors.Join(err, r.Permissions.Scan(permissions), r.Notice.Scan(notice))
 	r.CreatedAt.Valid, r.UpdatedAt.Valid = true, true
 	r.LastSeenAt, r.DisabledAt = orNullInt(seen), orNullInt(disabled)
 	return err

@@ -24,12 +24,17 @@ type userRow struct {
 	UpdatedAt     sql.NullInt64  `db:"u_updated_at"`
 	LastSeenAt    sql.NullInt64  `db:"u_last_seen_at"`
 	DisabledAt    sql.NullInt64  `db:"u_disabled_at"`
+	Temporary     sql.NullInt64  `db:"u_temporary"`
 	HasIdentity   sql.NullInt64  `db:"u_has_identity"`
+
+	Permissions document[*broker.Permissions] `db:"u_permissions"`
+	Notice      document[broker.Notice]       `db:"u_notice"`
 }
 
 const userColumns = `u.id AS u_id, u.username AS u_username, u.display_name AS u_name, u.email AS u_email,
 	u.email_verified AS u_email_verified, u.role AS u_role, u.idp_groups AS u_groups, u.password_hash AS u_password_hash,
 	u.created_at AS u_created_at, u.updated_at AS u_updated_at, u.last_seen_at AS u_last_seen_at, u.disabled_at AS u_disabled_at,
+	u.permissions AS u_permissions, u.notice AS u_notice, u.password_temporary AS u_temporary,
 	CASE WHEN EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id) THEN 1 ELSE 0 END AS u_has_identity`
 
 // returnedUser is userColumns for a RETURNING, where SQLite knows no alias.
@@ -42,18 +47,20 @@ func (r userRow) user() broker.User {
 		PasswordHash: broker.PasswordHash(r.PasswordHash.String), HasIdentity: r.HasIdentity.Int64 != 0,
 		CreatedAt: fromMillis(r.CreatedAt), UpdatedAt: fromMillis(r.UpdatedAt),
 		LastSeenAt: fromMillis(r.LastSeenAt), DisabledAt: fromMillis(r.DisabledAt),
+		Permissions: r.Permissions.is, Notice: r.Notice.is, PasswordTemporary: r.Temporary.Int64 != 0,
 	}
 	u.Groups = readList(r.Groups.String)
 	return u
 }
 
 const insertUser = `INSERT INTO users (id, username, username_key, display_name, email, email_key, email_verified, role, idp_groups,
-	password_hash, created_at, updated_at, last_seen_at, disabled_at) `
+	password_hash, created_at, updated_at, last_seen_at, disabled_at, permissions, notice, password_temporary) `
 
 func userValues(u broker.User) []any {
 	return []any{
 		u.ID, u.Username, broker.FoldUsername(u.Username), u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified), string(u.Role),
 		jsonList(u.Groups), string(u.PasswordHash), u.CreatedAt.UnixMilli(), u.UpdatedAt.UnixMilli(), millis(u.LastSeenAt), millis(u.DisabledAt),
+		document[*broker.Permissions]{u.Permissions}, document[broker.Notice]{u.Notice}, flag(u.PasswordTemporary),
 	}
 }
 
@@ -61,7 +68,7 @@ const usernameTaken = "this username is taken"
 
 // InsertUser implements broker.UserStore.
 func (s *Store) InsertUser(ctx context.Context, u broker.User) error {
-	_, err := s.exec(ctx, insertUser+`VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, userValues(u)...)
+	_, err := s.exec(ctx, insertUser+`VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, userValues(u)...)
 	return s.unique(err, broker.UsernameTaken, usernameTaken)
 }
 
@@ -74,7 +81,8 @@ func (s *Store) InsertFirstAdmin(ctx context.Context, u broker.User) error {
 		return err
 	}
 	n, err := s.exec(ctx, insertUser+`SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT),
-		CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT)
+		CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT),
+		CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT)
 		WHERE NOT EXISTS (SELECT 1 FROM users WHERE role IN ('root', 'admin'))`, userValues(u)...)
 	if err == nil && n == 0 {
 		return &broker.Error{Code: broker.SetupDone, Message: "this installation has an administrator already"}
@@ -126,9 +134,10 @@ func (s *Store) LockUser(ctx context.Context, id string) error {
 // UpdateUser implements broker.UserStore.
 func (s *Store) UpdateUser(ctx context.Context, u broker.User) error {
 	n, err := s.exec(ctx, `UPDATE users SET username = ?, username_key = ?, display_name = ?, email = ?, email_key = ?, email_verified = ?,
-		role = ?, idp_groups = ?, updated_at = ?, disabled_at = ? WHERE id = ?`,
+		role = ?, idp_groups = ?, updated_at = ?, disabled_at = ?, permissions = ?, notice = ? WHERE id = ?`,
 		u.Username, broker.FoldUsername(u.Username), u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified),
-		string(u.Role), jsonList(u.Groups), u.UpdatedAt.UnixMilli(), millis(u.DisabledAt), u.ID)
+		string(u.Role), jsonList(u.Groups), u.UpdatedAt.UnixMilli(), millis(u.DisabledAt),
+		document[*broker.Permissions]{u.Permissions}, document[broker.Notice]{u.Notice}, u.ID)
 	return s.unique(found(n, err), broker.UsernameTaken, usernameTaken)
 }
 

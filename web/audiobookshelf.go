@@ -23,53 +23,47 @@ const (
 )
 
 type userJSON struct {
-	ID                              string   `json:"id"`
-	Username                        string   `json:"username"`
-	Email                           *string  `json:"email"`
-	Type                            string   `json:"type"`
-	Token                           string   `json:"token"`
-	AccessToken                     string   `json:"accessToken,omitempty"`
-	RefreshToken                    *string  `json:"refreshToken,omitempty"`
-	MediaProgress                   []string `json:"mediaProgress"`
-	SeriesHideFromContinueListening []string `json:"seriesHideFromContinueListening"`
-	Bookmarks                       []string `json:"bookmarks"`
-	IsActive                        bool     `json:"isActive"`
-	IsLocked                        bool     `json:"isLocked"`
-	LastSeen                        *int64   `json:"lastSeen"`
-	CreatedAt                       int64    `json:"createdAt"`
-	Permissions                     any      `json:"permissions"`
-	LibrariesAccessible             []string `json:"librariesAccessible"`
-	ItemTagsSelected                []string `json:"itemTagsSelected"`
-	HasOpenIDLink                   bool     `json:"hasOpenIDLink"`
-}
-
-type permissionsJSON struct {
-	Download               bool `json:"download"`
-	Update                 bool `json:"update"`
-	Delete                 bool `json:"delete"`
-	Upload                 bool `json:"upload"`
-	CreateEreader          bool `json:"createEreader"`
-	AccessAllLibraries     bool `json:"accessAllLibraries"`
-	AccessAllTags          bool `json:"accessAllTags"`
-	AccessExplicitContent  bool `json:"accessExplicitContent"`
-	SelectedTagsNotAllowed bool `json:"selectedTagsNotAccessible"`
+	ID                              string             `json:"id"`
+	Username                        string             `json:"username"`
+	Email                           *string            `json:"email"`
+	Type                            string             `json:"type"`
+	Token                           string             `json:"token"`
+	AccessToken                     string             `json:"accessToken,omitempty"`
+	RefreshToken                    *string            `json:"refreshToken,omitempty"`
+	MediaProgress                   []string           `json:"mediaProgress"`
+	SeriesHideFromContinueListening []string           `json:"seriesHideFromContinueListening"`
+	Bookmarks                       []string           `json:"bookmarks"`
+	IsActive                        bool               `json:"isActive"`
+	IsLocked                        bool               `json:"isLocked"`
+	LastSeen                        *int64             `json:"lastSeen"`
+	CreatedAt                       int64              `json:"createdAt"`
+	Permissions                     broker.Permissions `json:"permissions"`
+	LibrariesAccessible             []string           `json:"librariesAccessible"`
+	ItemTagsSelected                []string           `json:"itemTagsSelected"`
+	HasOpenIDLink                   bool               `json:"hasOpenIDLink"`
 }
 
 var none = []string{}
 
+// orNone keeps an empty list from becoming null.
+func orNone(list []string) []string {
+	if list == nil {
+		return none
+	}
+	return list
+}
+
 // toUserJSON is a user as the apps know one. token is the legacy token, which
 // Latchkey does not issue; an empty string is what the apps accept.
 func toUserJSON(u broker.User) userJSON {
-	admin := u.Role.IsAdmin()
+	may := u.EffectivePermissions()
 	j := userJSON{
 		ID: u.ID, Username: u.Username, Type: string(u.Role), IsActive: u.DisabledAt.IsZero(), CreatedAt: u.CreatedAt.UnixMilli(),
 		HasOpenIDLink: u.HasIdentity, MediaProgress: none, SeriesHideFromContinueListening: none, Bookmarks: none,
-		LibrariesAccessible: none, ItemTagsSelected: none,
-		Permissions: permissionsJSON{
-			Download: true, Update: admin, Delete: admin, Upload: admin, CreateEreader: admin,
-			AccessAllLibraries: true, AccessAllTags: true, AccessExplicitContent: admin,
-		},
+		LibrariesAccessible: orNone(may.Libraries), ItemTagsSelected: orNone(may.Tags),
 	}
+	may.Libraries, may.Tags = nil, nil // the contract has them beside the flags
+	j.Permissions = may
 	if u.Email != "" {
 		j.Email = &u.Email
 	}

@@ -28,7 +28,9 @@ var userTests = []test{
 func userFields(s *suite) {
 	u := newUser("Ünïcode Näme")
 	u.Email, u.EmailVerified, u.Role, u.Groups = "Anna@Example.test", true, broker.RoleGuest, []string{"a", "b,c", `"d"`}
-	u.LastSeenAt, u.DisabledAt = t0.Add(3*time.Millisecond), t0.Add(4*time.Millisecond)
+	u.LastSeenAt, u.DisabledAt, u.PasswordTemporary = t0.Add(3*time.Millisecond), t0.Add(4*time.Millisecond), true
+	u.Permissions = &broker.Permissions{Download: true, Tags: []string{"t"}}
+	u.Notice = broker.Notice{Code: "identity.linked", At: t0, Until: t0.Add(time.Hour), Detail: "an IdP"}
 	s.ok(s.Store.InsertUser(ctx, u))
 	same(s, must(s.Store.UserByID(ctx, u.ID))(s), u)
 	same(s, must(s.Store.UserByUsername(ctx, broker.FoldUsername(u.Username)))(s), u)
@@ -108,6 +110,7 @@ func userUpdate(s *suite) {
 	changed := broker.User{
 		ID: u.ID, Username: "Anna", Name: "New", Email: "New@Example.test", EmailVerified: true, Role: broker.RoleAdmin, Groups: []string{"g"},
 		PasswordHash: "not written", CreatedAt: t0.Add(time.Hour), UpdatedAt: t0.Add(2 * time.Hour), DisabledAt: t0.Add(3 * time.Hour),
+		Permissions: &broker.Permissions{}, Notice: broker.Notice{Code: "identity.linked", At: t0},
 	}
 	s.ok(s.Store.UpdateUser(ctx, changed))
 	want := changed

@@ -1,0 +1,101 @@
+-- +goose Up
+
+-- permissions: those of the JSON contract, as JSON, where they are not the
+-- role's. notice: the last thing that the owner of the account is to be told, as
+-- JSON. password_temporary: somebody else chose the password, and knows it.
+ALTER TABLE users ADD COLUMN permissions TEXT NOT NULL DEFAULT '';
+ALTER TABLE users ADD COLUMN notice TEXT NOT NULL DEFAULT '';
+ALTER TABLE users ADD COLUMN password_temporary BIGINT NOT NULL DEFAULT 0;
+
+-- link: how the identity came to an account that was there before it, and what
+-- that account was then, as JSON; empty where the account was made for it.
+ALTER TABLE identities ADD COLUMN link TEXT NOT NULL DEFAULT '';
+
+-- Links that were undone: no rule makes them again.
+CREATE TABLE undone_links (
+    issuer     TEXT NOT NULL,
+    subject    TEXT NOT NULL,
+    user_id    TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    undone_at  BIGINT NOT NULL,
+    PRIMARY KEY (issuer, subject, user_id)
+);
+CREATE INDEX undone_links_user ON undone_links (user_id);
+
+-- A trip to an IdP that links what it brings to this user, begun in this session.
+ALTER TABLE idp_logins ADD COLUMN link_user_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE idp_logins ADD COLUMN link_session_id TEXT NOT NULL DEFAULT '';
+
+-- upstream_id: the login at an IdP that the session stands on, where that is
+-- checked again.
+ALTER TABLE sessions ADD COLUMN upstream_id TEXT NOT NULL DEFAULT '';
+CREATE INDEX sessions_upstream ON sessions (upstream_id) WHERE upstream_id <> '';
+
+-- Logins at IdPs that are checked again. token is sealed, and empty once it is
+-- lost. state is alive, ended or unknown. doubtful counts the checks since the
+-- last one that was answered.
+CREATE TABLE upstreams (
+    id             TEXT PRIMARY KEY,
+    provider_id    TEXT NOT NULL,
+    user_id        TEXT NOT NULL,
+    token          TEXT NOT NULL,
+    state          TEXT NOT NULL,
+    doubtful       BIGINT NOT NULL,
+    created_at     BIGINT NOT NULL,
+    alive_at       BIGINT NOT NULL,
+    next_check_at  BIGINT NOT NULL
+);
+CREATE INDEX upstreams_next ON upstreams (next_check_at);
+
+-- Keys for programs that act for a user. secret_hash is empty for a key that
+-- came from elsewhere and is signed there.
+CREATE TABLE api_keys (
+    id            TEXT PRIMARY KEY,
+    name          TEXT NOT NULL,
+    description   TEXT NOT NULL,
+    user_id       TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    created_by    TEXT NOT NULL,
+    scope         TEXT NOT NULL,
+    secret_hash   TEXT NOT NULL,
+    created_at    BIGINT NOT NULL,
+    updated_at    BIGINT NOT NULL,
+    expires_at    BIGINT,
+    last_used_at  BIGINT,
+    disabled_at   BIGINT
+);
+CREATE INDEX api_keys_user ON api_keys (user_id);
+
+-- One-time links with which people set a password: invitations and resets. id
+-- is the hash of the link's secret; password is the hash that stood when it was
+-- made, and no other is replaced.
+CREATE TABLE password_links (
+    id          TEXT PRIMARY KEY,
+    user_id     TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    purpose     TEXT NOT NULL,
+    password    TEXT NOT NULL,
+    created_by  TEXT NOT NULL,
+    created_at  BIGINT NOT NULL,
+    expires_at  BIGINT NOT NULL
+);
+CREATE INDEX password_links_user ON password_links (user_id);
+CREATE INDEX password_links_expiry ON password_links (expires_at);
+
+-- Identity providers that were added while running. secret is sealed.
+CREATE TABLE providers (
+    id          TEXT PRIMARY KEY,
+    document    TEXT NOT NULL,
+    secret      TEXT NOT NULL,
+    created_at  BIGINT NOT NULL,
+    updated_at  BIGINT NOT NULL
+);
+
+-- Tokens of the system that users were imported from, by their hash: a refresh
+-- token stands for a session, a legacy token for its user.
+CREATE TABLE imported_tokens (
+    id          TEXT PRIMARY KEY,
+    kind        TEXT NOT NULL,
+    user_id     TEXT NOT NULL,
+    session_id  TEXT NOT NULL,
+    expires_at  BIGINT NOT NULL
+);
+CREATE INDEX imported_tokens_user ON imported_tokens (user_id);
+CREATE INDEX imported_tokens_expiry ON imported_tokens (expires_at);
