@@ -27,6 +27,10 @@ type PasswordHasher interface {
 	// Verify compares. An empty hash costs the same and never matches. rehash
 	// asks for a new hash of the same password.
 	Verify(ctx context.Context, hash PasswordHash, password string) (ok, rehash bool, err error)
+	// CheckHash says why a hash from elsewhere cannot be taken: it is of no kind
+	// that Verify knows, or comparing with it would cost too much. nil: it can.
+	// The error never holds the hash.
+	CheckHash(hash PasswordHash) error
 }
 
 // Limiter counts failures per key in a window.

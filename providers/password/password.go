@@ -1,20 +1,20 @@
 // Package password makes and compares password hashes. New ones are argon2id;
-// bcrypt from elsewhere is verified and asked to be replaced. How many are
-// computed at once is bounded, and they run at a lower priority than the rest,
-// so that a storm of passwords costs refreshes little.
+// those from elsewhere are verified, within bounds of what that may cost, and
+// asked to be replaced. How many are computed at once is bounded, and they run
+// at a lower priority than the rest, so that a storm of passwords costs
+// refreshes little.
 package password
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/go-crypt/crypt"
-	"github.com/go-crypt/crypt/algorithm"
 	"github.com/go-crypt/crypt/algorithm/argon2"
-	"github.com/go-crypt/crypt/algorithm/bcrypt"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -44,6 +44,7 @@ type Config struct {
 type Hasher struct {
 	argon   *argon2.Hasher
 	decoder *crypt.Decoder
+	ours    string // how a hash begins that need not be replaced
 	dummy   broker.PasswordHash
 	waiting chan struct{}
 	running chan struct{}
@@ -64,13 +65,14 @@ func New(cfg Config) (*Hasher, error) {
 	if err != nil {
 		return nil, err
 	}
-	decoder := crypt.NewDecoder()
-	for _, register := range []func(algorithm.DecoderRegister) error{argon2.RegisterDecoder, bcrypt.RegisterDecoder} {
-		if err := register(decoder); err != nil {
-			return nil, err
-		}
+	decoder, err := newDecoder()
+	if err != nil {
+		return nil, err
 	}
-	h := &Hasher{argon: argon, decoder: decoder, waiting: make(chan struct{}, cfg.Waiting), running: make(chan struct{}, cfg.Parallel)}
+	h := &Hasher{
+		argon: argon, decoder: decoder, ours: fmt.Sprintf("$argon2id$v=19$m=%d,t=%d,p=%d$", cfg.MemoryKiB, iterations, lanes),
+		waiting: make(chan struct{}, cfg.Waiting), running: make(chan struct{}, cfg.Parallel),
+	}
 	return h, h.makeDummy()
 }
 
@@ -104,14 +106,15 @@ func (h *Hasher) Verify(ctx context.Context, hash broker.PasswordHash, password 
 	if !known {
 		hash = h.dummy
 	}
-	ours := strings.HasPrefix(string(hash), "$argon2id$")
+	ours := strings.HasPrefix(string(hash), h.ours)
 	err = h.run(ctx, func() error {
-		digest, err := h.decoder.Decode(string(hash))
+		digest, err := h.decode(string(hash))
 		if err != nil {
 			return err
 		}
-		ok = digest.Match(norm.NFC.String(password))
-		if !ok && !ours {
+		composed := norm.NFC.String(password)
+		ok = digest.Match(composed)
+		if !ok && !ours && composed != password {
 			ok = digest.Match(password) // hashed elsewhere, perhaps without normalising
 		}
 		return nil
