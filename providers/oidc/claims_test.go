@@ -33,7 +33,7 @@ func TestGroupShapes(t *testing.T) {
 		`["a\u0000","b"]`:   {"b"},
 		`[null,{"name":1}]`: nil,
 	} {
-		c := ClaimNames{}.withDefaults().read("i", object(t, `{"groups":`+shape+`}`))
+		c := read(ClaimNames{}.WithDefaults(), "i", object(t, `{"groups":`+shape+`}`))
 		if !slices.Equal(c.Groups, want) {
 			t.Errorf("%s: %q, want %q", shape, c.Groups, want)
 		}
@@ -41,13 +41,13 @@ func TestGroupShapes(t *testing.T) {
 }
 
 func TestClaimNames(t *testing.T) {
-	names := ClaimNames{Username: "upn", Email: "mail", Name: "https://example.org/name", Groups: "realm_access.roles"}.withDefaults()
-	c := names.read("i", object(t, `{"sub":"s","upn":"u","mail":"m@x.test","https://example.org/name":"N","realm_access":{"roles":["r"]},"a.b":"x"}`))
+	names := ClaimNames{Username: "upn", Email: "mail", Name: "https://example.org/name", Groups: "realm_access.roles"}.WithDefaults()
+	c := read(names, "i", object(t, `{"sub":"s","upn":"u","mail":"m@x.test","https://example.org/name":"N","realm_access":{"roles":["r"]},"a.b":"x"}`))
 	if c.Username != "u" || c.Email != "m@x.test" || c.Name != "N" || !slices.Equal(c.Groups, []string{"r"}) {
 		t.Errorf("%+v", c)
 	}
 	for _, shape := range []string{`{"realm_access":"roles"}`, `{"realm_access":{"roles":{}}}`, `{}`, `{"realm_access":null}`} {
-		if c := names.read("i", object(t, shape)); len(c.Groups) != 0 {
+		if c := read(names, "i", object(t, shape)); len(c.Groups) != 0 {
 			t.Errorf("%s: %q", shape, c.Groups)
 		}
 	}
@@ -72,7 +72,7 @@ func TestEmailVerified(t *testing.T) {
 			names.Email = "upn"
 		}
 		got := "absent"
-		if v := names.withDefaults().read("i", object(t, claims)).EmailVerified; v != nil {
+		if v := read(names.WithDefaults(), "i", object(t, claims)).EmailVerified; v != nil {
 			got = fmt.Sprint(*v)
 		}
 		if got != strings.TrimSuffix(want, " if upn") {
@@ -105,11 +105,11 @@ func TestMergeUserinfo(t *testing.T) {
 func TestBoundsOfClaims(t *testing.T) {
 	long := strings.Repeat("x", 1000)
 	many := `"pwd"` + strings.Repeat(`,"otp"`, 50)
-	c := ClaimNames{}.withDefaults().read("i", object(t, `{"sid":"`+long+`","amr":["`+long+`",`+many+`],"auth_time":1e30}`))
+	c := read(ClaimNames{}.WithDefaults(), "i", object(t, `{"sid":"`+long+`","amr":["`+long+`",`+many+`],"auth_time":1e30}`))
 	if c.SessionID != "" || len(c.AMR) != maxAMR || c.AMR[0] != "pwd" || !c.AuthTime.IsZero() {
 		t.Errorf("%d, %d methods, %v", len(c.SessionID), len(c.AMR), c.AuthTime)
 	}
-	c = ClaimNames{}.withDefaults().read("i", object(t, `{"sid":"s","amr":["hwk"],"auth_time":1700000000}`))
+	c = read(ClaimNames{}.WithDefaults(), "i", object(t, `{"sid":"s","amr":["hwk"],"auth_time":1700000000}`))
 	if c.SessionID != "s" || !slices.Equal(c.AMR, []string{"hwk"}) || !c.AuthTime.Equal(time.Unix(1_700_000_000, 0)) {
 		t.Errorf("%+v", c)
 	}

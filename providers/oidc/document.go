@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/internal/idp"
 )
 
 // Cache keeps what an IdP last said of itself, across restarts.
@@ -98,9 +99,9 @@ func (d *document[T]) ask(ctx context.Context, from string, who asker) (T, error
 		if value, enough, err := d.enough(who); enough {
 			return value, err
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), idp.CallTimeout)
 		defer cancel()
-		raw, err := fetch(ctx, d.client, from)
+		raw, err := idp.Fetch(ctx, d.client, from)
 		if err != nil {
 			return nil, err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/internal/idp"
 	"github.com/latchkey-id/latchkey/tokens/verify"
 )
 
@@ -49,24 +50,24 @@ func (p *Provider) verify(ctx context.Context, m *Metadata, raw, nonce string) (
 	token, err := verifier.Verify(ctx, raw)
 	switch {
 	case keys.trouble != nil:
-		return nil, trouble("the identity provider's key set", keys.trouble)
+		return nil, idp.Trouble("the identity provider's key set", keys.trouble)
 	case err != nil:
-		return nil, badResponse(invalid, errors.New(shorten(err.Error())))
+		return nil, idp.BadResponse(invalid, errors.New(shorten(err.Error())))
 	case subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(nonce)) != 1:
 		return nil, &broker.Error{Code: broker.NonceMismatch, Message: "the identity provider's answer belongs to another login"}
 	}
 	var claims map[string]any
 	if err := token.Claims(&claims); err != nil {
-		return nil, badResponse(invalid, errors.New("the claims are no JSON object"))
+		return nil, idp.BadResponse(invalid, errors.New("the claims are no JSON object"))
 	}
 	if err := checkTimes(claims, p.cfg.Now(), maxTokenAge); err != nil {
-		return nil, badResponse("the identity provider's ID token was not issued just now; compare the clocks of both machines", err)
+		return nil, idp.BadResponse("the identity provider's ID token was not issued just now; compare the clocks of both machines", err)
 	}
 	switch azp := claims["azp"]; {
-	case text(claims["sub"]) == "":
-		return nil, badResponse("the identity provider's ID token names nobody", nil)
-	case azp != nil && text(azp) != p.cfg.ClientID, azp == nil && len(token.Audience) > 1:
-		return nil, badResponse("the identity provider's ID token is for another client", nil)
+	case idp.Text(claims["sub"]) == "":
+		return nil, idp.BadResponse("the identity provider's ID token names nobody", nil)
+	case azp != nil && idp.Text(azp) != p.cfg.ClientID, azp == nil && len(token.Audience) > 1:
+		return nil, idp.BadResponse("the identity provider's ID token is for another client", nil)
 	}
 	return claims, nil
 }

@@ -8,6 +8,7 @@ import (
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/internal/idp"
 )
 
 // logoutEvent is what makes a token a logout token (OIDC Back-Channel Logout
@@ -44,7 +45,7 @@ func (p *Provider) readLogout(claims map[string]any) (token broker.IdPLogoutToke
 	_, isLogout := events[logoutEvent].(map[string]any)
 	_, hasNonce := claims["nonce"]
 	switch {
-	case text(claims["iss"]) != p.cfg.Issuer:
+	case idp.Text(claims["iss"]) != p.cfg.Issuer:
 		return token, errors.New("of another issuer")
 	case !slices.Contains(audiences(claims["aud"]), p.cfg.ClientID):
 		return token, errors.New("for another client")
@@ -59,11 +60,11 @@ func (p *Provider) readLogout(claims map[string]any) (token broker.IdPLogoutToke
 	if token.ID, err = named(claims, "jti"); err != nil {
 		return token, err
 	}
-	if token.SessionID = text(claims["sid"]); token.SessionID == "" && claims["sid"] != nil {
+	if token.SessionID = idp.Text(claims["sid"]); token.SessionID == "" && claims["sid"] != nil {
 		return token, errors.New("sid is not a text")
 	}
 	if len(token.SessionID) > maxSessionID {
-		token.SessionID = "" // no session has kept it: see ClaimNames.read
+		token.SessionID = "" // no session has kept it: see read
 	}
 	if token.ID == "" || token.Subject == "" && token.SessionID == "" {
 		return token, errors.New("jti, or both sub and sid, are missing")

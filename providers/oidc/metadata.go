@@ -9,13 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
-)
 
-// Bounds of what is read from an IdP and of how long one call may take.
-const (
-	maxDocument = 256 << 10
-	maxAnswer   = 1 << 20
-	callTimeout = 4 * time.Second
+	"github.com/latchkey-id/latchkey/providers/internal/idp"
 )
 
 // Metadata is the part of a discovery document (OIDC Discovery section 3) that
@@ -52,10 +47,10 @@ func (p *Provider) metadata(ctx context.Context) (*Metadata, error) {
 	if err == nil {
 		return m, nil
 	}
-	if last, ok := p.discovery.last(ctx); ok && !dark(err) {
+	if last, ok := p.discovery.last(ctx); ok && !idp.Dark(err) {
 		return last, nil
 	}
-	return nil, trouble("the identity provider's discovery document", err)
+	return nil, idp.Trouble("the identity provider's discovery document", err)
 }
 
 // recentMetadata does not ask again within the life of a login: it is for the
@@ -81,7 +76,7 @@ func (p *Provider) strangersMetadata(ctx context.Context) (*Metadata, error) {
 	case known:
 		return last, nil
 	}
-	return nil, unavailable(fmt.Errorf("the identity provider's discovery document: %w", err))
+	return nil, idp.Unavailable(fmt.Errorf("the identity provider's discovery document: %w", err))
 }
 
 // parseMetadata checks what a login depends on. The issuer is compared byte
@@ -123,7 +118,7 @@ func usableEndpoint(issuer, endpoint string) bool {
 func FetchMetadata(ctx context.Context, client *http.Client, issuer string) (json.RawMessage, error) {
 	m, err := newDiscovery(issuer, client, nil, time.Now).ask(ctx, discoveryURL(issuer), forLogin)
 	if err != nil {
-		return nil, trouble("the discovery document", err)
+		return nil, idp.Trouble("the discovery document", err)
 	}
 	return json.Marshal(m)
 }

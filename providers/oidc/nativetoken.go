@@ -10,6 +10,7 @@ import (
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/internal/idp"
 )
 
 // Issuer implements broker.IdP.
@@ -30,7 +31,7 @@ func (p *Provider) VerifyIDToken(ctx context.Context, raw string) (broker.IdPTok
 		return broker.IdPToken{}, refusal(broker.CodeInvalid, "the ID token is not valid, or not for an app that may exchange it", err)
 	}
 	return broker.IdPToken{
-		Claims: p.cfg.Claims.read(p.cfg.Issuer, claims), Nonce: text(claims["nonce"]), ExpiresAt: accepted(claims),
+		Claims: read(p.cfg.Claims, p.cfg.Issuer, claims), Nonce: idp.Text(claims["nonce"]), ExpiresAt: accepted(claims),
 	}, nil
 }
 
@@ -49,13 +50,13 @@ func (p *Provider) checkNative(claims map[string]any) error {
 	aud, azp := audiences(claims["aud"]), claims["azp"]
 	foreign := func(client string) bool { return !slices.Contains(p.cfg.ExchangeAudiences, client) }
 	switch {
-	case !p.isIssuer(text(claims["iss"])):
+	case !p.isIssuer(idp.Text(claims["iss"])):
 		return errors.New("of another issuer")
 	case len(aud) == 0 || slices.ContainsFunc(aud, foreign):
 		return fmt.Errorf("for %.200q, who may not exchange it", strings.Join(aud, " "))
-	case azp == nil && len(aud) > 1, azp != nil && foreign(text(azp)):
+	case azp == nil && len(aud) > 1, azp != nil && foreign(idp.Text(azp)):
 		return errors.New("azp may not exchange it, or is missing")
-	case claims["nonce"] != nil && text(claims["nonce"]) == "":
+	case claims["nonce"] != nil && idp.Text(claims["nonce"]) == "":
 		return errors.New("nonce is not a text")
 	case claims["events"] != nil:
 		return errors.New("a security event, such as a logout token")
@@ -77,5 +78,5 @@ func (p *Provider) isIssuer(iss string) bool {
 // isAccessToken knows the access tokens whose header says nothing, and whose
 // audience may be an app all the same: Keycloak's and Cognito's.
 func isAccessToken(claims map[string]any) bool {
-	return strings.EqualFold(text(claims["typ"]), "Bearer") || text(claims["token_use"]) == "access"
+	return strings.EqualFold(idp.Text(claims["typ"]), "Bearer") || idp.Text(claims["token_use"]) == "access"
 }

@@ -6,21 +6,17 @@ package oidc
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/internal/idp"
 	"github.com/latchkey-id/latchkey/providers/internal/outbound"
 )
 
@@ -57,12 +53,12 @@ func New(cfg Config) *Provider {
 		cfg.Now = time.Now
 	}
 	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = outbound.For(limits, cfg.Issuer)
+		cfg.HTTPClient = outbound.For(idp.Limits, cfg.Issuer)
 	}
 	if len(cfg.Scopes) == 0 {
 		cfg.Scopes = []string{gooidc.ScopeOpenID, "profile", "email"}
 	}
-	cfg.Claims = cfg.Claims.withDefaults()
+	cfg.Claims = cfg.Claims.WithDefaults()
 	return &Provider{
 		cfg:       cfg,
 		discovery: newDiscovery(cfg.Issuer, cfg.HTTPClient, cfg.Cache, cfg.Now),
@@ -90,21 +86,7 @@ func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, 
 }
 
 func (p *Provider) oauth(m *Metadata, req broker.IdPRequest) *oauth2.Config {
-	style := oauth2.AuthStyleInHeader
-	method := p.cfg.TokenEndpointAuth
-	if method == "" || method == "auto" {
-		method = "client_secret_basic"
-		if len(m.TokenAuthMethods) > 0 && !slices.Contains(m.TokenAuthMethods, method) {
-			method = "client_secret_post"
-		}
-	}
-	if method != "client_secret_basic" || p.cfg.ClientSecret == "" {
-		style = oauth2.AuthStyleInParams
-	}
-	secret := p.cfg.ClientSecret
-	if method == "none" {
-		secret = ""
-	}
+	style, secret := idp.AuthStyle(p.cfg.TokenEndpointAuth, p.cfg.ClientSecret, m.TokenAuthMethods)
 	return &oauth2.Config{
 		ClientID: p.cfg.ClientID, ClientSecret: secret, RedirectURL: req.RedirectURI, Scopes: p.cfg.Scopes,
 		Endpoint: oauth2.Endpoint{AuthURL: m.AuthorizationEndpoint, TokenURL: m.TokenEndpoint, AuthStyle: style},
@@ -113,7 +95,7 @@ func (p *Provider) oauth(m *Metadata, req broker.IdPRequest) *oauth2.Config {
 
 // Exchange implements broker.IdP.
 func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res broker.IdPResponse) (broker.IdPClaims, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*idp.CallTimeout)
 	defer cancel()
 	m, err := p.recentMetadata(ctx)
 	if err != nil {
@@ -125,11 +107,11 @@ func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res brok
 	}
 	token, err := p.oauth(m, req).Exchange(p.client(ctx), res.Code, oauth2.VerifierOption(req.Verifier))
 	if err != nil {
-		return broker.IdPClaims{}, p.exchangeError(err, res.Code, req.Verifier)
+		return broker.IdPClaims{}, idp.ExchangeError(err, res.Code, req.Verifier, p.cfg.ClientSecret)
 	}
 	raw, ok := token.Extra("id_token").(string)
-	if !ok || raw == "" || len(raw) > maxAnswer {
-		return broker.IdPClaims{}, badResponse("the identity provider sent no ID token", nil)
+	if !ok || raw == "" || len(raw) > idp.MaxAnswer {
+		return broker.IdPClaims{}, idp.BadResponse("the identity provider sent no ID token", nil)
 	}
 	claims, err := p.verify(ctx, m, raw, req.Nonce)
 	if err != nil {
@@ -138,63 +120,32 @@ func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res brok
 	if err := p.addUserinfo(ctx, m, token, claims); err != nil {
 		return broker.IdPClaims{}, err
 	}
-	return p.cfg.Claims.read(p.cfg.Issuer, claims), nil
+	return read(p.cfg.Claims, p.cfg.Issuer, claims), nil
 }
 
 func (p *Provider) client(ctx context.Context) context.Context {
 	return gooidc.ClientContext(ctx, p.cfg.HTTPClient)
 }
 
-// exchangeError tells a refusal from an outage: a 4xx of the token endpoint, or
-// an OAuth error, is about this code.
-func (p *Provider) exchangeError(err error, sent ...string) error {
-	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-		status := refused.Response.StatusCode
-		cause := fmt.Errorf("token endpoint: status %d, error %s", status, quote(refused.ErrorCode, append(sent, p.cfg.ClientSecret)))
-		switch {
-		case passing(status):
-			return unavailable(cause)
-		case status >= 400 || refused.ErrorCode != "":
-			return &broker.Error{Code: broker.IdPRefused, Message: "the identity provider refused the login", Err: cause}
-		}
-		return badResponse("the identity provider's answer is not usable", cause)
-	}
-	if _, ok := errors.AsType[*url.Error](err); ok {
-		return unavailable(errors.New("token endpoint: cannot be reached"))
-	}
-	return badResponse("the identity provider's answer is not usable", errors.New("token endpoint: unusable answer"))
-}
-
-// quote is for a text of the IdP in the log: not if it is long, or repeats what
-// was sent, or has a word that may be a secret in another form.
-func quote(text string, sent []string) string {
-	words := strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
-	if len(text) > 200 || slices.ContainsFunc(words, func(w string) bool { return len(w) > 24 }) ||
-		slices.ContainsFunc(sent, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
-		return "(withheld)"
-	}
-	return strconv.Quote(text)
-}
-
 // addUserinfo asks for what the ID token lacks. What cannot be had may be what
 // somebody's role hangs on, so that a failure is one of the login.
 func (p *Provider) addUserinfo(ctx context.Context, m *Metadata, token *oauth2.Token, claims map[string]any) error {
 	names := p.cfg.Claims
-	lacks := func(name string) bool { return lookup(claims, name) == nil }
+	lacks := func(name string) bool { return idp.Lookup(claims, name) == nil }
 	if m.UserinfoEndpoint == "" || !lacks(names.Username) && !lacks(names.Email) && !lacks(names.Groups) {
 		return nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.UserinfoEndpoint, nil)
 	if err != nil {
-		return trouble("the identity provider's userinfo", err)
+		return idp.Trouble("the identity provider's userinfo", err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token.AccessToken)
-	body, err := send(p.cfg.HTTPClient, req)
+	body, _, err := idp.Send(p.cfg.HTTPClient, req, idp.MaxDocument)
 	if err == nil {
 		err = merge(claims, body)
 	}
 	if err != nil {
-		return trouble("the identity provider's userinfo", err)
+		return idp.Trouble("the identity provider's userinfo", err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/internal/idp"
 	"github.com/latchkey-id/latchkey/tokens/verify"
 )
 
@@ -44,7 +45,7 @@ func (p *Provider) sent(
 	token, err := check(verifier)
 	switch {
 	case keys.trouble != nil:
-		return nil, unavailable(fmt.Errorf("the identity provider's key set: %w", keys.trouble))
+		return nil, idp.Unavailable(fmt.Errorf("the identity provider's key set: %w", keys.trouble))
 	case err != nil:
 		return nil, errors.New(shorten(err.Error()))
 	case token.Claims(&claims) != nil:
@@ -70,7 +71,7 @@ func audiences(v any) (out []string) {
 		many = []any{v}
 	}
 	for _, one := range many {
-		out = append(out, text(one))
+		out = append(out, idp.Text(one))
 	}
 	if slices.Contains(out, "") {
 		return nil
@@ -81,7 +82,7 @@ func audiences(v any) (out []string) {
 // named is a claim that is a text of some length, or is absent.
 func named(claims map[string]any, name string) (value string, err error) {
 	v, present := claims[name]
-	value = text(v)
+	value = idp.Text(v)
 	if present && (value == "" || len(value) > maxClaim) {
 		return "", fmt.Errorf("%s is not a text of 1 to %d bytes", name, maxClaim)
 	}

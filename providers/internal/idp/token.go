@@ -1,0 +1,65 @@
+package idp
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"golang.org/x/oauth2"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// AuthStyle is how a client proves itself at the token endpoint by a method of
+// the configuration (empty and auto: what the IdP supports, else the standard's
+// client_secret_basic), and the secret that it sends, if any.
+func AuthStyle(method, secret string, supported []string) (style oauth2.AuthStyle, sent string) {
+	if method == "" || method == "auto" {
+		method = "client_secret_basic"
+		if len(supported) > 0 && !slices.Contains(supported, method) {
+			method = "client_secret_post"
+		}
+	}
+	if method == "none" {
+		secret = ""
+	}
+	if method != "client_secret_basic" || secret == "" {
+		return oauth2.AuthStyleInParams, secret
+	}
+	return oauth2.AuthStyleInHeader, secret
+}
+
+// ExchangeError tells a refusal from an outage: a 4xx of the token endpoint, or
+// an OAuth error, is about this code. sent are the secrets of the request.
+func ExchangeError(err error, sent ...string) error {
+	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+		status := refused.Response.StatusCode
+		cause := fmt.Errorf("token endpoint: status %d, error %s", status, quote(refused.ErrorCode, sent))
+		switch {
+		case passing(refused.Response):
+			return Unavailable(cause)
+		case status >= 400 || refused.ErrorCode != "":
+			return &broker.Error{Code: broker.IdPRefused, Message: "the identity provider refused the login", Err: cause}
+		}
+		return BadResponse("the identity provider's answer is not usable", cause)
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return Unavailable(errors.New("token endpoint: cannot be reached"))
+	}
+	return BadResponse("the identity provider's answer is not usable", errors.New("token endpoint: unusable answer"))
+}
+
+// quote is for a text of the IdP in the log: not if it is long, or repeats what
+// was sent, or has a word that may be a secret in another form.
+func quote(text string, sent []string) string {
+	words := strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	if len(text) > 200 || slices.ContainsFunc(words, func(w string) bool { return len(w) > 24 }) ||
+		slices.ContainsFunc(sent, func(s string) bool { return s != "" && strings.Contains(text, s) }) {
+		return "(withheld)"
+	}
+	return strconv.Quote(text)
+}
