@@ -42,16 +42,16 @@ func (b *Broker) endSessions(ctx context.Context, store Store, f SessionFilter, 
 	if err != nil {
 		return 0, err
 	}
-	if err := b.auditEnds(ctx, store, ended, ip); err != nil {
-		return 0, err
-	}
 	return len(ended), b.afterEnd(ctx, store, ended, e, ip)
 }
 
 // afterEnd is what follows from the end of sessions, in the same transaction:
-// the sessions that follow a browser session end with it, and every client that
-// wants to hear of an end is going to be told.
+// an event for each, the sessions that follow a browser session end with it, and
+// every client that wants to hear of an end is going to be told.
 func (b *Broker) afterEnd(ctx context.Context, store Store, ended []Session, e End, ip string) error {
+	if err := b.auditEnds(ctx, store, ended, ip); err != nil {
+		return err
+	}
 	parents := []string{}
 	for _, s := range ended {
 		if s.ClientID == AppClientID {

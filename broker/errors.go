@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -50,6 +51,12 @@ const (
 	TokenReused     EndCause = "token_reused"
 	CodeReused      EndCause = "code_reused"
 )
+
+// EndCauses is the closed list: every session that ended has one of them.
+var EndCauses = []EndCause{
+	SessionExpired, SessionMaxAge, SessionLimit, LoggedOut, RevokedByUser, RevokedByAdmin, PasswordChanged, UserDisabled, UserDeleted,
+	ClientRemoved, IdPLogout, IdPRevoked, LinkUndone, TokenReused, CodeReused,
+}
 
 // Refusals of a login or of an administrative step.
 const (
@@ -110,11 +117,9 @@ const (
 )
 
 // Codes lists every code, for tables that must be complete.
-var Codes = []Code{
+var Codes = slices.Concat(EndCauses, []Code{
 	TokenExpired, TemporarilyUnavailable, RateLimited, LocalLoginDisabled, ClientMismatch, NoToken, InvalidToken,
 	WrongTokenType, CodeInvalid, SessionUnknown, KeyMismatch,
-	SessionExpired, SessionMaxAge, SessionLimit, LoggedOut, RevokedByUser, RevokedByAdmin, PasswordChanged,
-	UserDisabled, UserDeleted, ClientRemoved, IdPLogout, IdPRevoked, LinkUndone, TokenReused, CodeReused,
 	InvalidRequest, InvalidCredentials, InvalidRedirectURI, InvalidState, StateMismatch, IssuerMismatch, NonceMismatch,
 	AccessDenied, IdPRefused, IdPBadResponse, ProviderUnknown, NotProvisioned, GroupNotAllowed, DomainNotAllowed,
 	EmailNotVerified, IdentityConflict, UsernameTaken, InvalidUsername, WeakPassword, WrongPassword, Forbidden, NotFound, SetupDone,
@@ -122,7 +127,7 @@ var Codes = []Code{
 	InsufficientScope, LoginRequired, ConsentRequired, UnmetRequirements, RequestNotSupported, RequestURINotSupported, InvalidRequestURI,
 	AuthorizationPending, SlowDown, DeviceCodeExpired, InvalidDPoPProof, UseDPoPNonce, InvalidClientMetadata, ClientUnknown,
 	ClientExists, ReadOnlyClient, UserCodeTaken, UserCodeUnknown, CrossSite,
-}
+})
 
 // Error is a refusal or a failure. Message is safe to show to anybody; Err is
 // for logs only. RetryAfter is set where waiting helps. Wipe asks the client to

@@ -171,7 +171,9 @@ func (b *Broker) writeOutcome(ctx context.Context, d Decision, s *Session, by pr
 			return err
 		}
 		if d.Outcome == OutcomeReuse {
-			if err := b.afterEnd(ctx, store, []Session{*s}, w.End, by.device.IP); err != nil {
+			ended := *s
+			ended.EndedAt, ended.EndCause = w.End.At, w.End.Cause
+			if err := b.afterEnd(ctx, store, []Session{ended}, w.End, by.device.IP); err != nil {
 				return err
 			}
 		}
