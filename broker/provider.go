@@ -53,7 +53,7 @@ type Provider struct {
 // [IdPRefused].
 type IdP interface {
 	// AuthURL returns where to send the browser. It fails within 5 s when the
-	// IdP is dark.
+	// IdP is dark, if the protocol has something to ask before.
 	AuthURL(ctx context.Context, req IdPRequest) (string, error)
 	// Exchange redeems what the IdP answered. It never trusts the issuer that
 	// stands in a token.

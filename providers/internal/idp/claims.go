@@ -14,6 +14,11 @@ type ClaimNames struct {
 	Email    string `yaml:"email"`    // email
 	Name     string `yaml:"name"`     // name
 	Groups   string `yaml:"groups"`   // groups
+
+	// These two are for providers without OpenID; with it, the standard's names
+	// are the only ones.
+	Subject       string `yaml:"subject"`        // sub
+	EmailVerified string `yaml:"email_verified"` // email_verified
 }
 
 // WithDefaults fills in the names of the standard (OIDC Core section 5.1).
@@ -27,6 +32,8 @@ func (n ClaimNames) WithDefaults() ClaimNames {
 	standard(&n.Email, ClaimEmail)
 	standard(&n.Name, "name")
 	standard(&n.Groups, "groups")
+	standard(&n.Subject, "sub")
+	standard(&n.EmailVerified, ClaimVerified)
 	return n
 }
 
@@ -47,10 +54,10 @@ func (n ClaimNames) Read(issuer string, claims map[string]any) broker.IdPClaims 
 
 // verified is email_verified, which is a boolean (OIDC Core section 5.1); a
 // string counts as absent. It speaks of the claim email: true says nothing of
-// an address that was taken from another claim.
+// an address that was taken from another claim, unless it has another name too.
 func (n ClaimNames) verified(claims map[string]any) *bool {
-	verified, ok := claims[ClaimVerified].(bool)
-	if !ok || verified && Text(Lookup(claims, n.Email)) != Text(claims[ClaimEmail]) {
+	verified, ok := Lookup(claims, n.EmailVerified).(bool)
+	if !ok || verified && n.EmailVerified == ClaimVerified && Text(Lookup(claims, n.Email)) != Text(claims[ClaimEmail]) {
 		return nil
 	}
 	return &verified
