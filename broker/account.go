@@ -22,7 +22,7 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPassword(fresh, p.User.Username); err != nil {
+	if err := b.checkPassword(fresh, p.User); err != nil {
 		return nil, err
 	}
 	hash, err := b.cfg.Hasher.Hash(ctx, fresh)

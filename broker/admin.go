@@ -51,7 +51,7 @@ func (b *Broker) prepareUser(ctx context.Context, n NewUser) (User, error) {
 	u := User{ID: b.newID(now), Username: name, Name: cleanText(n.Name, MaxName), Email: email,
 		EmailVerified: n.EmailVerified && email != "", Role: n.Role, CreatedAt: now, UpdatedAt: now}
 	if n.Password != "" {
-		if err := checkPassword(n.Password, name); err != nil {
+		if err := b.checkPassword(n.Password, u); err != nil {
 			return User{}, err
 		}
 		if u.PasswordHash, err = b.cfg.Hasher.Hash(ctx, n.Password); err != nil {
@@ -121,7 +121,7 @@ func (b *Broker) ResetPassword(ctx context.Context, id, password string) error {
 	if err != nil {
 		return err
 	}
-	if err := checkPassword(password, u.Username); err != nil {
+	if err := b.checkPassword(password, u); err != nil {
 		return err
 	}
 	hash, err := b.cfg.Hasher.Hash(ctx, password)

@@ -69,7 +69,9 @@ type Config struct {
 	Store              Store
 	Secrets            tokens.Secrets
 	Hasher             PasswordHasher
-	Limiter            Limiter // nil: no limit
+	Limiter            Limiter       // nil: no limit
+	Judge              PasswordJudge // of new passwords; nil: their length alone counts
+	MinPassword        int           // of a new password, in code points; 0: [MinPassword]
 	Providers          []Provider
 	PublicURL          string // the issuer, without a trailing slash
 	Algorithm          string // of access tokens; empty: ES256
@@ -128,6 +130,9 @@ func New(cfg Config) (*Broker, error) {
 	}
 	if cfg.GenerateKey == nil {
 		cfg.GenerateKey = tokens.GenerateSigningKey
+	}
+	if cfg.MinPassword == 0 {
+		cfg.MinPassword = MinPassword
 	}
 	if cfg.RetryFor == 0 {
 		cfg.RetryFor = 5 * time.Second

@@ -120,14 +120,11 @@ type Identity struct {
 	LastUsedAt time.Time
 }
 
-// Bounds of what people type, in code points; Password in bytes as well, so
-// that hashing has a bound.
+// Bounds of what people type, in code points.
 const (
-	MaxUsername      = 64
-	MaxName          = 128
-	MaxEmail         = 254
-	MinPassword      = 8
-	MaxPasswordBytes = 1024
+	MaxUsername = 64
+	MaxName     = 128
+	MaxEmail    = 254
 )
 
 // FoldUsername is the form in which usernames are compared: NFKC, case folded
@@ -183,20 +180,4 @@ func checkEmail(email string) (string, error) {
 		return "", refuse(InvalidRequest, "the e-mail address is not a plain address")
 	}
 	return email, nil
-}
-
-// checkPassword judges a new password by length alone (NIST SP 800-63B-4
-// section 3.1.1.2: no composition rules), and refuses the name itself.
-func checkPassword(password, username string) error {
-	switch {
-	case !utf8.ValidString(password) || strings.ContainsRune(password, 0):
-		return refuse(WeakPassword, "the password is not valid text")
-	case utf8.RuneCountInString(password) < MinPassword:
-		return refuse(WeakPassword, "a password has at least 8 characters")
-	case len(password) > MaxPasswordBytes:
-		return refuse(WeakPassword, "a password has at most 1024 bytes")
-	case FoldUsername(password) == FoldUsername(username):
-		return refuse(WeakPassword, "the password must not be the username")
-	}
-	return nil
 }

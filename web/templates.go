@@ -89,6 +89,8 @@ type page struct {
 	Values map[string]string
 	Local  bool
 	Token  string
+	// MinPassword is how many characters a new password has at least.
+	MinPassword int
 
 	Next    string
 	Buttons []button
@@ -154,6 +156,7 @@ func span(d time.Duration) string {
 // half a page.
 func (s *Server) show(c *gin.Context, status int, name string, p page) error {
 	p.Base = strings.TrimSuffix(s.publicURL.EscapedPath(), "/")
+	p.MinPassword = s.broker.MinPassword()
 	var out bytes.Buffer
 	if err := s.pages.byName[name].ExecuteTemplate(&out, "layout.html", p); err != nil {
 		return err

@@ -82,7 +82,7 @@ func TestWrongUsageExits2AndFailureExits1(t *testing.T) {
 func TestUserCommands(t *testing.T) {
 	c := newCLI(t)
 	var u userView
-	if err := json.Unmarshal([]byte(c.must("correct horse\n", "user", "create", "Bob", "--email", "bob@example.org", "--role", "admin", "--password-stdin", "--json")), &u); err != nil {
+	if err := json.Unmarshal([]byte(c.must("correct horse battery\n", "user", "create", "Bob", "--email", "bob@example.org", "--role", "admin", "--password-stdin", "--json")), &u); err != nil {
 		t.Fatal(err)
 	}
 	if u.Username != "Bob" || u.Type != "admin" || !u.IsActive || u.Email != "bob@example.org" {
@@ -98,7 +98,7 @@ func TestUserCommands(t *testing.T) {
 		}
 	}
 	c.must("", "user", "update", "bob", "--name", "Robert", "--full-name", "Robert R.", "--role", "user")
-	c.must("another horse\n", "user", "set-password", "robert", "--password-stdin")
+	c.must("another horse and cart\n", "user", "set-password", "robert", "--password-stdin")
 	if out := c.must("", "user", "disable", "robert"); !strings.Contains(out, "disabled") {
 		t.Error(out)
 	}
@@ -191,11 +191,11 @@ func TestServeSetupAndBreakGlass(t *testing.T) {
 		t.Fatalf("the setup link answers %d", got)
 	}
 	c.must("", "healthcheck")
-	c.must("correct horse\n", "user", "create", "root", "--role", "root", "--password-stdin")
+	c.must("correct horse battery\n", "user", "create", "root", "--role", "root", "--password-stdin")
 	if got := status(t, link); got != http.StatusNotFound {
 		t.Fatalf("the setup link answers %d once there is an administrator", got)
 	}
-	body := strings.NewReader(`{"username":"ROOT","password":"correct horse"}`)
+	body := strings.NewReader(`{"username":"ROOT","password":"correct horse battery"}`)
 	res, err := http.Post("http://"+address+"/login", "application/json", body)
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("%v %v", res, err)

@@ -30,6 +30,7 @@ type config struct {
 	PreviousSecretKeys []string         `yaml:"previous_secret_keys"`
 	Tokens             tokensConfig     `yaml:"tokens"`
 	RateLimit          rateLimitConfig  `yaml:"rate_limit"`
+	Passwords          passwordsConfig  `yaml:"passwords"`
 	LocalLogin         bool             `yaml:"local_login"`
 	Providers          []providerConfig `yaml:"providers"`
 	Clients            []clientConfig   `yaml:"clients"`
@@ -60,6 +61,10 @@ type tokensConfig struct {
 type rateLimitConfig struct {
 	AuthWindow duration `yaml:"auth_window"`
 	AuthMax    int      `yaml:"auth_max"`
+}
+
+type passwordsConfig struct {
+	MinLength int `yaml:"min_length"`
 }
 
 type logConfig struct {
@@ -136,6 +141,9 @@ func (c *config) check(p *problems) {
 	}
 	c.checkSecrets(p)
 	c.checkTokens(p)
+	if n := c.Passwords.MinLength; n < broker.MinPassword || n > broker.MaxMinPassword {
+		p.add("passwords.min_length", "must be %d to %d", broker.MinPassword, broker.MaxMinPassword)
+	}
 	if c.RateLimit.AuthMax < 0 || c.RateLimit.AuthMax > 1_000_000 {
 		p.add("rate_limit.auth_max", "must be 0 (off) to 1000000")
 	}

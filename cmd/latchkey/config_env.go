@@ -49,6 +49,7 @@ func (c *config) settings() []setting {
 		{key: "tokens.session_retention", env: "LATCHKEY_SESSION_RETENTION", unit: time.Second, value: &c.Tokens.SessionRetention, std: "90d"},
 		{key: "rate_limit.auth_window", env: "RATE_LIMIT_AUTH_WINDOW", unit: time.Millisecond, value: &c.RateLimit.AuthWindow, std: "10m"},
 		{key: "rate_limit.auth_max", env: "RATE_LIMIT_AUTH_MAX", value: &c.RateLimit.AuthMax, std: "40"},
+		{key: "passwords.min_length", env: "LATCHKEY_PASSWORD_MIN_LENGTH", value: &c.Passwords.MinLength, std: "15"},
 		{key: "local_login", env: "LATCHKEY_LOCAL_LOGIN", value: &c.LocalLogin, std: "true"},
 		{key: "registration_token", env: "LATCHKEY_REGISTRATION_TOKEN", value: &c.RegistrationToken, secret: true},
 		{key: "mobile_redirect_uris", env: "LATCHKEY_MOBILE_REDIRECT_URIS", value: &c.MobileRedirectURIs,

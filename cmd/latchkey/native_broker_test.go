@@ -61,7 +61,7 @@ func (p *person) field(page, name string) string {
 // logIn fills in the login page and says yes to what comes then.
 func (p *person) logIn(page string) string {
 	p.t.Helper()
-	return p.submit("/login/password", url.Values{"username": {"robin"}, "password": {"correct horse"}, "next": {p.field(page, "next")}})
+	return p.submit("/login/password", url.Values{"username": {"robin"}, "password": {"correct horse battery"}, "next": {p.field(page, "next")}})
 }
 
 // TestNativeClientAtTheBroker is the whole life of a login, with real servers,
@@ -69,7 +69,7 @@ func (p *person) logIn(page string) string {
 func TestNativeClientAtTheBroker(t *testing.T) {
 	c := newCLI(t)
 	c.env["LATCHKEY_CLIENT_DIR"] = t.TempDir()
-	c.must("correct horse\n", "user", "create", "robin", "--role", "admin", "--password-stdin")
+	c.must("correct horse battery\n", "user", "create", "robin", "--role", "admin", "--password-stdin")
 	address, log, stop := c.serve()
 	log.find(t, `"event":"(ready)"`)
 	base := "http://" + address

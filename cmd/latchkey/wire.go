@@ -38,7 +38,7 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 		return nil, err
 	}
 	cfg := broker.Config{
-		Store: store, Secrets: secrets, Hasher: hasher, Providers: c.brokerProviders(store),
+		Store: store, Secrets: secrets, Hasher: hasher, Judge: password.Judge{}, MinPassword: c.Passwords.MinLength, Providers: c.brokerProviders(store),
 		PublicURL: c.PublicURL, Algorithm: c.Tokens.Algorithm, LocalLogin: c.LocalLogin, MobileRedirectURIs: c.MobileRedirectURIs,
 		Lifetimes: broker.Lifetimes{
 			Access: c.Tokens.AccessTTL.Duration(), Refresh: c.Tokens.RefreshTTL.Duration(), MaxAge: c.Tokens.SessionMaxAge.Duration(),

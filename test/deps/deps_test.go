@@ -53,6 +53,7 @@ var homes = []struct {
 	{"github.com/coreos/go-oidc", []room{"providers", "cmd"}},
 	{"golang.org/x/oauth2", []room{"providers", "cmd"}},
 	{"github.com/golang-jwt/jwt", []room{"tokens"}},
+	{"github.com/trustelem/zxcvbn", []room{"providers"}},
 	{"migrations", []room{"storage"}},
 }
 

@@ -1,0 +1,57 @@
+package password
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// known is what broker passes for alice of example.org.
+var known = []string{"latchkey", "id", "example", "org", "id.example.org", "alice", "alice example", "alice@example.org"}
+
+func TestPasswordsThatAreGuessedSoonAreNamedAsWhatTheyAre(t *testing.T) {
+	for password, want := range map[string]string{
+		"passwordpassword":      "repeats itself",
+		"aaaaaaaaaaaaaaaaaa":    "repeats itself",
+		"abcdefghijklmnopqr":    "sequence",
+		"qwertyuiop[]asdfgh":    "beside each other",
+		"alice@example.org1":    "name of this service",
+		"latchkeylatchkey":      "name of this service",
+		"id.example.org2026":    "name of this service",
+		"24.12.1987":            "date",
+		"trustno1":              "guessed first",
+		"xkqvbzp":               "guessed soon",
+		"P@ssw0rd":              "guessed first",
+		strings.Repeat("z", 90): "repeats itself",
+	} {
+		got := Judge{}.Weakness(password, known)
+		if !strings.Contains(got, want) || !strings.Contains(got, "several words") {
+			t.Errorf("%s: %q, want %q", password, got, want)
+		}
+		if strings.Contains(got, password) {
+			t.Errorf("%s: the answer holds the password", password)
+		}
+	}
+}
+
+func TestSeveralWordsAreGoodInAnyLanguage(t *testing.T) {
+	for _, password := range []string{
+		"a long password", "correct horse battery", "kitchen lamp orange", "ich mag käse sehr", "нет дыма без огня", "猿も木から落ちるという話だ", "🔑🐎🔋🧷🍋🦉🎺🧊🪁",
+		strings.Repeat("many words make a long sentence and ", 20),
+	} {
+		if got := (Judge{}).Weakness(password, known); got != "" {
+			t.Errorf("%s: %s", password, got)
+		}
+	}
+}
+
+// The estimate takes more than twice as long for twice the length.
+func TestLongPasswordIsJudgedInBoundedTime(t *testing.T) {
+	for _, part := range []string{"a", "p4ssw0rd", "1234567890", "@4$!0p", "19870101"} {
+		began := time.Now()
+		_ = Judge{}.Weakness(strings.Repeat(part, 1024/len(part)), known)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%s: %v", part, took)
+		}
+	}
+}
