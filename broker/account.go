@@ -12,6 +12,9 @@ const recentLogin = 5 * time.Minute
 // ChangePassword replaces a user's own password. Every session of the user
 // ends with PasswordChanged, this one too, and a new one comes back.
 func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *string, fresh string, device Device) (*Login, error) {
+	if err := p.NeedSession(); err != nil {
+		return nil, err
+	}
 	if p.User.Role == RoleGuest {
 		return nil, refuse(Forbidden, "guests do not change passwords")
 	}

@@ -217,13 +217,6 @@ func (b *Broker) insertSession(ctx context.Context, store Store, s Session, hash
 	})
 }
 
-// Principal is who a request comes from: a live session and its user, as the
-// database has them now.
-type Principal struct {
-	User    User
-	Session Session
-}
-
 // Authenticate reads the session of a verified access token or page cookie with
 // its user, in one statement. A session that ended or a user that is disabled
 // is refused at once, on every replica, whatever the token's exp says.

@@ -26,10 +26,27 @@ func (s *Server) as(r render, h handler) gin.HandlerFunc {
 	}
 }
 
-// authenticated is for routes that need an access token of a live session.
-func (s *Server) authenticated(h func(c *gin.Context, p broker.Principal) error) gin.HandlerFunc {
-	return func(c *gin.Context) {
+// principalHandler is a handler of a route that knows who calls.
+type principalHandler func(c *gin.Context, p broker.Principal) error
+
+// authenticated is for routes that take whoever may use the JSON API: by an
+// access token of a live session, or without one.
+func (s *Server) authenticated(h principalHandler) gin.HandlerFunc { return s.behind(s.principal, h) }
+
+// ownSession is for routes that change the account: they need a login.
+func (s *Server) ownSession(h principalHandler) gin.HandlerFunc {
+	return s.behind(func(c *gin.Context) (broker.Principal, error) {
 		p, err := s.principal(c)
+		if err == nil {
+			err = p.NeedSession()
+		}
+		return p, err
+	}, h)
+}
+
+func (s *Server) behind(who func(*gin.Context) (broker.Principal, error), h principalHandler) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		p, err := who(c)
 		if err != nil {
 			s.fail(c, err, asBearer)
 			return
@@ -41,11 +58,15 @@ func (s *Server) authenticated(h func(c *gin.Context, p broker.Principal) error)
 	}
 }
 
-// principal is who the access token of a request to the JSON API is for. It
-// takes tokens of the API's own client, and of clients that were granted it.
+// principal is who a request to the JSON API comes from. It takes access tokens
+// of the API's own client, and of clients that were granted it.
 func (s *Server) principal(c *gin.Context) (broker.Principal, error) {
-	p, claims, err := s.tokenPrincipal(c)
-	if err == nil && claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAPI) {
+	read := s.tokenPrincipal
+	if queryToken(c) != "" {
+		read = s.queryPrincipal
+	}
+	p, claims, err := read(c)
+	if err == nil && p.Session.ID != "" && claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAPI) {
 		err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAPI}
 	}
 	return p, err
@@ -54,7 +75,7 @@ func (s *Server) principal(c *gin.Context) (broker.Principal, error) {
 // administrator is [Server.principal] for the admin API: an administrator, with
 // a token of the JSON API's own client or one that was granted the admin scope.
 // What shares a secret with an app (HS256) proves too little.
-func (s *Server) administrator(h func(c *gin.Context, p broker.Principal) error) gin.HandlerFunc {
+func (s *Server) administrator(h principalHandler) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		noStore(c)
 		p, err := s.adminPrincipal(c)
@@ -71,6 +92,9 @@ func (s *Server) administrator(h func(c *gin.Context, p broker.Principal) error)
 // adminPrincipal is the administrator who calls.
 func (s *Server) adminPrincipal(c *gin.Context) (broker.Principal, error) {
 	p, claims, err := s.tokenPrincipal(c)
+	if err == nil {
+		err = p.NeedSession()
+	}
 	switch {
 	case err != nil:
 	case claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAdmin):
@@ -85,25 +109,42 @@ func (s *Server) adminPrincipal(c *gin.Context) (broker.Principal, error) {
 
 func hasScope(scope, one string) bool { return slices.Contains(strings.Fields(scope), one) }
 
-// tokenPrincipal reads the access token of a request, with its proof where it
-// is bound: the header first, then the query parameter that the JSON contract
-// has.
-func (s *Server) tokenPrincipal(c *gin.Context) (p broker.Principal, claims verify.Claims, err error) {
-	ctx := c.Request.Context()
-	if raw := c.Query("token"); raw != "" && c.GetHeader("Authorization") == "" && c.Request.Method == http.MethodGet && strings.HasPrefix(c.FullPath(), "/api/") {
-		if claims, err = s.verifier.Verify(ctx, raw); err == nil && (claims.ClientID != broker.AppClientID || strings.HasPrefix(c.FullPath(), "/api/clients")) {
-			err = verify.ErrMalformed // only the JSON contract's own clients may, and where it says so
-		}
-	} else {
-		claims, err = s.verifier.VerifyRequest(c.Request, s.broker.PublicURL()+c.Request.URL.EscapedPath())
+// queryToken is the token in the query of a GET below /api, where the JSON
+// contract has one. A header wins.
+func queryToken(c *gin.Context) string {
+	if c.GetHeader("Authorization") != "" || c.Request.Method != http.MethodGet || !strings.HasPrefix(c.FullPath(), "/api/") {
+		return ""
 	}
+	return c.Query("token")
+}
+
+// queryPrincipal is [Server.tokenPrincipal] for the token in a query: only the
+// JSON contract's own client may.
+func (s *Server) queryPrincipal(c *gin.Context) (broker.Principal, verify.Claims, error) {
+	claims, err := s.verifier.Verify(c.Request.Context(), queryToken(c))
+	if err == nil && claims.ClientID != broker.AppClientID {
+		err = verify.ErrMalformed
+	}
+	return s.claimsPrincipal(c, claims, err)
+}
+
+// tokenPrincipal reads the access token in the header of a request, with its
+// proof where it is bound.
+func (s *Server) tokenPrincipal(c *gin.Context) (broker.Principal, verify.Claims, error) {
+	claims, err := s.verifier.VerifyRequest(c.Request, s.broker.PublicURL()+c.Request.URL.EscapedPath())
+	return s.claimsPrincipal(c, claims, err)
+}
+
+// claimsPrincipal is whom the claims of an access token speak of, or why they
+// are not believed.
+func (s *Server) claimsPrincipal(c *gin.Context, claims verify.Claims, err error) (broker.Principal, verify.Claims, error) {
 	if err != nil {
-		return p, claims, tokenError(err)
+		return broker.Principal{}, claims, tokenError(err)
 	}
 	if claims.SessionID == "" {
-		return p, claims, &broker.Error{Code: broker.InsufficientScope, Message: "the access token is for no person"}
+		return broker.Principal{}, claims, &broker.Error{Code: broker.InsufficientScope, Message: "the access token is for no person"}
 	}
-	p, err = s.broker.Authenticate(ctx, claims.SessionID)
+	p, err := s.broker.Authenticate(c.Request.Context(), claims.SessionID)
 	if err == nil && p.User.ID != claims.Subject {
 		err = &broker.Error{Code: broker.InvalidToken}
 	}

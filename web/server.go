@@ -210,12 +210,13 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/auth/:provider/mobile-redirect", s.as(asPage, s.idpCallback))
 	r.GET("/auth/:provider/config", s.idpConfig)
 
-	// JSON API: with an access token
+	// JSON API: for whoever may use it (authenticated), and for a login alone
+	// (ownSession). A route below /api that names neither is refused by a test.
 	r.POST("/api/authorize", s.authenticated(s.authorize))
 	r.GET("/api/me", s.authenticated(s.me))
 	r.GET("/api/me/sessions", s.authenticated(s.mySessions))
-	r.DELETE("/api/me/sessions/:id", s.authenticated(s.endMySession))
-	r.PATCH("/api/me/password", s.authenticated(s.changePassword))
+	r.DELETE("/api/me/sessions/:id", s.ownSession(s.endMySession))
+	r.PATCH("/api/me/password", s.ownSession(s.changePassword))
 
 	// Admin API
 	r.GET("/api/clients", s.administrator(s.listClients))
