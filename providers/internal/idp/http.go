@@ -60,10 +60,10 @@ func Send(client *http.Client, req *http.Request, most int) (body []byte, header
 	}
 	body, err = io.ReadAll(io.LimitReader(res.Body, int64(most)+1))
 	switch {
+	case len(body) > most, errors.Is(err, outbound.ErrTooLarge):
+		return nil, nil, outbound.ErrTooLarge
 	case err != nil:
 		return nil, nil, fmt.Errorf("%w: %w", errUnreachable, err)
-	case len(body) > most:
-		return nil, nil, outbound.ErrTooLarge
 	}
 	return body, res.Header, nil
 }
