@@ -63,10 +63,11 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 // nor a client that was granted the API can make itself at home.
 func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, device Device) (PasswordHash, error) {
 	if p.User.PasswordHash == "" {
-		if p.Session.ClientID != AppClientID || b.now().Sub(p.Session.AuthTime) > recentLogin {
-			return "", refuse(WrongPassword, "log in again to set a first password")
+		recent, err := b.recentlyProven(ctx, p)
+		if err == nil && !recent {
+			err = refuse(WrongPassword, "log in again to set a first password")
 		}
-		return "", nil
+		return "", err
 	}
 	wrong := refuse(WrongPassword, "the current password is wrong")
 	if current == nil {

@@ -23,13 +23,17 @@ type AuthRequest struct {
 
 // IdPLogin is one trip of a browser to an IdP. It is found by the hash of our
 // state, which is used once. RequestID is empty for a browser's own login,
-// whose ReturnTo says where to land.
+// whose ReturnTo says where to land. With a LinkUserID it is no login: what it
+// brings is linked to that user, in the page session in which it was begun.
 type IdPLogin struct {
 	ID         string
 	RequestID  string
 	ProviderID string
 	ReturnTo   string
 	ExpiresAt  time.Time
+
+	LinkUserID    string
+	LinkSessionID string
 }
 
 // Grant is a finished login that waits for its app to redeem it, once, with

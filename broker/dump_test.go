@@ -39,6 +39,8 @@ func (s *scriptedIdP) Exchange(context.Context, broker.IdPRequest, broker.IdPRes
 	return broker.IdPClaims{Issuer: "https://idp.test", Subject: "ida-at-the-idp", Username: "ida", SessionID: "session-at-the-idp"}, nil
 }
 
+func (s *scriptedIdP) Issuer() string { return "https://idp.test" }
+
 func (s *scriptedIdP) EndSessionURL(context.Context, string) string { return "" }
 
 // A stolen dump logs nobody in: it holds no token, no password, no secret, no

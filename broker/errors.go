@@ -76,6 +76,7 @@ const (
 	DomainNotAllowed   Code = "domain_not_allowed"
 	EmailNotVerified   Code = "email_not_verified"
 	IdentityConflict   Code = "identity_conflict"
+	LastLoginMethod    Code = "last_login_method"
 	UsernameTaken      Code = "username_taken"
 	InvalidUsername    Code = "invalid_username"
 	WeakPassword       Code = "weak_password"
@@ -122,7 +123,7 @@ var Codes = slices.Concat(EndCauses, []Code{
 	WrongTokenType, CodeInvalid, SessionUnknown, KeyMismatch,
 	InvalidRequest, InvalidCredentials, InvalidRedirectURI, InvalidState, StateMismatch, IssuerMismatch, NonceMismatch,
 	AccessDenied, IdPRefused, IdPBadResponse, ProviderUnknown, NotProvisioned, GroupNotAllowed, DomainNotAllowed,
-	EmailNotVerified, IdentityConflict, UsernameTaken, InvalidUsername, WeakPassword, WrongPassword, Forbidden, NotFound, SetupDone,
+	EmailNotVerified, IdentityConflict, LastLoginMethod, UsernameTaken, InvalidUsername, WeakPassword, WrongPassword, Forbidden, NotFound, SetupDone,
 	InvalidClient, UnauthorizedClient, InvalidGrant, UnsupportedGrantType, UnsupportedResponseType, InvalidScope, InvalidTarget,
 	InsufficientScope, LoginRequired, ConsentRequired, UnmetRequirements, RequestNotSupported, RequestURINotSupported, InvalidRequestURI,
 	AuthorizationPending, SlowDown, DeviceCodeExpired, InvalidDPoPProof, UseDPoPNonce, InvalidClientMetadata, ClientUnknown,

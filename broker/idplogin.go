@@ -105,7 +105,7 @@ func (b *Broker) OpenAuthRequest(ctx context.Context, providerID, state, challen
 	if !r.RedeemedAt.IsZero() {
 		return "", nil, refuse(InvalidState, "this login is finished; begin again in the app")
 	}
-	to, _, err = b.sendToIdP(ctx, p, r.ID, "", IdPAsk{})
+	to, _, err = b.sendToIdP(ctx, p, IdPLogin{RequestID: r.ID}, IdPAsk{})
 	return to, &r, err
 }
 
@@ -116,7 +116,7 @@ func (b *Broker) BeginWeb(ctx context.Context, providerID, returnTo string, ask 
 	if err != nil {
 		return "", "", err
 	}
-	return b.sendToIdP(ctx, p, "", returnTo, ask)
+	return b.sendToIdP(ctx, p, IdPLogin{ReturnTo: returnTo}, ask)
 }
 
 // IdPAsk is what an IdP is asked to heed at a login (OIDC Core section 3.1.2.1).
@@ -128,7 +128,7 @@ type IdPAsk struct {
 
 // sendToIdP asks where to send the browser before anything is stored: an IdP
 // that is dark leaves no rows behind.
-func (b *Broker) sendToIdP(ctx context.Context, p *Provider, requestID, returnTo string, ask IdPAsk) (to, state string, err error) {
+func (b *Broker) sendToIdP(ctx context.Context, p *Provider, l IdPLogin, ask IdPAsk) (to, state string, err error) {
 	state = b.newSecret(32)
 	req := b.idpRequest(p, state)
 	req.IdPAsk = ask
@@ -137,7 +137,7 @@ func (b *Broker) sendToIdP(ctx context.Context, p *Provider, requestID, returnTo
 		b.cfg.Log.WarnContext(ctx, "IdP cannot be used", "event", "idp.failed", "provider", p.ID, "error", err)
 		return "", "", err
 	}
-	l := IdPLogin{ID: hash("state", state), RequestID: requestID, ProviderID: p.ID, ReturnTo: returnTo, ExpiresAt: b.now().Add(idpLoginLife)}
+	l.ID, l.ProviderID, l.ExpiresAt = hash("state", state), p.ID, b.now().Add(idpLoginLife)
 	return to, state, b.retry(ctx, func() error { return b.cfg.Store.InsertIdPLogin(ctx, l) })
 }
 
@@ -156,12 +156,14 @@ func (b *Broker) CallbackURL(providerID string) string {
 }
 
 // Completed is where a browser goes when it is back from the IdP: to an app
-// with a code, or, with a session of its own, to ReturnTo.
+// with a code, or, with a session of its own or a link in the one that it has,
+// to ReturnTo.
 type Completed struct {
 	Request  *AuthRequest // an app's login; nil: the browser's own
 	Code     string
 	Login    *Login
 	ReturnTo string
+	Link     bool // it is not for a login, but for a link by hand
 }
 
 // CompleteIdPLogin takes the browser back from the IdP. The state is used up,
@@ -175,9 +177,12 @@ func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res Id
 		return Completed{}, err
 	}
 	l, request, err := b.takeIdPLogin(ctx, p, res.State, cookieState)
-	done := Completed{Request: request, ReturnTo: l.ReturnTo}
+	done := Completed{Request: request, ReturnTo: l.ReturnTo, Link: l.LinkUserID != ""}
 	if err != nil {
 		return done, err
+	}
+	if done.Link {
+		return done, b.completeLink(ctx, p, l, res, device)
 	}
 	claims, err := b.askIdP(ctx, p, res)
 	if err != nil {

@@ -205,6 +205,9 @@ func (b *Broker) exists(ctx context.Context, s Session) bool {
 // makes it depend on the password being unchanged since it was compared.
 func (b *Broker) insertSession(ctx context.Context, store Store, s Session, hash PasswordHash) (User, error) {
 	u, err := store.InsertSession(ctx, s, hash)
+	if err == nil {
+		err = b.stillLinked(ctx, store, s)
+	}
 	if err != nil {
 		return u, err
 	}

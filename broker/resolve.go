@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -13,8 +14,8 @@ import (
 // refuses: find → link → create → refuse. All rules are checked before
 // anything is written, and everything is written in one transaction.
 func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device Device) (User, error) {
-	if c.Issuer == "" || c.Subject == "" || len(c.Subject) > 255 {
-		return User{}, &Error{Code: IdPBadResponse, Message: p.Name + " sent no usable subject"}
+	if err := p.checkSubject(c); err != nil {
+		return User{}, err
 	}
 	if err := p.admits(c); err != nil {
 		return User{}, err
@@ -27,6 +28,21 @@ func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device D
 		})
 	})
 	return u, err
+}
+
+func (p *Provider) checkSubject(c IdPClaims) error {
+	if c.Issuer == "" || c.Subject == "" || len(c.Subject) > 255 {
+		return &Error{Code: IdPBadResponse, Message: p.Name + " sent no usable subject"}
+	}
+	return nil
+}
+
+// identity is what the IdP calls somebody, for no user yet.
+func (p *Provider) identity(c IdPClaims, now time.Time) Identity {
+	return Identity{
+		Issuer: c.Issuer, Subject: c.Subject, ProviderID: p.ID, Email: cleanText(c.Email, MaxEmail),
+		Username: cleanText(c.Username, MaxUsername), CreatedAt: now, LastUsedAt: now,
+	}
 }
 
 // admits applies the provider's rules, at every login.
@@ -59,48 +75,37 @@ func isASCII(s string) bool {
 // findOrMake is the body of resolve's transaction. Of two first logins at once
 // the slower one starts again.
 func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device) (User, error) {
-	now := b.now()
-	identity := Identity{
-		Issuer: c.Issuer, Subject: c.Subject, ProviderID: p.ID, Email: cleanText(c.Email, MaxEmail),
-		Username: cleanText(c.Username, MaxUsername), CreatedAt: now, LastUsedAt: now,
-	}
+	identity := p.identity(c, b.now())
 	known, err := store.IdentityBySubject(ctx, c.Issuer, c.Subject)
 	if err == nil {
 		identity.UserID = known.UserID
 		if err := store.TouchIdentity(ctx, identity); err != nil {
 			return User{}, err
 		}
-		return b.updateFromIdP(ctx, store, p, known.UserID, c)
+		return b.updateFromIdP(ctx, store, p, known, c)
 	}
 	if !errors.Is(err, NotFound) {
 		return User{}, err
 	}
 	u, err := b.match(ctx, store, p, c)
-	if errors.Is(err, NotFound) && p.Provision == ProvisionCreate {
-		u, err = b.createFromIdP(ctx, store, p, c)
-	}
-	if errors.Is(err, NotFound) {
-		return User{}, refuse(NotProvisioned, "there is no account here for your "+p.Name+" login; ask an administrator")
+	switch {
+	case err == nil:
+		identity, err = b.link(ctx, store, p, u, identity, LinkedByEmail, device)
+	case errors.Is(err, NotFound) && p.Provision == ProvisionCreate:
+		identity, err = b.createFromIdP(ctx, store, p, identity, c, device)
+	case errors.Is(err, NotFound):
+		err = refuse(NotProvisioned, "there is no account here for your "+p.Name+" login; ask an administrator")
 	}
 	if err != nil {
 		return User{}, err
 	}
-	identity.UserID = u.ID
-	if err := store.InsertIdentity(ctx, identity); err != nil {
-		return User{}, orAgain(err, IdentityConflict)
-	}
-	err = b.audit(ctx, store, Event{
-		Name: EventIdentityLinked, UserID: u.ID, IP: device.IP, Detail: map[string]string{"provider": p.ID, "subject": c.Subject},
-	})
-	if err != nil {
-		return User{}, err
-	}
-	return b.updateFromIdP(ctx, store, p, u.ID, c)
+	return b.updateFromIdP(ctx, store, p, identity, c)
 }
 
 // match finds the user to link a newcomer to. Only an address that the IdP has
 // verified, as a boolean, counts; only one user may have it, without an
-// identity of that issuer; and the rule is off by default.
+// identity of that issuer; and the rule is off by default. What somebody undid
+// is not done again.
 func (b *Broker) match(ctx context.Context, store Store, p *Provider, c IdPClaims) (User, error) {
 	verified := c.EmailVerified != nil && *c.EmailVerified
 	email, err := checkEmail(c.Email)
@@ -108,9 +113,10 @@ func (b *Broker) match(ctx context.Context, store Store, p *Provider, c IdPClaim
 		return User{}, &Error{Code: NotFound}
 	}
 	users, err := store.UsersByEmail(ctx, email)
-	// An address that another IdP named without having verified it proves
-	// nothing about its account, which may be a trap.
-	users = slices.DeleteFunc(users, func(u User) bool { return u.HasIdentity && !u.EmailVerified })
+	// An address that nobody has verified proves nothing about an account that
+	// somebody can log in to already: it may be a trap, made with a victim's
+	// address to share the victim's account later.
+	users = slices.DeleteFunc(users, func(u User) bool { return (u.HasIdentity || u.PasswordHash != "") && !u.EmailVerified })
 	if err != nil || len(users) == 0 {
 		return User{}, orNotFound(err)
 	}
@@ -125,7 +131,11 @@ func (b *Broker) match(ctx context.Context, store Store, p *Provider, c IdPClaim
 	if slices.ContainsFunc(identities, func(i Identity) bool { return i.Issuer == c.Issuer }) {
 		return User{}, conflict
 	}
-	return users[0], nil
+	undone, err := store.LinkUndone(ctx, c.Issuer, c.Subject, users[0].ID)
+	if undone {
+		err = &Error{Code: NotFound}
+	}
+	return users[0], err
 }
 
 func orNotFound(err error) error {
@@ -146,19 +156,29 @@ func orAgain(err error, conflict Code) error {
 
 // createFromIdP makes a user; a taken name gets a suffix, and never the
 // account that has it.
-func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, c IdPClaims) (User, error) {
+func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, i Identity, c IdPClaims, device Device) (Identity, error) {
 	now := b.now()
 	name, err := b.freeUsername(ctx, store, usernameFrom(c))
 	if err != nil {
-		return User{}, err
+		return i, err
 	}
 	u := User{ID: b.newID(now), Username: name, Role: RoleUser, CreatedAt: now, UpdatedAt: now}
 	if err := store.InsertUser(ctx, u); err != nil {
-		return User{}, orAgain(err, UsernameTaken)
+		return i, orAgain(err, UsernameTaken)
 	}
-	return u, b.audit(ctx, store, Event{
-		Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username, "provider": p.ID},
-	})
+	i.UserID = u.ID
+	if err := store.InsertIdentity(ctx, i); err != nil {
+		return i, orAgain(err, IdentityConflict)
+	}
+	for _, e := range []Event{
+		{Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username, "provider": p.ID}},
+		{Name: EventIdentityLinked, UserID: u.ID, IP: device.IP, Detail: map[string]string{"provider": p.ID, "subject": c.Subject}},
+	} {
+		if err := b.audit(ctx, store, e); err != nil {
+			return i, err
+		}
+	}
+	return i, nil
 }
 
 // freeUsername is base, or base-2 and so on.
@@ -191,15 +211,15 @@ func usernameFrom(c IdPClaims) string {
 
 // updateFromIdP brings name, address, groups and role up to date. A disabled
 // user is refused here, after the IdP's word and before any session.
-func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, userID string, c IdPClaims) (User, error) {
-	u, err := store.UserByID(ctx, userID)
+func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, i Identity, c IdPClaims) (User, error) {
+	u, err := store.UserByID(ctx, i.UserID)
 	if err != nil {
 		return User{}, err
 	}
 	if !u.DisabledAt.IsZero() {
 		return User{}, refuse(UserDisabled, "your account was disabled by an administrator")
 	}
-	before := u
+	before := u.profile()
 	u.HasIdentity = true
 	if name := cleanText(c.Name, MaxName); name != "" {
 		u.Name = name
@@ -212,11 +232,16 @@ func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, us
 	if mapped && u.Role != RoleRoot {
 		u.Role = role
 	}
-	if u.Name == before.Name && u.Email == before.Email && u.EmailVerified == before.EmailVerified && u.Role == before.Role &&
-		slices.Equal(u.Groups, before.Groups) {
+	if u.profile().equal(before) {
 		return u, nil
 	}
 	u.UpdatedAt = b.now()
+	if i.undoable(u.UpdatedAt) {
+		i.Link.note(before, u.profile())
+		if err := store.SetLink(ctx, i); err != nil {
+			return User{}, err
+		}
+	}
 	return u, store.UpdateProfile(ctx, u, role)
 }
 

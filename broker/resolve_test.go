@@ -17,6 +17,7 @@ import (
 // sayingIdP is an IdP that says what it is told to, whoever asks.
 type sayingIdP struct {
 	broker.IdP // what is not written below is not asked for
+	issuer     string
 	mu         sync.Mutex
 	say        broker.IdPClaims
 }
@@ -30,6 +31,8 @@ func (s *sayingIdP) Exchange(context.Context, broker.IdPRequest, broker.IdPRespo
 	defer s.mu.Unlock()
 	return s.say, nil
 }
+
+func (s *sayingIdP) Issuer() string { return s.issuer }
 
 func (s *sayingIdP) EndSessionURL(context.Context, string) string { return "" }
 
@@ -45,7 +48,7 @@ func newHouse(t testing.TB, database string, rules func(p *broker.Provider), cha
 	h := &house{t: t}
 	for _, id := range []string{"p", "q"} {
 		p := broker.Provider{
-			ID: id, Name: id, Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent, IdP: &sayingIdP{},
+			ID: id, Name: id, Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent, IdP: &sayingIdP{issuer: "https://" + id + ".test"},
 		}
 		if rules != nil {
 			rules(&p)
@@ -260,6 +263,29 @@ func TestTrapAccountIsNotLinked(t *testing.T) {
 	}
 }
 
+// Nor is one that somebody holds the password of, before the victim ever came
+// (pre-hijacking). One that nobody can log in to is what an administrator has
+// prepared, and one whose address is known to be its owner's is the owner's.
+func TestTrapAccountWithAPasswordIsNotLinked(t *testing.T) {
+	h := newHouse(t, "", func(p *broker.Provider) { p.LinkBy = broker.LinkVerifiedEmail }, nil)
+	for _, c := range []struct {
+		user   broker.NewUser
+		linked bool
+	}{
+		{broker.NewUser{Username: "trap", Email: "trap@x.test", Password: "known to the attacker"}, false},
+		{broker.NewUser{Username: "own", Email: "own@x.test", EmailVerified: true, Password: "known to the owner"}, true},
+		{broker.NewUser{Username: "prepared", Email: "prepared@x.test"}, true},
+	} {
+		there, err := h.Broker.CreateUser(ctx, c.user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u := h.enters("p", says(c.user.Username)); (u.ID == there.ID) != c.linked {
+			t.Errorf("%s: linked %v, want %v", c.user.Username, u.ID == there.ID, c.linked)
+		}
+	}
+}
+
 func TestAllowedGroups(t *testing.T) {
 	h := newHouse(t, "", func(p *broker.Provider) { p.AllowedGroups = []string{"staff", "Family"} }, nil)
 	for _, c := range []broker.IdPClaims{
@@ -439,6 +465,8 @@ type crowdIdP struct {
 	sayingIdP
 	people []broker.IdPClaims
 }
+
+func (s *crowdIdP) Issuer() string { return "https://p.test" }
 
 func (s *crowdIdP) Exchange(_ context.Context, _ broker.IdPRequest, res broker.IdPResponse) (broker.IdPClaims, error) {
 	var i int

@@ -37,8 +37,8 @@ type UserStore interface {
 	// LockUser keeps everybody else from changing a user until the transaction
 	// ends, so that what is read after it may be written back; NotFound.
 	LockUser(ctx context.Context, id string) error
-	// UpdateUser writes all but password, id and creation; UsernameTaken. Read
-	// the user after LockUser.
+	// UpdateUser writes all but password, notice, id and creation; UsernameTaken.
+	// Read the user after LockUser.
 	UpdateUser(ctx context.Context, u User) error
 	// UpdateProfile writes what an IdP says: name, address, groups, and a role
 	// that is not empty, except over root. What an administrator decided in the
@@ -49,6 +49,8 @@ type UserStore interface {
 	// SetPassword replaces the hash where the stored one is still old; an old
 	// of nil replaces any. It reports whether it did.
 	SetPassword(ctx context.Context, id string, old *PasswordHash, hash PasswordHash, now time.Time) (bool, error)
+	// SetNotice replaces what the user is to be told; the zero Notice is nothing.
+	SetNotice(ctx context.Context, id string, n Notice) error
 	DeleteUser(ctx context.Context, id string) error
 	HasAdmin(ctx context.Context) (bool, error)
 	IdentityStore
@@ -61,6 +63,15 @@ type IdentityStore interface {
 	InsertIdentity(ctx context.Context, i Identity) error
 	TouchIdentity(ctx context.Context, i Identity) error
 	IdentitiesOfUser(ctx context.Context, userID string) ([]Identity, error)
+	// SetLink writes the Link of an identity alone.
+	SetLink(ctx context.Context, i Identity) error
+	// DeleteIdentity deletes it where it is that user's; NotFound. Of two at once
+	// one does it.
+	DeleteIdentity(ctx context.Context, issuer, subject, userID string) error
+	// InsertUndoneLink remembers that the identity was taken from the user.
+	InsertUndoneLink(ctx context.Context, issuer, subject, userID string, now time.Time) error
+	// LinkUndone reports whether the identity was taken from the user before.
+	LinkUndone(ctx context.Context, issuer, subject, userID string) (bool, error)
 }
 
 // SessionStore keeps sessions. Rotation and ends are properties of a

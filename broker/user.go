@@ -118,6 +118,8 @@ type Identity struct {
 	Username   string
 	CreatedAt  time.Time
 	LastUsedAt time.Time
+	// Link is zero where the user was made for the identity.
+	Link Link
 }
 
 // Bounds of what people type, in code points.

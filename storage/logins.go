@@ -45,10 +45,12 @@ func (s *Store) AuthRequestByID(ctx context.Context, id string, now time.Time) (
 	}, err
 }
 
+const idpLoginColumns = `id, request_id, provider_id, return_to, expires_at, link_user_id, link_session_id`
+
 // InsertIdPLogin implements broker.LoginStore.
 func (s *Store) InsertIdPLogin(ctx context.Context, l broker.IdPLogin) error {
-	_, err := s.exec(ctx, `INSERT INTO idp_logins (id, request_id, provider_id, return_to, expires_at) VALUES (?, ?, ?, ?, ?)`,
-		l.ID, l.RequestID, l.ProviderID, l.ReturnTo, l.ExpiresAt.UnixMilli())
+	_, err := s.exec(ctx, `INSERT INTO idp_logins (`+idpLoginColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		l.ID, l.RequestID, l.ProviderID, l.ReturnTo, l.ExpiresAt.UnixMilli(), l.LinkUserID, l.LinkSessionID)
 	return err
 }
 
@@ -60,11 +62,14 @@ func (s *Store) TakeIdPLogin(ctx context.Context, id, providerID string, now tim
 		ProviderID string `db:"provider_id"`
 		ReturnTo   string `db:"return_to"`
 		ExpiresAt  int64  `db:"expires_at"`
+		LinkUser   string `db:"link_user_id"`
+		LinkIn     string `db:"link_session_id"`
 	}
 	err := s.writeRow(ctx, s.pools.writer, &r, `DELETE FROM idp_logins WHERE id = ? AND provider_id = ? AND expires_at > ?
-		RETURNING id, request_id, provider_id, return_to, expires_at`, id, providerID, now.UnixMilli())
+		RETURNING `+idpLoginColumns, id, providerID, now.UnixMilli())
 	return broker.IdPLogin{
 		ID: r.ID, RequestID: r.RequestID, ProviderID: r.ProviderID, ReturnTo: r.ReturnTo, ExpiresAt: time.UnixMilli(r.ExpiresAt).UTC(),
+		LinkUserID: r.LinkUser, LinkSessionID: r.LinkIn,
 	}, err
 }
 

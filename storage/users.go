@@ -134,10 +134,10 @@ func (s *Store) LockUser(ctx context.Context, id string) error {
 // UpdateUser implements broker.UserStore.
 func (s *Store) UpdateUser(ctx context.Context, u broker.User) error {
 	n, err := s.exec(ctx, `UPDATE users SET username = ?, username_key = ?, display_name = ?, email = ?, email_key = ?, email_verified = ?,
-		role = ?, idp_groups = ?, updated_at = ?, disabled_at = ?, permissions = ?, notice = ? WHERE id = ?`,
+		role = ?, idp_groups = ?, updated_at = ?, disabled_at = ?, permissions = ? WHERE id = ?`,
 		u.Username, broker.FoldUsername(u.Username), u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified),
 		string(u.Role), jsonList(u.Groups), u.UpdatedAt.UnixMilli(), millis(u.DisabledAt),
-		document[*broker.Permissions]{u.Permissions}, document[broker.Notice]{u.Notice}, u.ID)
+		document[*broker.Permissions]{u.Permissions}, u.ID)
 	return s.unique(found(n, err), broker.UsernameTaken, usernameTaken)
 }
 
@@ -163,6 +163,11 @@ func (s *Store) SetPassword(ctx context.Context, id string, old *broker.Password
 	return n > 0, err
 }
 
+// SetNotice implements broker.UserStore.
+func (s *Store) SetNotice(ctx context.Context, id string, n broker.Notice) error {
+	return found(s.exec(ctx, `UPDATE users SET notice = ? WHERE id = ?`, document[broker.Notice]{n}, id))
+}
+
 // DeleteUser implements broker.UserStore.
 func (s *Store) DeleteUser(ctx context.Context, id string) error {
 	return found(s.exec(ctx, `DELETE FROM users WHERE id = ?`, id))
@@ -173,56 +178,4 @@ func (s *Store) HasAdmin(ctx context.Context) (bool, error) {
 	var n int
 	err := s.get(ctx, &n, `SELECT COUNT(*) FROM (SELECT 1 FROM users WHERE role IN ('root', 'admin') LIMIT 1) AS one`)
 	return n > 0, err
-}
-
-type identityRow struct {
-	Issuer     string `db:"issuer"`
-	Subject    string `db:"subject"`
-	ProviderID string `db:"provider_id"`
-	UserID     string `db:"user_id"`
-	Email      string `db:"email"`
-	Username   string `db:"username"`
-	CreatedAt  int64  `db:"created_at"`
-	LastUsedAt int64  `db:"last_used_at"`
-}
-
-const identityColumns = `issuer, subject, provider_id, user_id, email, username, created_at, last_used_at`
-
-func (r identityRow) identity() broker.Identity {
-	return broker.Identity{
-		Issuer: r.Issuer, Subject: r.Subject, ProviderID: r.ProviderID, UserID: r.UserID, Email: r.Email, Username: r.Username,
-		CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), LastUsedAt: time.UnixMilli(r.LastUsedAt).UTC(),
-	}
-}
-
-// IdentityBySubject implements broker.IdentityStore.
-func (s *Store) IdentityBySubject(ctx context.Context, issuer, subject string) (broker.Identity, error) {
-	var row identityRow
-	err := s.get(ctx, &row, `SELECT `+identityColumns+` FROM identities WHERE issuer = ? AND subject = ?`, issuer, subject)
-	return row.identity(), err
-}
-
-// InsertIdentity implements broker.IdentityStore.
-func (s *Store) InsertIdentity(ctx context.Context, i broker.Identity) error {
-	_, err := s.exec(ctx, `INSERT INTO identities (`+identityColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		i.Issuer, i.Subject, i.ProviderID, i.UserID, i.Email, i.Username, i.CreatedAt.UnixMilli(), i.LastUsedAt.UnixMilli())
-	return s.unique(err, broker.IdentityConflict, "this identity is linked already")
-}
-
-// TouchIdentity implements broker.IdentityStore.
-func (s *Store) TouchIdentity(ctx context.Context, i broker.Identity) error {
-	_, err := s.exec(ctx, `UPDATE identities SET last_used_at = ?, email = ?, username = ?, provider_id = ? WHERE issuer = ? AND subject = ?`,
-		i.LastUsedAt.UnixMilli(), i.Email, i.Username, i.ProviderID, i.Issuer, i.Subject)
-	return err
-}
-
-// IdentitiesOfUser implements broker.IdentityStore.
-func (s *Store) IdentitiesOfUser(ctx context.Context, userID string) ([]broker.Identity, error) {
-	var rows []identityRow
-	err := s.list(ctx, &rows, `SELECT `+identityColumns+` FROM identities WHERE user_id = ? ORDER BY created_at`, userID)
-	out := make([]broker.Identity, 0, len(rows))
-	for _, r := range rows {
-		out = append(out, r.identity())
-	}
-	return out, err
 }

@@ -92,6 +92,7 @@ var answers = map[broker.Code]answer{
 	broker.DomainNotAllowed:   {403, "Unauthorized", "", accessDenied},
 	broker.EmailNotVerified:   {403, "Unauthorized", "", accessDenied},
 	broker.IdentityConflict:   {403, "Unauthorized", "", accessDenied},
+	broker.LastLoginMethod:    {409, "The last way to log in cannot be removed", "", accessDenied},
 	broker.UsernameTaken:      {409, "Username is taken", "", serverError},
 	broker.InvalidUsername:    {400, "Invalid username", "", "invalid_request"},
 	broker.WeakPassword:       {400, "Invalid new password", "", "invalid_request"},

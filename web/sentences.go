@@ -222,6 +222,7 @@ var sentences = map[broker.Code]string{
 	broker.DomainNotAllowed:       "Your e-mail address may not log in here",
 	broker.EmailNotVerified:       "Your e-mail address has not been verified",
 	broker.IdentityConflict:       "Your e-mail address belongs to an account that cannot be linked; ask an administrator",
+	broker.LastLoginMethod:        "This is the last way to log in to your account; set a password or link another one first",
 	broker.UserDisabled:           "Your account was disabled by an administrator",
 	broker.UserDeleted:            "Your account was deleted by an administrator",
 	broker.Forbidden:              "This is not for your account",

@@ -72,7 +72,8 @@ func authRequestExpires(s *suite) {
 }
 
 func newIdPLogin(id string) broker.IdPLogin {
-	return broker.IdPLogin{ID: id, RequestID: "request", ProviderID: "provider", ReturnTo: "/account?a=b%20c", ExpiresAt: t0.Add(10 * time.Minute)}
+	return broker.IdPLogin{ID: id, RequestID: "request", ProviderID: "provider", ReturnTo: "/account?a=b%20c", ExpiresAt: t0.Add(10 * time.Minute),
+		LinkUserID: "user", LinkSessionID: "session"}
 }
 
 func takeOnce(s *suite) {

@@ -15,7 +15,8 @@ var userTests = []test{
 	{"nobody is not found", userNotFound},
 	{"names that fold equal are one name", usernameTaken},
 	{"rename", userRename},
-	{"update writes all but password, id and creation", userUpdate},
+	{"update writes all but password, notice, id and creation", userUpdate},
+	{"notice", userNotice},
 	{"password is replaced only where it is still the old one", setPassword},
 	{"password change: one of many at once wins", setPasswordParallel},
 	{"first administrator: one of many at once wins", firstAdminParallel},
@@ -114,12 +115,32 @@ func userUpdate(s *suite) {
 	}
 	s.ok(s.Store.UpdateUser(ctx, changed))
 	want := changed
-	want.PasswordHash, want.CreatedAt = u.PasswordHash, u.CreatedAt
+	want.PasswordHash, want.CreatedAt, want.Notice = u.PasswordHash, u.CreatedAt, u.Notice
 	same(s, must(s.Store.UserByID(ctx, u.ID))(s), want)
 	same(s, must(s.Store.UserByID(ctx, other.ID))(s), other)
 	changed.DisabledAt = time.Time{}
 	s.ok(s.Store.UpdateUser(ctx, changed))
 	same(s, must(s.Store.UserByID(ctx, u.ID))(s).DisabledAt, time.Time{})
+}
+
+// A notice survives whoever writes the user as they read it before.
+func userNotice(s *suite) {
+	u, other := s.user("anna"), s.user("bob")
+	s.session("s", u.ID)
+	u = must(s.Store.UserByID(ctx, u.ID))(s)
+	stale := u
+	u.Notice = broker.Notice{Code: "identity.linked", At: t0, Until: t0.Add(time.Hour), Detail: `an "IdP"`}
+	s.ok(s.Store.SetNotice(ctx, u.ID, u.Notice))
+	s.ok(s.Store.UpdateUser(ctx, stale))
+	s.ok(s.Store.UpdateProfile(ctx, stale, ""))
+	same(s, must(s.Store.UserByID(ctx, u.ID))(s), u)
+	_, joined, err := s.Store.SessionByID(ctx, "s")
+	s.ok(err)
+	same(s, joined, u)
+	same(s, must(s.Store.UserByID(ctx, other.ID))(s), other)
+	s.ok(s.Store.SetNotice(ctx, u.ID, broker.Notice{}))
+	same(s, must(s.Store.UserByID(ctx, u.ID))(s), stale)
+	s.code(s.Store.SetNotice(ctx, "nobody", u.Notice), broker.NotFound)
 }
 
 func setPassword(s *suite) {
@@ -273,6 +294,66 @@ var identityTests = []test{
 	{"linking: one of many at once wins", identityParallel},
 	{"touch", identityTouch},
 	{"nobody's identity is not kept", identityOfNobody},
+	{"what a link changed is written alone", identityLink},
+	{"delete: one of many at once does it", identityDelete},
+	{"links that were undone", undoneLinks},
+}
+
+func newLink() broker.Link {
+	return broker.Link{
+		How:    broker.LinkedByHand,
+		Before: broker.Profile{Name: `a "name"`, Email: "a@example.test", EmailVerified: true, Role: broker.RoleAdmin, Groups: []string{"g", "h"}},
+		After:  broker.Profile{Name: "Ünïcode"},
+	}
+}
+
+func identityLink(s *suite) {
+	u := s.user("anna")
+	i, other := newIdentity("subject", u.ID), newIdentity("other", u.ID)
+	i.Link = newLink()
+	s.ok(s.Store.InsertIdentity(ctx, i))
+	s.ok(s.Store.InsertIdentity(ctx, other))
+	same(s, must(s.Store.IdentityBySubject(ctx, issuer, "subject"))(s), i)
+	touched := i
+	touched.Link = broker.Link{}
+	s.ok(s.Store.TouchIdentity(ctx, touched)) // a login forgets nothing
+	same(s, must(s.Store.IdentityBySubject(ctx, issuer, "subject"))(s), i)
+	i.Link.After.Groups = []string{"new"}
+	changed := i
+	changed.Email, changed.UserID = "not written", "nobody"
+	s.ok(s.Store.SetLink(ctx, changed))
+	same(s, must(s.Store.IdentitiesOfUser(ctx, u.ID))(s), []broker.Identity{other, i})
+	s.code(s.Store.SetLink(ctx, newIdentity("nobody's", u.ID)), broker.NotFound)
+}
+
+func identityDelete(s *suite) {
+	anna, bob := s.user("anna"), s.user("bob")
+	i, other := newIdentity("subject", anna.ID), newIdentity("other", anna.ID)
+	s.ok(s.Store.InsertIdentity(ctx, i))
+	s.ok(s.Store.InsertIdentity(ctx, other))
+	s.code(s.Store.DeleteIdentity(ctx, issuer, "subject", bob.ID), broker.NotFound)
+	s.code(s.Store.DeleteIdentity(ctx, issuer+"/", "subject", anna.ID), broker.NotFound)
+	s.oneWinner(inParallel(takers, func(int) error {
+		return s.Store.DeleteIdentity(ctx, issuer, "subject", anna.ID)
+	}), broker.NotFound)
+	same(s, must(s.Store.IdentitiesOfUser(ctx, anna.ID))(s), []broker.Identity{other})
+	i.UserID = bob.ID
+	s.ok(s.Store.InsertIdentity(ctx, i)) // free for another
+}
+
+func undoneLinks(s *suite) {
+	anna, bob := s.user("anna"), s.user("bob")
+	undone := func(issuer, subject, id string) bool { return must(s.Store.LinkUndone(ctx, issuer, subject, id))(s) }
+	same(s, undone(issuer, "subject", anna.ID), false)
+	for range 2 { // again, after it was linked by hand
+		s.ok(s.Store.InsertUndoneLink(ctx, issuer, "subject", anna.ID, t0))
+	}
+	same(s, undone(issuer, "subject", anna.ID), true)
+	same(s, undone(issuer, "subject", bob.ID), false)
+	same(s, undone(issuer, "SUBJECT", anna.ID), false)
+	same(s, undone(issuer+"/", "subject", anna.ID), false)
+	s.ok(s.Store.DeleteUser(ctx, anna.ID))
+	same(s, undone(issuer, "subject", anna.ID), false)
 }
 
 func newIdentity(subject, userID string) broker.Identity {

@@ -1,0 +1,238 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"slices"
+)
+
+// ID names an identity in URLs and forms, which say neither issuer nor subject.
+func (i Identity) ID() string { return hash("identity", i.Issuer, i.Subject) }
+
+// Identities lists what is linked to a user, the oldest first.
+func (b *Broker) Identities(ctx context.Context, userID string) ([]Identity, error) {
+	return b.cfg.Store.IdentitiesOfUser(ctx, userID)
+}
+
+// Unlink takes an identity from its user, who has proven to be here; see
+// [Broker.BeginLink]. Within seven days of a link to an account that was there
+// before, it restores what the link has changed. Every session that was made
+// through the identity ends with LinkUndone. The last way to log in stays.
+func (b *Broker) Unlink(ctx context.Context, p Principal, identityID string, current *string, device Device) error {
+	if err := b.confirmOwner(ctx, p, current, device); err != nil {
+		return err
+	}
+	_, err := b.unlink(ctx, p.User.ID, func(i Identity) bool { return i.ID() == identityID }, true, device.IP)
+	return err
+}
+
+// UnlinkByAdmin is [Broker.Unlink] for an administrator: of one identity, or of
+// all with an empty ID, the last way to log in too. It returns how many.
+func (b *Broker) UnlinkByAdmin(ctx context.Context, by Principal, userID, identityID string, device Device) (int, error) {
+	u, err := b.cfg.Store.UserByID(ctx, userID)
+	if err != nil {
+		return 0, err
+	}
+	if u.Role == RoleRoot && by.User.Role != RoleRoot {
+		return 0, refuse(Forbidden, "only root unlinks root's identities")
+	}
+	n, err := b.unlink(ctx, userID, func(i Identity) bool { return identityID == "" || i.ID() == identityID }, false, device.IP)
+	if identityID == "" && errors.Is(err, NotFound) {
+		return 0, nil // all of none
+	}
+	return n, err
+}
+
+// UnlinkProvider is [Broker.UnlinkByAdmin] for the command line: the user's
+// identities of one provider, or all with an empty ID.
+func (b *Broker) UnlinkProvider(ctx context.Context, userID, providerID string) (int, error) {
+	return b.unlink(ctx, userID, func(i Identity) bool { return providerID == "" || i.ProviderID == providerID }, false, "")
+}
+
+// unlink takes away the identities that are picked; NotFound where there are none.
+func (b *Broker) unlink(ctx context.Context, userID string, pick func(Identity) bool, keepLast bool, ip string) (n int, err error) {
+	err = b.retry(ctx, func() error {
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			// Whoever makes a session, or takes another identity away, comes before or after.
+			if err := store.LockUser(ctx, userID); err != nil {
+				return err
+			}
+			u, err := store.UserByID(ctx, userID)
+			if err != nil {
+				return err
+			}
+			all, err := store.IdentitiesOfUser(ctx, userID)
+			if err != nil {
+				return err
+			}
+			gone, kept := []Identity{}, []Identity{}
+			for _, i := range all {
+				if pick(i) {
+					gone = append(gone, i)
+				} else {
+					kept = append(kept, i)
+				}
+			}
+			if n = len(gone); n == 0 {
+				return &Error{Code: NotFound, Message: "there is no such identity"}
+			}
+			if keepLast && !b.hasWayIn(u, kept) {
+				return refuse(LastLoginMethod, "this is the last way to log in to your account; set a password or link another one first")
+			}
+			for _, i := range gone {
+				if err := b.removeIdentity(ctx, store, &u, i, kept, ip); err != nil {
+					return err
+				}
+			}
+			return b.afterUnlink(ctx, store, u, kept)
+		})
+	})
+	return n, err
+}
+
+// hasWayIn reports whether a user can log in by a password or one of the
+// identities.
+func (b *Broker) hasWayIn(u User, identities []Identity) bool {
+	if u.PasswordHash != "" && b.cfg.LocalLogin {
+		return true
+	}
+	return slices.ContainsFunc(identities, func(i Identity) bool {
+		return slices.ContainsFunc(b.Providers(), func(p Provider) bool { return p.ID == i.ProviderID })
+	})
+}
+
+// removeIdentity takes one identity away, with what it changed and what was
+// made through it. The profiles that kept links would go back to lose it too.
+func (b *Broker) removeIdentity(ctx context.Context, store Store, u *User, i Identity, kept []Identity, ip string) error {
+	now := b.now()
+	if err := store.DeleteIdentity(ctx, i.Issuer, i.Subject, u.ID); err != nil {
+		return err
+	}
+	if err := store.InsertUndoneLink(ctx, i.Issuer, i.Subject, u.ID, now); err != nil {
+		return err
+	}
+	detail := map[string]string{"provider": i.ProviderID, "subject": i.Subject, "undone": "no"}
+	if i.undoable(now) {
+		detail["undone"] = "yes"
+		u.setProfile(i.Link.undo(u.profile()))
+		for n := range kept {
+			if !kept[n].undoable(now) {
+				continue
+			}
+			kept[n].Link.Before = i.Link.undo(kept[n].Link.Before)
+			if err := store.SetLink(ctx, kept[n]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, provider := range b.providersOf(i) {
+		made := SessionFilter{UserID: u.ID, ProviderID: provider, IdPSubject: i.Subject}
+		if _, err := b.endSessions(ctx, store, made, LinkUndone, false, ip); err != nil {
+			return err
+		}
+	}
+	return b.audit(ctx, store, Event{Name: EventIdentityUnlinked, UserID: u.ID, IP: ip, Detail: detail})
+}
+
+// providersOf are the ids under which sessions of an identity may have been
+// made: an issuer may be set up more than once.
+func (b *Broker) providersOf(i Identity) []string {
+	ids := []string{i.ProviderID}
+	for _, p := range b.Providers() {
+		if p.IdP.Issuer() == i.Issuer && p.ID != i.ProviderID {
+			ids = append(ids, p.ID)
+		}
+	}
+	return ids
+}
+
+// afterUnlink writes the profile, and tells of the newest link that can still be
+// undone, so that no unlinking hides another link.
+func (b *Broker) afterUnlink(ctx context.Context, store Store, u User, kept []Identity) error {
+	now := b.now()
+	u.UpdatedAt = now
+	if err := store.UpdateProfile(ctx, u, u.Role); err != nil {
+		return err
+	}
+	if u.Notice.Code != EventIdentityLinked {
+		return nil
+	}
+	told := Notice{}
+	for _, i := range kept {
+		if i.undoable(now) && !i.CreatedAt.Before(told.At) {
+			told = noticeOf(i, b.providerName(i.ProviderID))
+		}
+	}
+	return store.SetNotice(ctx, u.ID, told)
+}
+
+func (b *Broker) providerName(id string) string {
+	for _, p := range b.Providers() {
+		if p.ID == id {
+			return p.Name
+		}
+	}
+	return id
+}
+
+// stillLinked is asked once the user is locked by the insert of a session: a link
+// that was undone during the login makes no session any more. What is made in a
+// browser's session depends on that one instead.
+func (b *Broker) stillLinked(ctx context.Context, store Store, s Session) error {
+	if s.ProviderID == "" || s.ParentID != "" {
+		return nil
+	}
+	p, err := b.provider(s.ProviderID)
+	if err != nil {
+		return err
+	}
+	i, err := store.IdentityBySubject(ctx, p.IdP.Issuer(), s.IdPSubject)
+	if errors.Is(err, NotFound) || err == nil && i.UserID != s.UserID {
+		return refuse(LinkUndone, "the link to the account that you logged in with was removed during the login")
+	}
+	return err
+}
+
+// confirmOwner asks for proof that the owner is here: a login in this session a
+// moment ago, or the current password. Neither a stolen access token nor a client
+// that was granted the API has either.
+func (b *Broker) confirmOwner(ctx context.Context, p Principal, current *string, device Device) error {
+	if p.User.Role == RoleGuest {
+		return refuse(Forbidden, "guests do not change how they log in")
+	}
+	recent, err := b.recentlyProven(ctx, p)
+	if err != nil || recent {
+		return err
+	}
+	if current == nil || *current == "" || p.User.PasswordHash == "" || !b.cfg.LocalLogin {
+		return refuse(LoginRequired, "give your password, or log in again and do this within five minutes")
+	}
+	_, err = b.proveOwner(ctx, p, current, device)
+	return err
+}
+
+// recentlyProven reports whether the login of a session was a moment ago. One
+// through a link that can still be undone does not count: what it could make
+// here would outlive the undo.
+func (b *Broker) recentlyProven(ctx context.Context, p Principal) (bool, error) {
+	s, now := p.Session, b.now()
+	if s.ClientID != AppClientID || now.Sub(s.AuthTime) > recentLogin {
+		return false, nil
+	}
+	if s.ProviderID == "" {
+		return true, nil
+	}
+	all, err := b.cfg.Store.IdentitiesOfUser(ctx, p.User.ID)
+	if err != nil {
+		return false, err
+	}
+	through := func(i Identity) bool {
+		return i.Subject == s.IdPSubject && slices.Contains(b.providersOf(i), s.ProviderID)
+	}
+	at := slices.IndexFunc(all, through)
+	if at < 0 || !all[at].undoable(now) {
+		return at >= 0, nil
+	}
+	// The only way in cannot be undone.
+	return !b.hasWayIn(p.User, slices.Delete(slices.Clone(all), at, at+1)), nil
+}
