@@ -25,6 +25,9 @@ const (
 	EventClientDeleted    = "client.deleted"
 	EventConsentGiven     = "consent.given"
 	EventTokenExchanged   = "token.exchanged"
+	EventProviderCreated  = "provider.created"
+	EventProviderUpdated  = "provider.updated"
+	EventProviderDeleted  = "provider.deleted"
 	eventRefresh          = "refresh."
 )
 

@@ -66,13 +66,17 @@ type LogoutSender interface {
 // Config is everything that a Broker needs. Store, Secrets, Hasher and
 // PublicURL are required.
 type Config struct {
-	Store              Store
-	Secrets            tokens.Secrets
-	Hasher             PasswordHasher
-	Limiter            Limiter       // nil: no limit
-	Judge              PasswordJudge // of new passwords; nil: their length alone counts
-	MinPassword        int           // of a new password, in code points; 0: [MinPassword]
-	Providers          []Provider
+	Store       Store
+	Secrets     tokens.Secrets
+	Hasher      PasswordHasher
+	Limiter     Limiter       // nil: no limit
+	Judge       PasswordJudge // of new passwords; nil: their length alone counts
+	MinPassword int           // of a new password, in code points; 0: [MinPassword]
+	// Providers of the configuration, as [CheckProvider] returned their settings.
+	Providers []Provider
+	// NewIdP makes the IdP of a provider that was added while running. trusted:
+	// its issuer may be at a private address. nil: none can be added.
+	NewIdP             func(s ProviderSettings, secret string, trusted bool) (IdP, error)
 	PublicURL          string // the issuer, without a trailing slash
 	Algorithm          string // of access tokens; empty: ES256
 	Lifetimes          Lifetimes
@@ -104,6 +108,10 @@ type Broker struct {
 	refused  *onceADay
 	checking inFlight
 	clients  clientCache
+	// providers is replaced as a whole; see [Broker.loadProviders].
+	providers atomic.Pointer[[]Provider]
+	// loadingProviders is held while they are read and replaced.
+	loadingProviders sync.Mutex
 	// makingKey is held while keys are read or made, and the ring is replaced.
 	makingKey sync.Mutex
 	// longestAccess is a time.Duration: no access token lives longer.
@@ -139,6 +147,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	cfg.Lifetimes = cfg.Lifetimes.withDefaults()
 	b := &Broker{cfg: cfg, refused: newOnceADay()}
+	b.providers.Store(new(b.configuredProviders()))
 	b.keys.Store(&tokens.KeyRing{})
 	b.setNotReady(errNoSigningKey)
 	return b, nil

@@ -47,6 +47,7 @@ const (
 	AuthPost          = "client_secret_post"
 	AuthPrivateKeyJWT = "private_key_jwt"
 	AuthNone          = "none"
+	AuthAuto          = "auto" // towards an IdP: what it advertises
 )
 
 // Kinds of applications (OIDC Dynamic Client Registration section 2).

@@ -248,7 +248,7 @@ func (b *Broker) changeClient(ctx context.Context, id, event string, change func
 // checkProviders refuses ways to log in that there are not.
 func (b *Broker) checkProviders(c Client) error {
 	for _, id := range c.Providers {
-		known := slices.ContainsFunc(b.cfg.Providers, func(p Provider) bool { return p.ID == id })
+		known := slices.ContainsFunc(b.Providers(), func(p Provider) bool { return p.ID == id })
 		if id != localProvider && !known {
 			return badMetadata("providers: " + strconvQuote(id) + " is none of the identity providers here, nor local")
 		}

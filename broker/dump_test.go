@@ -48,9 +48,9 @@ func (s *scriptedIdP) EndSessionURL(context.Context, string) string { return "" 
 func TestStolenDumpHoldsNoCredential(t *testing.T) {
 	idp := &scriptedIdP{}
 	withIdP := func(c *broker.Config) {
-		c.Providers = []broker.Provider{{
-			ID: "openid", Name: "IdP", Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailNever, IdP: idp,
-		}}
+		c.Providers = []broker.Provider{{ProviderSettings: broker.ProviderSettings{
+			ID: "openid", Name: "IdP", Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailNever,
+		}, IdP: idp}}
 	}
 	onEach(t, withIdP, func(t *testing.T, w *world) {
 		if w.kind == "memory" {

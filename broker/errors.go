@@ -115,6 +115,8 @@ const (
 	UserCodeTaken           Code = "user_code_taken"
 	UserCodeUnknown         Code = "user_code_unknown"
 	CrossSite               Code = "csrf"
+	ProviderExists          Code = "provider_exists"
+	ReadOnlyProvider        Code = "provider_read_only"
 )
 
 // Codes lists every code, for tables that must be complete.
@@ -128,6 +130,7 @@ var Codes = slices.Concat(EndCauses, []Code{
 	InsufficientScope, LoginRequired, ConsentRequired, UnmetRequirements, RequestNotSupported, RequestURINotSupported, InvalidRequestURI,
 	AuthorizationPending, SlowDown, DeviceCodeExpired, InvalidDPoPProof, UseDPoPNonce, InvalidClientMetadata, ClientUnknown,
 	ClientExists, ReadOnlyClient, UserCodeTaken, UserCodeUnknown, CrossSite,
+	ProviderExists, ReadOnlyProvider,
 })
 
 // Error is a refusal or a failure. Message is safe to show to anybody; Err is

@@ -115,8 +115,9 @@ func (b *Broker) verifyExchanged(ctx context.Context, c *Client, x IDTokenExchan
 		}
 	}
 	refusal := error(refuse(CodeInvalid, "the ID token is from no identity provider whose tokens are accepted here"))
-	for i := range b.cfg.Providers {
-		p := &b.cfg.Providers[i]
+	providers := b.Providers()
+	for i := range providers {
+		p := &providers[i]
 		ours := claims.Issuer == p.IdP.Issuer() || "https://"+claims.Issuer == p.IdP.Issuer() // Google leaves the scheme out at times
 		if !ours || x.ProviderID != "" && x.ProviderID != p.ID ||
 			len(c.Providers) > 0 && !slices.Contains(c.Providers, p.ID) {

@@ -45,6 +45,9 @@ func (b *Broker) load(ctx context.Context) error {
 	if err := b.refreshKeys(ctx); err != nil {
 		return err
 	}
+	if err := b.loadProviders(ctx); err != nil {
+		return err
+	}
 	return b.loadLongestAccess(ctx)
 }
 
@@ -221,9 +224,8 @@ func (b *Broker) loadKeys(ctx context.Context) (*tokens.KeyRing, error) {
 		}
 		key.CreatedAt, key.ActiveAt, key.RetiredAt = row.CreatedAt, row.ActiveAt, row.RetiredAt
 		keys = append(keys, key)
-		current := b.cfg.Secrets.Current()
-		if fresh, err := (tokens.Secrets{current}).Open(keyPlace(row.ID), row.Sealed); err != nil || len(fresh) == 0 {
-			if err := b.cfg.Store.ResealSigningKey(ctx, row.ID, row.Sealed, current.Seal(keyPlace(row.ID), private)); err != nil {
+		if sealed, again := b.reseal(keyPlace(row.ID), row.Sealed, private); again {
+			if err := b.cfg.Store.ResealSigningKey(ctx, row.ID, row.Sealed, sealed); err != nil {
 				return nil, err
 			}
 		}
@@ -236,6 +238,15 @@ func (b *Broker) loadKeys(ctx context.Context) (*tokens.KeyRing, error) {
 		keys = append(keys, shared)
 	}
 	return tokens.NewKeyRing(keys)
+}
+
+// reseal seals a value anew if it is sealed under an earlier root secret.
+func (b *Broker) reseal(place, sealed string, plain []byte) (anew string, again bool) {
+	current := b.cfg.Secrets.Current()
+	if _, err := (tokens.Secrets{current}).Open(place, sealed); err == nil {
+		return "", false
+	}
+	return current.Seal(place, plain), true
 }
 
 // addKey makes a key of an algorithm. It signs at once, or waits until readers

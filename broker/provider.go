@@ -36,16 +36,20 @@ const (
 
 // Provider is an IdP with the rules for who may come in through it.
 type Provider struct {
-	ID                   string
-	Name                 string
-	Provision            Provisioning
-	LinkBy               LinkRule
-	RequireVerifiedEmail EmailRule
-	AllowedGroups        []string
-	AllowedDomains       []string
-	RoleMap              map[string]Role // group → role; empty: the IdP says nothing about roles
-	IdP                  IdP
+	ProviderSettings
+	IdP       IdP
+	HasSecret bool
+	ReadOnly  bool // it stands in the configuration
+	// Of one that was added while running.
+	CreatedAt time.Time
+	UpdatedAt time.Time
+
+	madeOf string // what IdP was made of: the hash of settings and secret
 }
+
+// Trusted reports whether the IdP may be at a private address: an issuer in the
+// configuration is permission, and so is AllowPrivate.
+func (p *Provider) Trusted() bool { return p.ReadOnly || p.AllowPrivate }
 
 // IdP asks an identity provider who somebody is. Trouble of the IdP or of the
 // way to it is [TemporarilyUnavailable]; an answer that proves nothing is
@@ -120,23 +124,3 @@ type IdPClaims struct {
 	AMR           []string
 	AuthTime      time.Time
 }
-
-func (b *Broker) provider(id string) (*Provider, error) {
-	for i := range b.cfg.Providers {
-		if b.cfg.Providers[i].ID == id {
-			return &b.cfg.Providers[i], nil
-		}
-	}
-	// The apps of the JSON contract know one provider, by the id openid.
-	if id == DefaultProviderID && len(b.cfg.Providers) > 0 {
-		return &b.cfg.Providers[0], nil
-	}
-	return nil, refuse(ProviderUnknown, "there is no identity provider of that name")
-}
-
-// DefaultProviderID is the id that apps of the JSON contract know; it is an
-// alias of the first provider if no provider bears it.
-const DefaultProviderID = "openid"
-
-// Providers lists the configured providers, in their order.
-func (b *Broker) Providers() []Provider { return b.cfg.Providers }

@@ -47,9 +47,9 @@ func newHouse(t testing.TB, database string, rules func(p *broker.Provider), cha
 	t.Helper()
 	h := &house{t: t}
 	for _, id := range []string{"p", "q"} {
-		p := broker.Provider{
-			ID: id, Name: id, Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent, IdP: &sayingIdP{issuer: "https://" + id + ".test"},
-		}
+		p := broker.Provider{ProviderSettings: broker.ProviderSettings{
+			ID: id, Name: id, Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent,
+		}, IdP: &sayingIdP{issuer: "https://" + id + ".test"}}
 		if rules != nil {
 			rules(&p)
 		}

@@ -13,6 +13,7 @@ type Store interface {
 	SessionStore
 	LoginStore
 	ClientStore
+	ProviderStore
 	AuthorizationStore
 	KeyStore
 	AuditStore
@@ -217,6 +218,29 @@ type ClientStore interface {
 	LongestAccessTTL(ctx context.Context) (int64, error)
 	// OriginKnown reports whether a client has this web origin.
 	OriginKnown(ctx context.Context, origin string) (bool, error)
+}
+
+// ProviderStore keeps the IdPs that were added while running.
+type ProviderStore interface {
+	// InsertProvider fails with ProviderExists.
+	InsertProvider(ctx context.Context, p StoredProvider) error
+	// UpdateProvider writes settings, secret and time of the change where the
+	// provider has not changed since readAt; NotFound.
+	UpdateProvider(ctx context.Context, p StoredProvider, readAt time.Time) error
+	// ResealProvider replaces the sealed secret where it is still old.
+	ResealProvider(ctx context.Context, id, old, sealed string) error
+	// DeleteProvider fails with NotFound.
+	DeleteProvider(ctx context.Context, id string) error
+	// ListProviders returns them all, oldest first.
+	ListProviders(ctx context.Context) ([]StoredProvider, error)
+}
+
+// StoredProvider is a provider as the database has it.
+type StoredProvider struct {
+	Settings  ProviderSettings
+	Sealed    string // its client secret; empty: it has none
+	CreatedAt time.Time
+	UpdatedAt time.Time
 }
 
 // AuthorizationStore keeps authorizations under way. Taking and redeeming are

@@ -128,6 +128,8 @@ var answers = map[broker.Code]answer{
 	broker.ReadOnlyClient:          {409, "The client cannot be changed here", "", "invalid_request"},
 	broker.UserCodeTaken:           {503, "Temporarily unavailable", "", "temporarily_unavailable"},
 	broker.UserCodeUnknown:         {400, "Unknown code", "", accessDenied},
+	broker.ProviderExists:          {409, "Provider exists", "", serverError},
+	broker.ReadOnlyProvider:        {409, "Provider is read-only", "", serverError},
 	broker.CrossSite:               {403, "Forbidden", "", accessDenied},
 }
 

@@ -306,7 +306,9 @@ func idpTwo(t testing.TB) (x *idpSite, second *providertest.IdP) {
 			idp *providertest.IdP
 		}{{"p1", x.idp}, {"p2", second}} {
 			c.Providers = append(c.Providers, broker.Provider{
-				ID: one.id, Name: one.id, Provision: broker.ProvisionCreate, RequireVerifiedEmail: broker.EmailIfPresent,
+				ProviderSettings: broker.ProviderSettings{
+					ID: one.id, Name: one.id, Provision: broker.ProvisionCreate, RequireVerifiedEmail: broker.EmailIfPresent,
+				},
 				IdP: oidc.New(oidc.Config{Issuer: one.idp.Issuer(), ClientID: "latchkey", ClientSecret: "the IdP's client secret", Now: c.Now}),
 			})
 		}

@@ -29,7 +29,9 @@ func socialStart(t testing.TB, change func(*broker.Provider)) *socialSite {
 	x.secret(x.social.ClientSecret)
 	x.site = openSite(t, setup{broker: func(c *broker.Config) {
 		for id, make := range map[string]func(oauth2.Config) *oauth2.Provider{"github": oauth2.GitHub, "discord": oauth2.Discord} {
-			p := broker.Provider{ID: id, Name: id, Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent}
+			p := broker.Provider{ProviderSettings: broker.ProviderSettings{
+				ID: id, Name: id, Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent,
+			}}
 			if change != nil {
 				change(&p)
 			}

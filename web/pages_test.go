@@ -489,7 +489,9 @@ func TestPageEscapesNames(t *testing.T) {
 	names := []string{`"><svg onload=alert(1)>`, `{{7*7}}`, `javascript:alert(1)`, `'><script>alert(1)</script>`}
 	x := newSite(t, setup{broker: func(c *broker.Config) {
 		for i, name := range names {
-			c.Providers = append(c.Providers, broker.Provider{ID: fmt.Sprint("idp", i), Name: name, IdP: oidc.New(oidc.Config{Issuer: "http://127.0.0.1:9"})})
+			c.Providers = append(c.Providers, broker.Provider{
+				ProviderSettings: broker.ProviderSettings{ID: fmt.Sprint("idp", i), Name: name}, IdP: oidc.New(oidc.Config{Issuer: "http://127.0.0.1:9"}),
+			})
 		}
 	}})
 	x.do(http.MethodGet, "/login").want(200).says(names...).inert()

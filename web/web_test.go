@@ -128,7 +128,9 @@ func (x *site) serve(s setup, localLogin bool, log *slog.Logger) {
 func (x *site) provider(idp *providertest.IdP, c *broker.Config) broker.Provider {
 	idp.SetClient(providertest.Client{ID: "latchkey", Secret: "the IdP's client secret", RedirectURIs: []string{x.public + "/auth/openid/callback"}})
 	return broker.Provider{
-		ID: "openid", Name: "Test IdP", Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent,
+		ProviderSettings: broker.ProviderSettings{
+			ID: "openid", Name: "Test IdP", Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent,
+		},
 		IdP: oidc.New(oidc.Config{
 			Issuer: idp.Issuer(), ClientID: "latchkey", ClientSecret: "the IdP's client secret",
 			Cache: c.Store.(*storage.Store), Now: c.Now, Logout: true,

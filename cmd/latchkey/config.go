@@ -1,17 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
-	"github.com/latchkey-id/latchkey/providers/oidc"
 	"github.com/latchkey-id/latchkey/storage"
 	"github.com/latchkey-id/latchkey/tokens"
 )
@@ -72,26 +71,11 @@ type logConfig struct {
 	Level  string `yaml:"level"`
 }
 
+// providerConfig is a provider as the file names it.
 type providerConfig struct {
-	ID                   string            `yaml:"id"`
-	Name                 string            `yaml:"name"`
-	Type                 string            `yaml:"type"`
-	Issuer               string            `yaml:"issuer"`
-	ClientID             string            `yaml:"client_id"`
-	ClientSecret         string            `yaml:"client_secret"`
-	ClientSecretFile     string            `yaml:"client_secret_file"`
-	TokenEndpointAuth    string            `yaml:"token_endpoint_auth"`
-	Claims               oidc.ClaimNames   `yaml:"claims"`
-	RoleMap              map[string]string `yaml:"role_map"`
-	AllowedGroups        []string          `yaml:"allowed_groups"`
-	AllowedDomains       []string          `yaml:"allowed_domains"`
-	Provision            string            `yaml:"provision"`
-	LinkBy               string            `yaml:"link_by"`
-	RequireVerifiedEmail string            `yaml:"require_verified_email"`
-	Scopes               []string          `yaml:"scopes"`
-	ExchangeAudiences    []string          `yaml:"exchange_audiences"`
-	InsecureHTTP         bool              `yaml:"insecure_http"`
-	Logout               bool              `yaml:"logout"`
+	broker.ProviderSettings `yaml:",inline"`
+	ClientSecret            string `yaml:"client_secret"`
+	ClientSecretFile        string `yaml:"client_secret_file"`
 }
 
 // problems collects everything that is wrong, so that one start tells all.
@@ -235,15 +219,6 @@ func (c *config) checkSharedSecret(p *problems) {
 	}
 }
 
-var providerID = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
-
-// reservedIDs are path segments beside /auth/:provider.
-var reservedIDs = []string{"refresh", "config", "callback", "authorize", "mobile-redirect", "logout", "login", "local"}
-
-// publicIssuers let anybody make an account, so that whoever may come in must
-// be said.
-var publicIssuers = []string{"accounts.google.com", "login.microsoftonline.com", "appleid.apple.com", "discord.com", "github.com", "gitlab.com", "facebook.com", "login.yahoo.com"}
-
 func (c *config) checkProviders(p *problems) {
 	seen := map[string]bool{}
 	for i := range c.Providers {
@@ -252,62 +227,22 @@ func (c *config) checkProviders(p *problems) {
 		if x.ID != "" {
 			key = "providers." + x.ID
 		}
-		x.setDefaults()
-		if !providerID.MatchString(x.ID) || slices.Contains(reservedIDs, x.ID) {
-			p.add(key+".id", "must be a lower-case word that is not reserved, such as pocketid")
-		}
 		if seen[x.ID] {
 			p.add(key+".id", "is used twice")
 		}
 		seen[x.ID] = true
-		x.check(p, key)
+		checked, err := broker.CheckProvider(x.ProviderSettings)
+		x.ProviderSettings = checked
+		p.addFaults(key, err)
+		p.addFaults(key, broker.CheckProviderSecret(checked, x.ClientSecret))
 	}
 }
 
-func (x *providerConfig) setDefaults() {
-	standard := func(field *string, value string) {
-		if *field == "" {
-			*field = value
-		}
-	}
-	standard(&x.Name, x.ID)
-	standard(&x.Type, "oidc")
-	standard(&x.TokenEndpointAuth, "auto")
-	standard(&x.Provision, string(broker.ProvisionCreate))
-	standard(&x.LinkBy, string(broker.LinkNone))
-	standard(&x.RequireVerifiedEmail, string(broker.EmailIfPresent))
-}
-
-func (x *providerConfig) check(p *problems, key string) {
-	oneOf := func(field, value string, allowed ...string) {
-		if !slices.Contains(allowed, value) {
-			p.add(key+"."+field, "is %q, must be one of %s", value, strings.Join(allowed, ", "))
-		}
-	}
-	oneOf("type", x.Type, "oidc")
-	oneOf("token_endpoint_auth", x.TokenEndpointAuth, "auto", "client_secret_basic", "client_secret_post", "none")
-	oneOf("provision", x.Provision, "create", "match", "deny")
-	oneOf("link_by", x.LinkBy, "none", "verified_email")
-	oneOf("require_verified_email", x.RequireVerifiedEmail, "always", "if_present", "never")
-	for group, role := range x.RoleMap {
-		oneOf("role_map."+group, role, "admin", "user", "guest")
-	}
-	if x.ClientID == "" {
-		p.add(key+".client_id", "is needed")
-	}
-	if x.ClientSecret == "" && x.TokenEndpointAuth != "none" && x.TokenEndpointAuth != "auto" {
-		p.add(key+".client_secret", "is needed for token_endpoint_auth %s", x.TokenEndpointAuth)
-	}
-	u, err := url.Parse(x.Issuer)
-	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		p.add(key+".issuer", "must be the issuer's URL, such as https://pocket.example.org")
-		return
-	}
-	if u.Scheme == "http" && !x.InsecureHTTP && !loopback(u.Hostname()) {
-		p.add(key+".issuer", "is plain http: code and secret would travel in the clear; use https, or insecure_http: true if you know the way")
-	}
-	if x.Provision == string(broker.ProvisionCreate) && len(x.AllowedGroups) == 0 && len(x.AllowedDomains) == 0 && slices.Contains(publicIssuers, u.Hostname()) {
-		p.add(key+".provision", "is create, and anybody can have an account at %s: name allowed_groups or allowed_domains, or set provision: match", u.Hostname())
+// addFaults takes over what the broker found wrong.
+func (p *problems) addFaults(key string, err error) {
+	faults, _ := errors.AsType[broker.Faults](err)
+	for _, f := range faults {
+		p.add(key+"."+f.Field, "%s", f.Problem)
 	}
 }
 

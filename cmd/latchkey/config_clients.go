@@ -180,7 +180,7 @@ func (x *clientConfig) checkSecret(p *problems, key string) {
 func (c *config) checkClientProviders(p *problems, key string, named []string) {
 	known := []broker.Provider{}
 	for _, x := range c.Providers {
-		known = append(known, broker.Provider{ID: x.ID})
+		known = append(known, broker.Provider{ProviderSettings: x.ProviderSettings})
 	}
 	if err := knownProviders(named, known); err != nil {
 		p.add(key, "%v", err)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/latchkey-id/latchkey/broker"
 )
 
 // setting is one line of the configuration table: YAML key, environment
@@ -143,7 +145,10 @@ func (p *program) providerFromEnv(c *config, bad *problems) {
 		values["OIDC_NAME"] = "OpenID"
 	}
 	c.Providers = append([]providerConfig{{
-		ID: "openid", Name: values["OIDC_NAME"], Issuer: values["OIDC_ISSUER"], ClientID: values["OIDC_CLIENT_ID"], ClientSecret: values["OIDC_CLIENT_SECRET"],
+		ProviderSettings: broker.ProviderSettings{
+			ID: broker.DefaultProviderID, Name: values["OIDC_NAME"], Issuer: values["OIDC_ISSUER"], ClientID: values["OIDC_CLIENT_ID"],
+		},
+		ClientSecret: values["OIDC_CLIENT_SECRET"],
 	}}, c.Providers...)
 }
 
@@ -233,9 +238,9 @@ func unknownKeys(n *yaml.Node, t reflect.Type, path string, bad *problems) {
 	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
 		known := map[string]reflect.Type{}
 		names := []string{}
-		for i := range t.NumField() {
-			if name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); name != "" {
-				known[name] = t.Field(i).Type
+		for _, f := range reflect.VisibleFields(t) { // those of an inlined struct too
+			if name, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); name != "" {
+				known[name] = f.Type
 				names = append(names, name)
 			}
 		}

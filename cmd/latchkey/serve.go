@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"code.dny.dev/ssrf"
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -149,7 +148,7 @@ func (c *config) start(ctx context.Context, f *front, log *slog.Logger) (*storag
 	proxies, _ := c.trustedProxies() // checked with the configuration
 	handler, err := web.New(web.Config{
 		Broker: b, Version: version, TrustedProxies: proxies, CORSOrigins: c.CORSOrigins, LocalLogin: c.LocalLogin, Log: log,
-		FetchMetadata: c.fetchMetadata(),
+		FetchMetadata: fetchMetadata(b),
 	})
 	if err != nil {
 		return store, err
@@ -270,15 +269,14 @@ func (c *config) reload(ctx context.Context, b *broker.Broker, log *slog.Logger)
 	}
 }
 
-// fetchMetadata reads the discovery document of any issuer: a configured one
-// wherever it is, others only at public addresses (a guard against requests
-// that are forged into our own network).
-func (c *config) fetchMetadata() func(context.Context, string) (json.RawMessage, error) {
-	own := oidc.NewHTTPClient()
-	guarded := oidc.NewHTTPClientWithDialer(&net.Dialer{Timeout: 4 * time.Second, Control: ssrf.New(ssrf.WithAnyPort()).Safe})
+// fetchMetadata reads the discovery document of any issuer: one that may be in
+// our own network wherever it is, others only at public addresses (a guard
+// against requests that are forged into our own network).
+func fetchMetadata(b *broker.Broker) func(context.Context, string) (json.RawMessage, error) {
+	own, guarded := oidc.NewHTTPClient(), oidc.NewPublicHTTPClient()
 	return func(ctx context.Context, issuer string) (json.RawMessage, error) {
-		for _, x := range c.Providers {
-			if x.Issuer == issuer {
+		for _, p := range b.Providers() {
+			if p.Issuer == issuer && p.Trusted() {
 				return oidc.FetchMetadata(ctx, own, issuer)
 			}
 		}

@@ -45,6 +45,9 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 			Grace: c.Tokens.RefreshGrace.Duration(), Retention: c.Tokens.SessionRetention.Duration(),
 		},
 		Clients: c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
+		NewIdP: func(s broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
+			return newIdP(s, secret, trusted, store), nil
+		},
 		ClientKeys: rp.NewKeys(nil), LogoutSender: rp.NewSender(),
 		Log: log,
 	}
@@ -61,29 +64,24 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 func (c *config) brokerProviders(cache oidc.Cache) []broker.Provider {
 	out := []broker.Provider{}
 	for _, x := range c.Providers {
-		roles := map[string]broker.Role{}
-		for group, role := range x.RoleMap {
-			roles[group] = broker.Role(role)
-		}
 		out = append(out, broker.Provider{
-			ID: x.ID, Name: x.Name, Provision: broker.Provisioning(x.Provision), LinkBy: broker.LinkRule(x.LinkBy),
-			RequireVerifiedEmail: broker.EmailRule(x.RequireVerifiedEmail), AllowedGroups: x.AllowedGroups,
-			AllowedDomains: lower(x.AllowedDomains), RoleMap: roles,
-			IdP: oidc.New(oidc.Config{
-				Issuer: x.Issuer, ClientID: x.ClientID, ClientSecret: x.ClientSecret, Scopes: x.Scopes,
-				TokenEndpointAuth: x.TokenEndpointAuth, Claims: x.Claims, Logout: x.Logout, ExchangeAudiences: x.ExchangeAudiences,
-				Cache: cache,
-			}),
+			ProviderSettings: x.ProviderSettings, HasSecret: x.ClientSecret != "", IdP: newIdP(x.ProviderSettings, x.ClientSecret, true, cache),
 		})
 	}
 	return out
 }
 
-func lower(list []string) (out []string) {
-	for _, s := range list {
-		out = append(out, broker.FoldEmail(s))
+// newIdP makes what asks an IdP. Whoever is not trusted with our own network
+// reaches public addresses alone.
+func newIdP(s broker.ProviderSettings, secret string, trusted bool, cache oidc.Cache) broker.IdP {
+	cfg := oidc.Config{
+		Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: secret, Scopes: s.Scopes, TokenEndpointAuth: s.TokenEndpointAuth,
+		Claims: oidc.ClaimNames(s.Claims), Logout: s.Logout, ExchangeAudiences: s.ExchangeAudiences, Cache: cache,
 	}
-	return out
+	if !trusted {
+		cfg.HTTPClient = oidc.NewPublicHTTPClient()
+	}
+	return oidc.New(cfg)
 }
 
 // secrets derives the root secrets. On SQLite the first start makes one beside

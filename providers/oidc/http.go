@@ -1,7 +1,6 @@
 package oidc
 
 import (
-	"net"
 	"net/http"
 
 	"github.com/latchkey-id/latchkey/providers/internal/idp"
@@ -13,8 +12,6 @@ import (
 // secret reach nobody but the endpoint that was configured.
 func NewHTTPClient() *http.Client { return outbound.Anywhere(idp.Limits) }
 
-// NewHTTPClientWithDialer is [NewHTTPClient] with a dialer that may refuse
-// addresses.
-func NewHTTPClientWithDialer(dialer *net.Dialer) *http.Client {
-	return outbound.WithDialer(idp.Limits, dialer)
-}
+// NewPublicHTTPClient is the client for an IdP that somebody named who is not to
+// send requests into our own network: it keeps to public addresses.
+func NewPublicHTTPClient() *http.Client { return outbound.Public(idp.Limits) }

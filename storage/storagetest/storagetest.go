@@ -31,7 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 		tests []test
 	}{
 		{"users", userTests}, {"identities", identityTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
-		{"followers", followerTests}, {"logins", loginTests}, {"clients", clientTests}, {"authorizations", authorizationTests},
+		{"followers", followerTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
 		{"devices", deviceTests}, {"notices", noticeTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {

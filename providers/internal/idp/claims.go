@@ -7,19 +7,8 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 )
 
-// ClaimNames say which claim gives what. Empty fields have the standard's name.
-// A name may lead into an object, with dots: realm_access.roles.
-type ClaimNames struct {
-	Username string `yaml:"username"` // preferred_username
-	Email    string `yaml:"email"`    // email
-	Name     string `yaml:"name"`     // name
-	Groups   string `yaml:"groups"`   // groups
-
-	// These two are for providers without OpenID; with it, the standard's names
-	// are the only ones.
-	Subject       string `yaml:"subject"`        // sub
-	EmailVerified string `yaml:"email_verified"` // email_verified
-}
+// ClaimNames say which claim gives what.
+type ClaimNames broker.ClaimNames
 
 // WithDefaults fills in the names of the standard (OIDC Core section 5.1).
 func (n ClaimNames) WithDefaults() ClaimNames {

@@ -24,11 +24,8 @@ type Limits struct {
 var ErrTooLarge = errors.New("the answer is too large")
 
 // Anywhere is a client for addresses that an administrator has chosen.
-func Anywhere(l Limits) *http.Client { return WithDialer(l, &net.Dialer{Timeout: l.Time}) }
-
-// WithDialer is [Anywhere] with a dialer that may refuse addresses.
-func WithDialer(l Limits, dialer *net.Dialer) *http.Client {
-	return newClient(l, newTransport(l, dialer))
+func Anywhere(l Limits) *http.Client {
+	return newClient(l, newTransport(l, &net.Dialer{Timeout: l.Time}))
 }
 
 // Public is a client for addresses that strangers have chosen: it keeps to

@@ -1,0 +1,196 @@
+package broker
+
+import (
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// Bounds of a provider's settings.
+const (
+	maxProviderText = 512 // bytes of each text
+	maxProviderList = 200 // entries of each list
+)
+
+var providerIDShape = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+// reservedProviderIDs are path segments beside /auth/:provider, and the word
+// for the password.
+var reservedProviderIDs = []string{
+	"refresh", "config", "callback", "authorize", "mobile-redirect", "backchannel-logout", "logout", "login", localProvider,
+}
+
+// publicIssuers let anybody make an account, so that whoever may come in must
+// be said.
+var publicIssuers = []string{
+	"accounts.google.com", "login.microsoftonline.com", "appleid.apple.com", "discord.com", "github.com", "gitlab.com", "facebook.com",
+	"login.yahoo.com",
+}
+
+// CheckProvider fills in what was left out, and refuses what cannot be right:
+// InvalidRequest, with [Faults] for every field that is wrong.
+func CheckProvider(s ProviderSettings) (ProviderSettings, error) {
+	s = s.withDefaults()
+	var bad Faults
+	s.checkTexts(&bad)
+	s.checkChoices(&bad)
+	s.checkRules(&bad)
+	s.checkIssuer(&bad)
+	return s, bad.refusal()
+}
+
+func (s ProviderSettings) withDefaults() ProviderSettings {
+	s.Name = cleanText(s.Name, MaxName)
+	orElse(&s.Name, s.ID)
+	orElse(&s.Type, TypeOIDC)
+	orElse(&s.TokenEndpointAuth, AuthAuto)
+	orElse(&s.Provision, ProvisionCreate)
+	orElse(&s.LinkBy, LinkNone)
+	orElse(&s.RequireVerifiedEmail, EmailIfPresent)
+	if len(s.Scopes) == 0 {
+		s.Scopes = []string{ScopeOpenID, ScopeProfile, ScopeEmail}
+	}
+	domains := []string{}
+	for _, d := range s.AllowedDomains {
+		domains = append(domains, FoldEmail(d))
+	}
+	s.AllowedDomains = domains
+	return s
+}
+
+func orElse[T ~string](field *T, standard T) {
+	if *field == "" {
+		*field = standard
+	}
+}
+
+func (s *ProviderSettings) checkTexts(bad *Faults) {
+	if !providerIDShape.MatchString(s.ID) || slices.Contains(reservedProviderIDs, s.ID) {
+		bad.add("id", "must be a lower-case word of at most 32 letters, digits and hyphens that is not reserved, such as pocketid")
+	}
+	if s.ClientID == "" {
+		bad.add("client_id", "is needed")
+	}
+	for _, text := range []struct{ field, value string }{
+		{"client_id", s.ClientID}, {"claims.username", s.Claims.Username}, {"claims.email", s.Claims.Email}, {"claims.name", s.Claims.Name},
+		{"claims.groups", s.Claims.Groups}, {"claims.subject", s.Claims.Subject}, {"claims.email_verified", s.Claims.EmailVerified},
+	} {
+		if badProviderText(text.value) {
+			bad.add(text.field, "must be at most %d bytes, without control characters", maxProviderText)
+		}
+	}
+	for _, list := range []struct {
+		field  string
+		values []string
+	}{
+		{"scopes", s.Scopes}, {"allowed_groups", s.AllowedGroups}, {"allowed_domains", s.AllowedDomains}, {"exchange_audiences", s.ExchangeAudiences},
+	} {
+		if len(list.values) > maxProviderList || slices.Contains(list.values, "") || slices.ContainsFunc(list.values, badProviderText) {
+			bad.add(list.field, "must be at most %d texts of 1 to %d bytes, without control characters", maxProviderList, maxProviderText)
+		}
+	}
+}
+
+func badProviderText(text string) bool {
+	return len(text) > maxProviderText || strings.ToValidUTF8(text, "") != text || strings.ContainsFunc(text, unicode.IsControl)
+}
+
+func (s *ProviderSettings) checkChoices(bad *Faults) {
+	oneOf := func(field, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			bad.add(field, "is %s, must be one of %s", strconvQuote(value), strings.Join(allowed, ", "))
+		}
+	}
+	oneOf("type", s.Type, TypeOIDC)
+	oneOf("token_endpoint_auth", s.TokenEndpointAuth, AuthAuto, AuthBasic, AuthPost, AuthNone)
+	oneOf("provision", string(s.Provision), string(ProvisionCreate), string(ProvisionMatch), string(ProvisionDeny))
+	oneOf("link_by", string(s.LinkBy), string(LinkNone), string(LinkVerifiedEmail))
+	oneOf("require_verified_email", string(s.RequireVerifiedEmail), string(EmailAlways), string(EmailIfPresent), string(EmailNever))
+	if len(s.RoleMap) > maxProviderList {
+		bad.add("role_map", "must be at most %d groups", maxProviderList)
+		return
+	}
+	for group, role := range s.RoleMap {
+		oneOf("role_map."+cleanText(group, 100), string(role), string(RoleAdmin), string(RoleUser), string(RoleGuest))
+		if group == "" || badProviderText(group) {
+			bad.add("role_map", "names a group that is not 1 to %d bytes, without control characters", maxProviderText)
+		}
+	}
+}
+
+func (s *ProviderSettings) checkRules(bad *Faults) {
+	if s.Type == TypeOIDC {
+		for field, name := range map[string]string{"claims.subject": s.Claims.Subject, "claims.email_verified": s.Claims.EmailVerified} {
+			if name != "" {
+				bad.add(field, "is the standard's own claim with type oidc; leave it out")
+			}
+		}
+	}
+	if i := slices.IndexFunc(s.Scopes, func(scope string) bool { return strings.ContainsFunc(scope, notVisibleASCII) }); i >= 0 {
+		bad.add("scopes", "%s is not one scope: write a list of them", strconvQuote(s.Scopes[i]))
+	} else if !slices.Contains(s.Scopes, ScopeOpenID) {
+		bad.add("scopes", "needs %s, or there is no ID token", ScopeOpenID)
+	}
+	for _, d := range s.AllowedDomains {
+		if _, err := checkEmail("someone@" + d); err != nil || !isASCII(d) || strings.HasPrefix(d, ".") || !strings.Contains(d, ".") {
+			bad.add("allowed_domains", "%s is not a domain, such as example.org (Punycode for other letters)", strconvQuote(d))
+		}
+	}
+}
+
+func (s *ProviderSettings) checkIssuer(bad *Faults) {
+	u, err := url.Parse(s.Issuer)
+	if err != nil || len(s.Issuer) > maxURI || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil ||
+		strings.ContainsFunc(s.Issuer, func(r rune) bool { return notVisibleASCII(r) || strings.ContainsRune(`?#\"<>`, r) }) {
+		bad.add("issuer", "must be the issuer's URL, such as https://pocket.example.org")
+		return
+	}
+	if u.Scheme == "http" && !s.InsecureHTTP && !loopbackName(u.Hostname()) {
+		bad.add("issuer", "is plain http: code and secret would travel in the clear; use https, or insecure_http: true if you know the way")
+	}
+	if s.Provision == ProvisionCreate && len(s.AllowedGroups) == 0 && len(s.AllowedDomains) == 0 && slices.Contains(publicIssuers, strings.ToLower(u.Hostname())) {
+		bad.add("provision", "is create, and anybody can have an account at %s: name allowed_groups or allowed_domains, or set provision: match", u.Hostname())
+	}
+}
+
+// checkAdded is for settings that came over the API: the issuer of a stranger's
+// choice must not be a way into our own network. What a name resolves to is
+// judged when it is dialed.
+func (s *ProviderSettings) checkAdded(bad *Faults) {
+	u, err := url.Parse(s.Issuer)
+	if err != nil || s.AllowPrivate {
+		return
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	if addr = addr.Unmap(); loopbackName(u.Hostname()) || err == nil && (!addr.IsGlobalUnicast() || addr.IsPrivate()) {
+		bad.add("issuer", "is at a private address; set allow_private: true if it is yours")
+	}
+}
+
+// checkSecret judges a client secret beside the settings that it belongs to.
+func (s *ProviderSettings) checkSecret(bad *Faults, secret string) {
+	switch {
+	case secret == "" && (s.TokenEndpointAuth == AuthBasic || s.TokenEndpointAuth == AuthPost):
+		bad.add("client_secret", "is needed for token_endpoint_auth %s", s.TokenEndpointAuth)
+	case len(secret) > maxProviderSecret || strings.ContainsFunc(secret, unicode.IsControl) || strings.ToValidUTF8(secret, "") != secret:
+		bad.add("client_secret", "must be at most %d bytes, without control characters", maxProviderSecret)
+	}
+}
+
+// maxProviderSecret bounds a client secret, in bytes.
+const maxProviderSecret = 4096
+
+// CheckProviderSecret judges a client secret beside its settings, as
+// [CheckProvider] does with the rest.
+func CheckProviderSecret(s ProviderSettings, secret string) error {
+	var bad Faults
+	s.checkSecret(&bad, secret)
+	return bad.refusal()
+}
+
+func loopbackName(host string) bool {
+	return loopbackHost(host) || strings.HasSuffix(host, ".localhost")
+}
