@@ -88,7 +88,10 @@ type Config struct {
 	// the initial access token). Empty: nobody may.
 	RegistrationToken string
 	// HS256Secret signs access tokens where Algorithm is HS256, and only then.
-	HS256Secret  []byte
+	HS256Secret []byte
+	// Imported checks tokens of the system that users were imported from; nil: it
+	// has no tokens that count.
+	Imported     *tokens.ImportedSecret
 	ClientKeys   ClientKeys    // nil: private_key_jwt with jwks_uri is not offered
 	LogoutSender LogoutSender  // nil: no back-channel logout is sent
 	RetryFor     time.Duration // how long trouble of ours is tried again inside; 0: 5 s; negative: not at all

@@ -12,11 +12,11 @@ import (
 // nothing and is no error: whoever asks is logged out. The session comes back,
 // for those who want to log out at the IdP as well.
 func (b *Broker) Logout(ctx context.Context, raw string, allDevices bool, device Device) (Session, error) {
-	claims, err := b.cfg.Secrets.ParseRefresh(raw, b.now())
-	if err != nil && !errors.Is(err, tokens.ErrPastMaxAge) {
-		return Session{}, nil
+	id, err := b.SessionIDOf(ctx, raw)
+	if err != nil || id == "" {
+		return Session{}, err
 	}
-	return b.LogoutSession(ctx, claims.SessionID, allDevices, device)
+	return b.LogoutSession(ctx, id, allDevices, device)
 }
 
 // LogoutSession is [Broker.Logout] by session.
@@ -65,14 +65,22 @@ func (b *Broker) SessionsBy(ctx context.Context, f SessionFilter, offset, limit 
 	return b.cfg.Store.ListSessions(ctx, f, offset, limit)
 }
 
-// SessionIDOf reads which session a refresh token of ours names, of any
-// generation and age, or "".
-func (b *Broker) SessionIDOf(raw string) string {
+// SessionIDOf reads which session a refresh token names, of any generation and
+// age, or "". Only for an imported token does it ask the database; an error is
+// trouble of that.
+func (b *Broker) SessionIDOf(ctx context.Context, raw string) (string, error) {
 	claims, err := b.cfg.Secrets.ParseRefresh(raw, b.now())
-	if err != nil && !errors.Is(err, tokens.ErrPastMaxAge) {
-		return ""
+	switch {
+	case err == nil || errors.Is(err, tokens.ErrPastMaxAge):
+		return claims.SessionID, nil
+	case errors.Is(err, tokens.ErrMalformed) && b.cfg.Imported != nil:
+		claims, err = b.importedRefresh(ctx, raw)
+		if CodeOf(err) == TemporarilyUnavailable && err != nil {
+			return "", err
+		}
+		return claims.SessionID, nil
 	}
-	return claims.SessionID
+	return "", nil
 }
 
 // EndOwnSession ends one session of the user, from the user's own list.

@@ -53,6 +53,8 @@ func (b *Broker) parseRefresh(ctx context.Context, raw string, device Device) (t
 	switch {
 	case err == nil:
 		return claims, nil
+	case errors.Is(err, tokens.ErrMalformed) && b.cfg.Imported != nil:
+		return b.importedRefresh(ctx, raw)
 	case errors.Is(err, tokens.ErrWrongType):
 		return claims, &Error{Code: WrongTokenType, Err: err}
 	case errors.Is(err, tokens.ErrPastMaxAge):

@@ -17,6 +17,7 @@ type Store interface {
 	AuthorizationStore
 	KeyStore
 	AuditStore
+	ImportStore
 
 	// Tx runs f in one transaction that is durable when Tx returns nil. f makes
 	// store calls only: no network, no hashing. f may run again after a

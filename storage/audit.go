@@ -8,14 +8,20 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 )
 
+const insertEvent = `INSERT INTO audit_events (id, at, name, user_id, session_id, client_id, ip, detail)`
+
+func eventValues(e broker.Event) ([]any, error) {
+	detail, err := json.Marshal(e.Detail)
+	return []any{e.ID, e.At.UnixMilli(), e.Name, e.UserID, e.SessionID, e.ClientID, e.IP, string(detail)}, err
+}
+
 // InsertEvent implements broker.AuditStore.
 func (s *Store) InsertEvent(ctx context.Context, e broker.Event) error {
-	detail, err := json.Marshal(e.Detail)
+	values, err := eventValues(e)
 	if err != nil {
 		return err
 	}
-	_, err = s.exec(ctx, `INSERT INTO audit_events (id, at, name, user_id, session_id, client_id, ip, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-		e.ID, e.At.UnixMilli(), e.Name, e.UserID, e.SessionID, e.ClientID, e.IP, string(detail))
+	_, err = s.exec(ctx, insertEvent+` VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 	return err
 }
 

@@ -29,6 +29,14 @@ func (r identityRow) identity() broker.Identity {
 	}
 }
 
+func identityValues(i broker.Identity) []any {
+	return []any{
+		i.Issuer, i.Subject, i.ProviderID, i.UserID, i.Email, i.Username, i.CreatedAt.UnixMilli(), i.LastUsedAt.UnixMilli(), document[broker.Link]{i.Link},
+	}
+}
+
+const identityLinked = "this identity is linked already"
+
 // IdentityBySubject implements broker.IdentityStore.
 func (s *Store) IdentityBySubject(ctx context.Context, issuer, subject string) (broker.Identity, error) {
 	var row identityRow
@@ -38,9 +46,8 @@ func (s *Store) IdentityBySubject(ctx context.Context, issuer, subject string) (
 
 // InsertIdentity implements broker.IdentityStore.
 func (s *Store) InsertIdentity(ctx context.Context, i broker.Identity) error {
-	_, err := s.exec(ctx, `INSERT INTO identities (`+identityColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		i.Issuer, i.Subject, i.ProviderID, i.UserID, i.Email, i.Username, i.CreatedAt.UnixMilli(), i.LastUsedAt.UnixMilli(), document[broker.Link]{i.Link})
-	return s.unique(err, broker.IdentityConflict, "this identity is linked already")
+	_, err := s.exec(ctx, `INSERT INTO identities (`+identityColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, identityValues(i)...)
+	return s.unique(err, broker.IdentityConflict, identityLinked)
 }
 
 // TouchIdentity implements broker.IdentityStore.
@@ -52,8 +59,12 @@ func (s *Store) TouchIdentity(ctx context.Context, i broker.Identity) error {
 
 // IdentitiesOfUser implements broker.IdentityStore.
 func (s *Store) IdentitiesOfUser(ctx context.Context, userID string) ([]broker.Identity, error) {
+	return s.identitiesWhere(ctx, `user_id = ? ORDER BY created_at, issuer, subject`, userID)
+}
+
+func (s *Store) identitiesWhere(ctx context.Context, where string, args ...any) ([]broker.Identity, error) {
 	var rows []identityRow
-	err := s.list(ctx, &rows, `SELECT `+identityColumns+` FROM identities WHERE user_id = ? ORDER BY created_at, issuer, subject`, userID)
+	err := s.list(ctx, &rows, `SELECT `+identityColumns+` FROM identities WHERE `+where, args...)
 	out := make([]broker.Identity, 0, len(rows))
 	for _, r := range rows {
 		out = append(out, r.identity())

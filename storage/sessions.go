@@ -97,13 +97,17 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 	if err != nil {
 		return u, err
 	}
-	_, err = s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 28)+`?)`,
+	return row.user(), s.insertSessionRow(ctx, n)
+}
+
+func (s *Store) insertSessionRow(ctx context.Context, n broker.Session) error {
+	_, err := s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 28)+`?)`,
 		n.ID, n.UserID, n.ClientID, orNull(n.ParentID), n.ProviderID, n.IdPSubject, n.IdPSession, jsonList(n.AMR), n.AuthTime.UnixMilli(), n.Scope,
 		n.Generation, n.Branch, parentBranch(n.ParentBranch), n.AdvancedAt.UnixMilli(), n.IssuedAt.UnixMilli(),
 		n.IdleExpiresAt.UnixMilli(), n.AbsExpiresAt.UnixMilli(), orNull(n.DPoPThumbprint),
 		n.CreatedAt.UnixMilli(), n.LastSeenAt.UnixMilli(), n.CreatedIP, n.LastIP, n.UserAgent, nil, nil, flag(n.Wipe),
 		flag(n.FollowsParent), document[broker.SessionRequest]{n.Request}, n.IdleExpiresAt.UnixMilli())
-	return row.user(), err
+	return err
 }
 
 type sessionUserRow struct {

@@ -74,7 +74,11 @@ func (s *Server) logout(c *gin.Context) error {
 		return err
 	}
 	// An app's logout leaves the cookies of another login in the same jar alone.
-	if !inHeader || id != "" && s.broker.SessionIDOf(readCookie(c, cookieRefresh)) == id {
+	inCookie, err := s.broker.SessionIDOf(ctx, readCookie(c, cookieRefresh))
+	if err != nil {
+		return err
+	}
+	if !inHeader || id != "" && inCookie == id {
 		s.clearSession(c)
 	}
 	var to *string
@@ -92,15 +96,16 @@ func (s *Server) logout(c *gin.Context) error {
 // sends headers, does not mean the cookies.
 func (s *Server) namedSession(c *gin.Context) (id string, inHeader bool, err error) {
 	token, inHeader := refreshToken(c)
-	if id = s.broker.SessionIDOf(token); inHeader && id != "" {
-		return id, true, nil
+	named, err := s.broker.SessionIDOf(c.Request.Context(), token)
+	if err != nil || inHeader && named != "" {
+		return named, inHeader, err
 	}
 	p, err := s.principal(c)
 	if err == nil || trouble(err) || inHeader {
 		return p.Session.ID, true, onlyTrouble(err)
 	}
-	if id = s.broker.SessionIDOf(token); id != "" {
-		return id, false, nil
+	if named != "" {
+		return named, false, nil
 	}
 	if p, err = s.pagePrincipal(c); trouble(err) {
 		return "", false, err
@@ -198,11 +203,16 @@ func (s *Server) changePassword(c *gin.Context, p broker.Principal) error {
 	if fresh == nil {
 		return &broker.Error{Code: broker.WeakPassword, Message: "a password is needed"}
 	}
+	token, inHeader := refreshToken(c)
+	named, err := s.broker.SessionIDOf(c.Request.Context(), token)
+	if err != nil {
+		return err
+	}
 	l, err := s.broker.ChangePassword(c.Request.Context(), p, current, *fresh, device(c))
 	if err != nil {
 		return err
 	}
-	if token, inHeader := refreshToken(c); !inHeader && s.broker.SessionIDOf(token) == p.Session.ID {
+	if !inHeader && named == p.Session.ID {
 		s.setSession(c, l)
 		c.String(http.StatusOK, "OK")
 		return nil

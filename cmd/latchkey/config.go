@@ -35,6 +35,7 @@ type config struct {
 	Clients            []clientConfig   `yaml:"clients"`
 	RegistrationToken  string           `yaml:"registration_token"`
 	MobileRedirectURIs []string         `yaml:"mobile_redirect_uris"`
+	Import             importConfig     `yaml:"import"`
 	Log                logConfig        `yaml:"log"`
 
 	// From the environment alone.
@@ -97,7 +98,7 @@ func (c *config) warnings() (out []string) {
 	if c.Tokens.RefreshGrace.Duration() < 30*time.Second {
 		out = append(out, "tokens.refresh_grace is under 30s: an app that takes longer to store an answer can be logged out")
 	}
-	return out
+	return append(out, c.Import.warnings(time.Now())...)
 }
 
 // check finds every problem of the values themselves. It opens nothing.
@@ -145,6 +146,7 @@ func (c *config) check(p *problems) {
 	}
 	c.checkProviders(p)
 	c.checkClients(p)
+	c.Import.check(p, time.Now())
 	if (c.adminUsername == "") != (c.adminPassword == "") {
 		p.add("LATCHKEY_ADMIN_USERNAME", "and LATCHKEY_ADMIN_PASSWORD belong together")
 	}

@@ -56,6 +56,8 @@ func (c *config) settings() []setting {
 		{key: "registration_token", env: "LATCHKEY_REGISTRATION_TOKEN", value: &c.RegistrationToken, secret: true},
 		{key: "mobile_redirect_uris", env: "LATCHKEY_MOBILE_REDIRECT_URIS", value: &c.MobileRedirectURIs,
 			std: "audiobookshelf://oauth,shelfplayer://callback,lissen://oauth,audiobooth://oauth"},
+		{key: "import.audiobookshelf_secret", env: "LATCHKEY_IMPORT_AUDIOBOOKSHELF_SECRET", value: &c.Import.AudiobookshelfSecret, secret: true},
+		{key: "import.accept_legacy_until", env: "LATCHKEY_IMPORT_ACCEPT_LEGACY_UNTIL", value: &c.Import.AcceptLegacyUntil},
 		{key: "log.format", env: "LATCHKEY_LOG_FORMAT", value: &c.Log.Format},
 		{key: "log.level", env: "LATCHKEY_LOG_LEVEL", value: &c.Log.Level, std: "info"},
 		{env: "LATCHKEY_ADMIN_USERNAME", value: &c.adminUsername},

@@ -51,6 +51,9 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 		ClientKeys: rp.NewKeys(nil), LogoutSender: rp.NewSender(),
 		Log: log,
 	}
+	if cfg.Imported, err = c.Import.secret(); err != nil {
+		return nil, err
+	}
 	if c.RateLimit.AuthMax > 0 {
 		limiter, err := storage.NewLimiter(c.RateLimit.AuthMax, c.RateLimit.AuthWindow.Duration(), nil)
 		if err != nil {

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 		{"users", userTests}, {"identities", identityTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
 		{"followers", followerTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
 		{"devices", deviceTests}, {"notices", noticeTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
+		{"imports", importTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {

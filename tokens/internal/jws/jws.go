@@ -89,6 +89,12 @@ func (m Message) SignedByOne(keys []jose.JSONWebKey, algorithms []string) bool {
 	return slices.Contains(algorithms, m.Header.Algorithm) && SignedByOne(keys, m.Header.Algorithm, m.text, m.signature)
 }
 
+// SignedHS256 reports whether the header says HS256 and the secret, of whatever
+// length, made the signature.
+func (m Message) SignedHS256(secret []byte) bool {
+	return m.Header.Algorithm == "HS256" && jwt.SigningMethodHS256.Verify(m.text, m.signature, secret) == nil
+}
+
 // maxTries is how many keys a signature is tried with: a set with thousands,
 // and a token without kid, must not cost thousands.
 const maxTries = 32

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/storage/absdb"
+)
+
+func (p *program) importCommand() *cobra.Command {
+	c := &cobra.Command{Use: "import", Short: "Take users over from another system, on the database directly"}
+	abs := p.importFrom("audiobookshelf --from FILE", "Take over the users and devices of an Audiobookshelf database (SQLite, 2.35 or newer)", absdb.Read)
+	abs.Long = abs.Short + ".\n\nDevices stay logged in where import.audiobookshelf_secret is the secret that Audiobookshelf signed with. The file is\n" +
+		"only read. Everything is written in one transaction, and nothing where a line is refused, unless --allow-partial."
+	c.AddCommand(abs)
+	return c
+}
+
+// importFrom is a command that reads a file and imports it.
+func (p *program) importFrom(use, short string, read func(ctx context.Context, file string) (broker.Import, error)) *cobra.Command {
+	var file string
+	var o broker.ImportOptions
+	c := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			from, err := read(ctx, file)
+			if err != nil {
+				return err
+			}
+			return p.withBroker(ctx, func(b *broker.Broker) error {
+				report, err := b.Import(ctx, from, o)
+				if err != nil {
+					return err
+				}
+				if err := p.printImport(report); err != nil {
+					return err
+				}
+				if n := report.Refused(); n > 0 && !o.Partial {
+					return fmt.Errorf("%d refused, nothing was written; mend them, or take the rest with --allow-partial", n)
+				}
+				return nil
+			})
+		},
+	}
+	c.Flags().StringVar(&file, "from", "", "the file to read")
+	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would happen, and write nothing")
+	c.Flags().BoolVar(&o.Partial, "allow-partial", false, "write what is good though something is refused")
+	c.Flags().StringVar(&o.ProviderID, "provider", "", "id of the configured provider whose people the file names by their subject")
+	_ = c.MarkFlagRequired("from")
+	p.jsonFlag(c)
+	return c
+}
+
+func (p *program) printImport(r *broker.ImportReport) error {
+	if p.json {
+		return p.printJSON(r)
+	}
+	rows := [][]string{}
+	for _, k := range []struct {
+		name string
+		n    broker.ImportCount
+	}{{"users", r.Users}, {"identities", r.Identities}, {"sessions", r.Sessions}} {
+		rows = append(rows, []string{k.name, strconv.Itoa(k.n.Imported), strconv.Itoa(k.n.Unchanged), strconv.Itoa(k.n.LeftOut), strconv.Itoa(k.n.Refused)})
+	}
+	p.table("\tIMPORTED\tTHERE ALREADY\tLEFT OUT\tREFUSED", rows)
+	for _, line := range r.Lines {
+		fmt.Fprintln(p.stdout, importLine(line))
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintln(p.stdout, "note:", note)
+	}
+	switch {
+	case r.DryRun:
+		fmt.Fprintln(p.stdout, "dry run: nothing was written")
+	case !r.Written:
+		fmt.Fprintln(p.stdout, "nothing was written")
+	case r.Users.Imported+r.Identities.Imported+r.Sessions.Imported == 0:
+		fmt.Fprintln(p.stdout, "nothing was new")
+	}
+	return nil
+}
+
+func importLine(l broker.ImportLine) string {
+	text := "left out: "
+	if l.Refused {
+		text = "refused: "
+	}
+	text += l.Kind
+	if l.Line > 0 {
+		text += fmt.Sprintf(" in line %d", l.Line)
+	}
+	if l.Name != "" {
+		text += fmt.Sprintf(" %q", l.Name)
+	} else if l.ID != "" {
+		text += " " + l.ID
+	}
+	return text + ": " + l.Reason
+}
