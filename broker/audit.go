@@ -28,6 +28,9 @@ const (
 	EventProviderCreated  = "provider.created"
 	EventProviderUpdated  = "provider.updated"
 	EventProviderDeleted  = "provider.deleted"
+	EventIdPUnknown       = "idp.unknown"      // whether logins still stand at an IdP cannot be known
+	EventIdPAnswers       = "idp.answers"      // it can be known again
+	EventUpstreamUnknown  = "upstream.unknown" // whether one login still stands cannot be known
 	eventRefresh          = "refresh."
 )
 

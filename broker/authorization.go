@@ -21,6 +21,8 @@ type Authorization struct {
 	ProviderID     string         `json:"provider_id,omitempty"`
 	IdPSubject     string         `json:"idp_subject,omitempty"`
 	IdPSession     string         `json:"idp_session,omitempty"`
+	UpstreamID     string         `json:"upstream_id,omitempty"`
+	VouchedAt      time.Time      `json:"vouched_at,omitzero"`
 	AMR            []string       `json:"amr,omitempty"`
 	AuthTime       time.Time      `json:"auth_time"`
 	FollowsParent  bool           `json:"follows_parent,omitempty"`

@@ -274,6 +274,7 @@ func (a *authorizationAsked) authorization(who *Principal) Authorization {
 	return Authorization{
 		UserID: who.User.ID, ParentID: s.ID, Scope: a.scope, Request: a.extra, Nonce: a.request.Nonce,
 		ProviderID: s.ProviderID, IdPSubject: s.IdPSubject, IdPSession: s.IdPSession, AMR: s.AMR, AuthTime: s.AuthTime,
+		UpstreamID: s.UpstreamID, VouchedAt: s.VouchedAt,
 		FollowsParent: !a.client.Native(), DPoPThumbprint: a.request.DPoPThumbprint,
 	}
 }

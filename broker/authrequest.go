@@ -46,6 +46,7 @@ type Grant struct {
 	State      string
 	Challenge  string
 	Claims     IdPClaims // Subject, SessionID, AMR, AuthTime only
+	UpstreamID string    // what its session is going to stand on
 	ExpiresAt  time.Time
 	RedeemedAt time.Time
 	SessionID  string // what the redemption made

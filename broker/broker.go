@@ -120,6 +120,7 @@ type Broker struct {
 	// longestAccess is a time.Duration: no access token lives longer.
 	longestAccess atomic.Int64
 	revocations   revocationCache
+	circuits      circuits
 }
 
 // New returns a broker that is not ready yet.

@@ -141,6 +141,7 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 	granted := Authorization{
 		UserID: who.User.ID, ParentID: s.ID, Scope: d.Scope, Request: d.Request,
 		ProviderID: s.ProviderID, IdPSubject: s.IdPSubject, IdPSession: s.IdPSession, AMR: s.AMR, AuthTime: s.AuthTime,
+		UpstreamID: s.UpstreamID, VouchedAt: s.VouchedAt,
 	}
 	decided := false
 	err = b.retry(ctx, func() (err error) {

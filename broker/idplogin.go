@@ -193,11 +193,15 @@ func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res Id
 		b.cfg.Log.WarnContext(ctx, "login through an IdP refused", "event", "auth.idp.refused", "provider", p.ID, "code", string(CodeOf(err)), "error", err)
 		return done, err
 	}
+	up := b.newUpstream(ctx, p, u, claims)
 	if request == nil {
-		done.Login, err = b.startSession(ctx, withoutPassword(u), claims.AMR, device, func(s *Session) { fromIdP(s, p.ID, claims) })
+		done.Login, err = b.startSession(ctx, withoutPassword(u), claims.AMR, device, func(s *Session) {
+			fromIdP(s, p.ID, claims)
+			s.standOn(up)
+		})
 		return done, err
 	}
-	done.Code, err = b.grant(ctx, p, *request, u, claims)
+	done.Code, err = b.grant(ctx, p, *request, u, claims, up)
 	return done, err
 }
 
@@ -271,20 +275,31 @@ func withoutPassword(u User) User {
 }
 
 func fromIdP(s *Session, providerID string, c IdPClaims) {
-	s.ProviderID, s.IdPSubject, s.IdPSession, s.AMR = providerID, c.Subject, c.SessionID, c.AMR
+	s.ProviderID, s.IdPSubject, s.IdPSession, s.AMR, s.VouchedAt = providerID, c.Subject, c.SessionID, c.AMR, s.CreatedAt
 	if !c.AuthTime.IsZero() {
 		s.AuthTime = earlier(c.AuthTime, s.CreatedAt)
 	}
 }
 
 // grant makes the one-time code that the app redeems.
-func (b *Broker) grant(ctx context.Context, p *Provider, r AuthRequest, u User, c IdPClaims) (string, error) {
+func (b *Broker) grant(ctx context.Context, p *Provider, r AuthRequest, u User, c IdPClaims, up *Upstream) (string, error) {
 	code := b.newSecret(32)
 	g := Grant{
 		ID: hash("code", code), RequestID: r.ID, ProviderID: p.ID, UserID: u.ID, State: r.State, Challenge: r.Challenge,
 		Claims: c, ExpiresAt: b.now().Add(grantLife),
 	}
-	return code, b.retry(ctx, func() error { return b.cfg.Store.InsertGrant(ctx, g) })
+	if up == nil {
+		return code, b.retry(ctx, func() error { return b.cfg.Store.InsertGrant(ctx, g) })
+	}
+	g.UpstreamID = up.ID
+	return code, b.retry(ctx, func() error {
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			if err := store.InsertUpstream(ctx, *up); err != nil {
+				return err
+			}
+			return store.InsertGrant(ctx, g)
+		})
+	})
 }
 
 // RedeemGrant exchanges an app's one-time code for a session. A wrong verifier,
@@ -326,6 +341,7 @@ func (b *Broker) redeem(ctx context.Context, p *Provider, want Grant, s Session,
 		}
 		s.UserID, s.Scope = g.UserID, AppScope
 		fromIdP(&s, p.ID, g.Claims)
+		s.UpstreamID, s.VouchedAt = g.UpstreamID, g.ExpiresAt.Add(-grantLife)
 		_, err = b.insertSession(ctx, store, s, "")
 		return err
 	})

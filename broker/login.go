@@ -201,9 +201,14 @@ func (b *Broker) exists(ctx context.Context, s Session) bool {
 	return err == nil
 }
 
-// insertSession is the body of the transaction that makes a session. A hash
-// makes it depend on the password being unchanged since it was compared.
+// insertSession is the body of the transaction that makes a session, with the
+// login at an IdP that it is the first to stand on, if any. A hash makes it depend on the password being unchanged since it was compared.
 func (b *Broker) insertSession(ctx context.Context, store Store, s Session, hash PasswordHash) (User, error) {
+	if s.Upstream != nil {
+		if err := store.InsertUpstream(ctx, *s.Upstream); err != nil {
+			return User{}, err
+		}
+	}
 	u, err := store.InsertSession(ctx, s, hash)
 	if err == nil {
 		err = b.stillLinked(ctx, store, s)

@@ -60,8 +60,12 @@ type IdP interface {
 	// IdP is dark, if the protocol has something to ask before.
 	AuthURL(ctx context.Context, req IdPRequest) (string, error)
 	// Exchange redeems what the IdP answered. It never trusts the issuer that
-	// stands in a token.
+	// stands in a token. The claims hold the IdP's refresh token where logins are
+	// checked again, and it gave one.
 	Exchange(ctx context.Context, req IdPRequest, res IdPResponse) (IdPClaims, error)
+	// Recheck asks whether the login still stands that a refresh token is of. An
+	// error says that this is not known.
+	Recheck(ctx context.Context, token UpstreamToken, by RecheckBy) (RecheckResult, error)
 	// EndSessionURL is where a browser logs out at the IdP, or "".
 	EndSessionURL(ctx context.Context, returnTo string) string
 	// VerifyIDToken checks an ID token that an app got from the IdP by itself,
@@ -123,4 +127,5 @@ type IdPClaims struct {
 	Groups        []string
 	AMR           []string
 	AuthTime      time.Time
+	RefreshToken  UpstreamToken // the IdP's own; empty: none, or not wanted
 }

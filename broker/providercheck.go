@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -50,6 +51,9 @@ func (s ProviderSettings) withDefaults() ProviderSettings {
 	orElse(&s.Provision, ProvisionCreate)
 	orElse(&s.LinkBy, LinkNone)
 	orElse(&s.RequireVerifiedEmail, EmailIfPresent)
+	if s.Recheck > 0 {
+		orElse(&s.RecheckBy, RecheckByRefresh)
+	}
 	if len(s.Scopes) == 0 {
 		s.Scopes = []string{ScopeOpenID, ScopeProfile, ScopeEmail}
 	}
@@ -122,6 +126,7 @@ func (s *ProviderSettings) checkChoices(bad *Faults) {
 }
 
 func (s *ProviderSettings) checkRules(bad *Faults) {
+	s.checkRecheck(bad)
 	if s.Type == TypeOIDC {
 		for field, name := range map[string]string{"claims.subject": s.Claims.Subject, "claims.email_verified": s.Claims.EmailVerified} {
 			if name != "" {
@@ -138,6 +143,26 @@ func (s *ProviderSettings) checkRules(bad *Faults) {
 		if _, err := checkEmail("someone@" + d); err != nil || !isASCII(d) || strings.HasPrefix(d, ".") || !strings.Contains(d, ".") {
 			bad.add("allowed_domains", "%s is not a domain, such as example.org (Punycode for other letters)", strconvQuote(d))
 		}
+	}
+}
+
+// Bounds of recheck.
+const (
+	minRecheck = Interval(time.Minute)
+	maxRecheck = Interval(365 * 24 * time.Hour)
+)
+
+func (s *ProviderSettings) checkRecheck(bad *Faults) {
+	switch {
+	case s.Recheck == 0 && s.RecheckBy != "":
+		bad.add("recheck_by", "is of no use without recheck; remove it, or set recheck")
+	case s.Recheck == 0:
+	case s.Recheck < minRecheck || s.Recheck > maxRecheck:
+		bad.add("recheck", "is %s, must be 0 (never) or 1m to 365d", FormatDuration(time.Duration(s.Recheck)))
+	case s.Type != TypeOIDC:
+		bad.add("recheck", "needs type %s", TypeOIDC)
+	case s.RecheckBy != RecheckByRefresh && s.RecheckBy != RecheckByIntrospection:
+		bad.add("recheck_by", "is %s, must be one of %s, %s", strconvQuote(string(s.RecheckBy)), RecheckByRefresh, RecheckByIntrospection)
 	}
 }
 

@@ -25,7 +25,9 @@ type ProviderSettings struct {
 	AllowedDomains       []string        `json:"allowed_domains,omitempty" yaml:"allowed_domains,omitempty"`
 	RoleMap              map[string]Role `json:"role_map,omitempty" yaml:"role_map,omitempty"`
 	ExchangeAudiences    []string        `json:"exchange_audiences,omitempty" yaml:"exchange_audiences,omitempty"`
-	Logout               bool            `json:"logout,omitempty" yaml:"logout,omitempty"`               // end the IdP's session too
+	Logout               bool            `json:"logout,omitempty" yaml:"logout,omitempty"`   // end the IdP's session too
+	Recheck              Interval        `json:"recheck,omitempty" yaml:"recheck,omitempty"` // how often its logins are checked again; 0: never
+	RecheckBy            RecheckBy       `json:"recheck_by,omitempty" yaml:"recheck_by,omitempty"`
 	InsecureHTTP         bool            `json:"insecure_http,omitempty" yaml:"insecure_http,omitempty"` // plain http beyond this machine
 	AllowPrivate         bool            `json:"allow_private,omitempty" yaml:"allow_private,omitempty"` // an issuer at a private address
 }

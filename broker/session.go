@@ -22,6 +22,13 @@ type Session struct {
 	Request    SessionRequest
 	// FollowsParent: it ends when its parent is ended, though not when that expires.
 	FollowsParent bool
+	// UpstreamID is the login at an IdP that it stands on; empty: none that is
+	// checked again.
+	UpstreamID string
+	VouchedAt  time.Time // when the IdP let the person in; zero: a password
+	// Upstream is that login, where it was read with the session, or is made with
+	// it; nil elsewhere.
+	Upstream *Upstream
 
 	Rotation
 	IdleExpiresAt  time.Time

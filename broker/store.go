@@ -15,6 +15,7 @@ type Store interface {
 	ClientStore
 	ProviderStore
 	AuthorizationStore
+	UpstreamStore
 	KeyStore
 	AuditStore
 	ImportStore
@@ -81,7 +82,8 @@ type IdentityStore interface {
 type SessionStore interface {
 	// InsertSession inserts only while the user is enabled, its password hash is
 	// still the given one (empty: any) and the parent, if any, has not ended;
-	// else UserDisabled. It returns the user as it is then.
+	// else UserDisabled; nor on a login at an IdP that is over (IdPRevoked). It
+	// returns the user as it is then.
 	InsertSession(ctx context.Context, s Session, hash PasswordHash) (User, error)
 	// MoveFollowers gives the live sessions that follow one session another to
 	// follow; those that are still to be made of it too.
@@ -115,8 +117,8 @@ type SessionStore interface {
 	ListSessions(ctx context.Context, f SessionFilter, offset, limit int) ([]Session, int, error)
 	// Sweep deletes what nobody needs any more, at most limit rows of each kind:
 	// ended sessions that were kept long enough, logins under way that expired
-	// before a moment, audit events before another. It returns how many rows of
-	// the kind that had most.
+	// before a moment, audit events before another, logins at IdPs that no
+	// session stands on. It returns how many rows of the kind that had most.
 	Sweep(ctx context.Context, s Sweep) (int, error)
 }
 
@@ -133,7 +135,10 @@ type Sweep struct {
 	Now          time.Time
 	LoginsBefore time.Time
 	EventsBefore time.Time
-	Limit        int
+	// UpstreamsBefore: a login at an IdP that is younger, or whose last session
+	// ended later, is kept: a session may still be made of it.
+	UpstreamsBefore time.Time
+	Limit           int
 }
 
 // Touch is what every use of a session leaves: where from and how long it
@@ -180,6 +185,7 @@ type SessionFilter struct {
 	ProviderID    string
 	IdPSession    string
 	IdPSubject    string
+	UpstreamID    string
 	CreatedBefore time.Time // zero: any
 	IP            string    // last used from this address
 	LiveAt        time.Time // only what is alive then
@@ -290,6 +296,36 @@ type AuthorizationStore interface {
 	// PostponeLogoutNotice makes a notice due later.
 	PostponeLogoutNotice(ctx context.Context, id string, next time.Time) error
 	DeleteLogoutNotice(ctx context.Context, id string) error
+}
+
+// UpstreamStore keeps logins at IdPs that are checked again.
+type UpstreamStore interface {
+	// InsertUpstream inserts, once: the same ID again changes nothing.
+	InsertUpstream(ctx context.Context, u Upstream) error
+	// DueUpstreams leases logins that are due and have live sessions, the longest
+	// due first: NextCheckAt becomes LeaseUntil, Doubtful grows. Two replicas never
+	// lease the same.
+	DueUpstreams(ctx context.Context, d DueUpstreams) ([]Upstream, error)
+	// RecordUpstream writes what a check came to, where the lease still stands, and
+	// reports whether it did.
+	RecordUpstream(ctx context.Context, leased, next Upstream) (bool, error)
+	// HastenUpstream makes a login due at a moment that is known to be alive and
+	// would be due later than notBefore.
+	HastenUpstream(ctx context.Context, id string, at, notBefore time.Time) error
+	// UpstreamOf returns a session's client, provider, user, times and ends as far
+	// as they are needed, and what it stands on; nil where there is no such row. NotFound
+	// where there is no such session.
+	UpstreamOf(ctx context.Context, sessionID string) (Session, error)
+}
+
+// DueUpstreams says which logins to lease.
+type DueUpstreams struct {
+	ProviderID string
+	IssuedBy   string
+	Now        time.Time
+	LeaseUntil time.Time
+	Doubt      int64 // added to Doubtful: 1 where the check may use the token up
+	Limit      int
 }
 
 // KeyStore keeps signing keys, sealed, and the few facts of this installation.

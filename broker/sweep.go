@@ -11,6 +11,8 @@ const (
 	sweepMargin = 24 * time.Hour
 	// loginMargin keeps a redeemed code a while, to recognise its replay.
 	loginMargin = 5 * time.Minute
+	// upstreamMargin is longer than any code or grant waits to become a session.
+	upstreamMargin = time.Hour
 	// auditRetention is how long audit events are kept.
 	auditRetention = 400 * 24 * time.Hour
 )
@@ -25,7 +27,8 @@ func (b *Broker) Sweep(ctx context.Context) error {
 		}
 		now := b.now()
 		deleted, err := b.cfg.Store.Sweep(ctx, Sweep{
-			Now: now, LoginsBefore: now.Add(-loginMargin), EventsBefore: now.Add(-auditRetention), Limit: sweepBatch,
+			Now: now, LoginsBefore: now.Add(-loginMargin), EventsBefore: now.Add(-auditRetention), UpstreamsBefore: now.Add(-upstreamMargin),
+			Limit: sweepBatch,
 		})
 		if err != nil || max(ended, deleted) < sweepBatch {
 			return err

@@ -94,6 +94,7 @@ func challengeOf(verifier string) string {
 func (s *Session) from(a Authorization, provenKey string) {
 	s.UserID, s.ParentID, s.FollowsParent, s.Scope, s.Request = a.UserID, a.ParentID, a.FollowsParent, a.Scope, a.Request
 	s.ProviderID, s.IdPSubject, s.IdPSession, s.AMR, s.AuthTime = a.ProviderID, a.IdPSubject, a.IdPSession, a.AMR, a.AuthTime
+	s.UpstreamID, s.VouchedAt = a.UpstreamID, a.VouchedAt
 	s.DPoPThumbprint = provenKey
 }
 

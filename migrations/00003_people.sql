@@ -26,17 +26,22 @@ ALTER TABLE idp_logins ADD COLUMN link_user_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE idp_logins ADD COLUMN link_session_id TEXT NOT NULL DEFAULT '';
 
 -- upstream_id: the login at an IdP that the session stands on, where that is
--- checked again.
+-- checked again. vouched_at: when the IdP let the person in; 0 where it did not.
 ALTER TABLE sessions ADD COLUMN upstream_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN vouched_at BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX sessions_upstream ON sessions (upstream_id) WHERE upstream_id <> '';
 
 -- Logins at IdPs that are checked again. token is sealed, and empty once it is
--- lost. state is alive, ended or unknown. doubtful counts the checks since the
--- last one that was answered.
+-- lost or of no more use. issued_by is the hash of the issuer and client that it
+-- is of: no other is ever sent it. state is alive, ended or unknown. doubtful counts the
+-- checks that may have used the token up since its last answer. While a check is
+-- under way, next_check_at is the end of its lease.
 CREATE TABLE upstreams (
     id             TEXT PRIMARY KEY,
     provider_id    TEXT NOT NULL,
+    issued_by      TEXT NOT NULL,
     user_id        TEXT NOT NULL,
+    subject        TEXT NOT NULL,
     token          TEXT NOT NULL,
     state          TEXT NOT NULL,
     doubtful       BIGINT NOT NULL,
@@ -44,7 +49,8 @@ CREATE TABLE upstreams (
     alive_at       BIGINT NOT NULL,
     next_check_at  BIGINT NOT NULL
 );
-CREATE INDEX upstreams_next ON upstreams (next_check_at);
+CREATE INDEX upstreams_next ON upstreams (provider_id, next_check_at) WHERE token <> '';
+CREATE INDEX upstreams_created ON upstreams (created_at);
 
 -- Keys for programs that act for a user. secret_hash is empty for a key that
 -- came from elsewhere and is signed there.

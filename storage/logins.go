@@ -94,6 +94,7 @@ type grantClaims struct {
 	SessionID string   `json:"sid,omitempty"`
 	AMR       []string `json:"amr,omitempty"`
 	AuthTime  int64    `json:"auth_time,omitempty"`
+	Upstream  string   `json:"upstream_id,omitempty"`
 }
 
 func (r grantRow) grant() broker.Grant {
@@ -104,6 +105,7 @@ func (r grantRow) grant() broker.Grant {
 	var c grantClaims
 	if json.Unmarshal([]byte(r.Claims), &c) == nil {
 		g.Claims = broker.IdPClaims{Subject: c.Subject, SessionID: c.SessionID, AMR: c.AMR}
+		g.UpstreamID = c.Upstream
 		if c.AuthTime > 0 {
 			g.Claims.AuthTime = time.Unix(c.AuthTime, 0).UTC()
 		}
@@ -113,7 +115,7 @@ func (r grantRow) grant() broker.Grant {
 
 // InsertGrant implements broker.LoginStore.
 func (s *Store) InsertGrant(ctx context.Context, g broker.Grant) error {
-	c := grantClaims{Subject: g.Claims.Subject, SessionID: g.Claims.SessionID, AMR: g.Claims.AMR}
+	c := grantClaims{Subject: g.Claims.Subject, SessionID: g.Claims.SessionID, AMR: g.Claims.AMR, Upstream: g.UpstreamID}
 	if !g.Claims.AuthTime.IsZero() {
 		c.AuthTime = g.Claims.AuthTime.Unix()
 	}

@@ -26,6 +26,7 @@ func where(f broker.SessionFilter) (string, []any) {
 		{"id = ?", f.ID}, {"user_id = ?", f.UserID}, {"id <> ?", f.ExceptID}, {"parent_id = ?", f.ParentID},
 		{client, f.ClientID}, {"provider_id = ?", f.ProviderID}, {"last_ip = ?", f.IP},
 		{"idp_session = ? AND idp_session <> ''", f.IdPSession}, {"idp_subject = ? AND idp_subject <> ''", f.IdPSubject},
+		{"upstream_id = ? AND upstream_id <> ''", f.UpstreamID},
 	} {
 		if !possible(c.value) {
 			return "1 = 0", nil // an IdP may send anything
@@ -40,7 +41,7 @@ func where(f broker.SessionFilter) (string, []any) {
 	if !f.LiveAt.IsZero() {
 		add("ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ?", f.LiveAt.UnixMilli(), f.LiveAt.UnixMilli())
 	}
-	if f.ID+f.UserID+f.ParentID+f.ClientID+f.ProviderID+f.IdPSession+f.IdPSubject+f.IP == "" && !f.All {
+	if f.ID+f.UserID+f.ParentID+f.ClientID+f.ProviderID+f.IdPSession+f.IdPSubject+f.UpstreamID+f.IP == "" && !f.All {
 		return "1 = 0", nil // a filter that names nobody names nothing, never everything
 	}
 	return strings.Join(append(conditions, "1 = 1"), " AND "), args

@@ -40,13 +40,16 @@ type sessionRow struct {
 	EndCause       sql.NullString `db:"end_cause"`
 	Wipe           int64          `db:"wipe"`
 	FollowsParent  int64          `db:"follows_parent"`
+	UpstreamID     string         `db:"upstream_id"`
+	VouchedAt      int64          `db:"vouched_at"`
 
 	Request document[broker.SessionRequest] `db:"request"`
 }
 
 const sessionColumns = `id, user_id, client_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope,
 	rt_gen, rt_branch, rt_parent_branch, rt_advanced_at, rt_issued_at, idle_expires_at, abs_expires_at, dpop_jkt,
-	created_at, last_seen_at, created_ip, last_ip, user_agent, ended_at, end_cause, wipe, follows_parent, request`
+	created_at, last_seen_at, created_ip, last_ip, user_agent, ended_at, end_cause, wipe, follows_parent, request,
+	upstream_id, vouched_at`
 
 func (r sessionRow) session() broker.Session {
 	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
@@ -59,7 +62,7 @@ func (r sessionRow) session() broker.Session {
 		IdleExpiresAt: at(r.IdleExpiresAt), AbsExpiresAt: at(r.AbsExpiresAt), DPoPThumbprint: r.DPoPThumbprint.String,
 		CreatedAt: at(r.CreatedAt), LastSeenAt: at(r.LastSeenAt), CreatedIP: r.CreatedIP, LastIP: r.LastIP, UserAgent: r.UserAgent,
 		EndedAt: fromMillis(r.EndedAt), EndCause: broker.EndCause(r.EndCause.String), Wipe: r.Wipe != 0,
-		FollowsParent: r.FollowsParent != 0, Request: r.Request.is,
+		FollowsParent: r.FollowsParent != 0, Request: r.Request.is, UpstreamID: r.UpstreamID, VouchedAt: orZero(r.VouchedAt),
 	}
 	if r.ParentBranch.Valid {
 		s.ParentBranch = r.ParentBranch.Int64
@@ -74,9 +77,9 @@ func parentBranch(b int64) sql.NullInt64 {
 // enabledUser is the check that no write to a session goes without.
 const enabledUser = `EXISTS (SELECT 1 FROM users u WHERE u.id = sessions.user_id AND u.disabled_at IS NULL)`
 
-// InsertSession implements broker.SessionStore. It locks the rows of the user
-// and of the parent against a disabling, password change, deletion or end that
-// is under way, so that whichever comes first, the other sees it.
+// InsertSession implements broker.SessionStore. It locks the rows of the user,
+// of the parent and of the login at an IdP against a disabling, password change,
+// deletion or end that is under way, so that whichever comes first, the other sees it.
 func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker.PasswordHash) (u broker.User, err error) {
 	if s.tx == nil {
 		err = s.Tx(ctx, func(tx broker.Store) error {
@@ -88,6 +91,10 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 	var row userRow
 	err = s.writeRow(ctx, s.pools.writer, &row, `UPDATE users SET last_seen_at = ? WHERE id = ? AND disabled_at IS NULL
 		AND (CAST(? AS TEXT) = '' OR password_hash = ?) RETURNING `+returnedUser, n.CreatedAt.UnixMilli(), n.UserID, string(hash), string(hash))
+	// Before the parent, in the order in which a check of the login ends sessions.
+	if err == nil && n.UpstreamID != "" {
+		err = s.lockUpstream(ctx, n.UpstreamID)
+	}
 	if err == nil && n.ParentID != "" {
 		n.ParentID, err = s.lockParent(ctx, n.ParentID)
 	}
@@ -101,12 +108,12 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 }
 
 func (s *Store) insertSessionRow(ctx context.Context, n broker.Session) error {
-	_, err := s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 28)+`?)`,
+	_, err := s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 30)+`?)`,
 		n.ID, n.UserID, n.ClientID, orNull(n.ParentID), n.ProviderID, n.IdPSubject, n.IdPSession, jsonList(n.AMR), n.AuthTime.UnixMilli(), n.Scope,
 		n.Generation, n.Branch, parentBranch(n.ParentBranch), n.AdvancedAt.UnixMilli(), n.IssuedAt.UnixMilli(),
 		n.IdleExpiresAt.UnixMilli(), n.AbsExpiresAt.UnixMilli(), orNull(n.DPoPThumbprint),
 		n.CreatedAt.UnixMilli(), n.LastSeenAt.UnixMilli(), n.CreatedIP, n.LastIP, n.UserAgent, nil, nil, flag(n.Wipe),
-		flag(n.FollowsParent), document[broker.SessionRequest]{n.Request}, n.IdleExpiresAt.UnixMilli())
+		flag(n.FollowsParent), document[broker.SessionRequest]{n.Request}, n.UpstreamID, zeroMillis(n.VouchedAt), n.IdleExpiresAt.UnixMilli())
 	return err
 }
 
@@ -268,7 +275,11 @@ func (s *Store) ListSessions(ctx context.Context, f broker.SessionFilter, offset
 	var rows []sessionRow
 	err := s.list(ctx, &rows, `SELECT `+sessionColumns+` FROM sessions WHERE `+condition+` ORDER BY last_seen_at DESC, id DESC LIMIT ? OFFSET ?`,
 		append(args, limit, offset)...)
-	return sessions(rows), total, err
+	if err != nil {
+		return nil, 0, err
+	}
+	out := sessions(rows)
+	return out, total, s.addUpstreams(ctx, out)
 }
 
 func sessions(rows []sessionRow) []broker.Session {

@@ -181,6 +181,16 @@ func fromMillis(n sql.NullInt64) time.Time {
 	return time.UnixMilli(n.Int64).UTC()
 }
 
+// zeroMillis stores a time; the zero time as 0.
+func zeroMillis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func orZero(ms int64) time.Time { return fromMillis(sql.NullInt64{Int64: ms, Valid: ms != 0}) }
+
 func orNull(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
 
 // unique turns a unique violation into a code of the broker.

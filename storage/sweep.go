@@ -33,5 +33,9 @@ func (s *Store) Sweep(ctx context.Context, sw broker.Sweep) (int, error) {
 		}
 		most = max(most, n)
 	}
-	return int(most), nil
+	before := sw.UpstreamsBefore.UnixMilli()
+	n, err := s.exec(ctx, `DELETE FROM upstreams WHERE id IN (SELECT u.id FROM upstreams u WHERE u.created_at < ? AND NOT EXISTS (
+		SELECT 1 FROM sessions s WHERE s.upstream_id = u.id AND s.upstream_id <> '' AND (s.ended_at IS NULL OR s.ended_at >= ?)) LIMIT ?)`,
+		before, before, sw.Limit)
+	return int(max(most, n)), err
 }

@@ -3,11 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/latchkey-id/latchkey/broker"
 )
 
 // duration is a time.Duration that people write as 1h, 30d or 10m.
@@ -17,20 +17,7 @@ type duration time.Duration
 func (d duration) Duration() time.Duration { return time.Duration(d) }
 
 // String writes whole days as days.
-func (d duration) String() string {
-	const day = 24 * time.Hour
-	t := time.Duration(d)
-	if t >= day && t%day == 0 {
-		return fmt.Sprintf("%dd", t/day)
-	}
-	text := t.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(text, zero) {
-			text = strings.TrimSuffix(text, zero[1:])
-		}
-	}
-	return text
-}
+func (d duration) String() string { return broker.FormatDuration(time.Duration(d)) }
 
 // UnmarshalYAML reads 1h, 30d, or a bare number of seconds (milliseconds for
 // rate_limit.auth_window, as in the environment).
@@ -48,29 +35,11 @@ func (d duration) MarshalYAML() (any, error) { return d.String(), nil }
 
 // parseDuration takes Go's units and d for days; a bare number has the unit.
 func parseDuration(text string, unit time.Duration) (duration, error) {
-	wrong := fmt.Errorf("is %q, must be a duration such as 90s, 10m, 1h or 30d", text)
-	text = strings.TrimSpace(text)
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		if n < 0 || n > int64(1<<62)/int64(unit) {
-			return 0, wrong
-		}
-		return duration(time.Duration(n) * unit), nil
+	d, err := broker.ParseDuration(text, unit)
+	if err != nil {
+		return 0, fmt.Errorf("is %q, %w", text, err)
 	}
-	var days time.Duration
-	if head, tail, ok := strings.Cut(text, "d"); ok {
-		n, err := strconv.ParseInt(head, 10, 32)
-		if err != nil || n < 0 || n > 100_000 {
-			return 0, wrong
-		}
-		if days, text = time.Duration(n)*24*time.Hour, tail; text == "" {
-			return duration(days), nil
-		}
-	}
-	rest, err := time.ParseDuration(text)
-	if err != nil || rest < 0 {
-		return 0, wrong
-	}
-	return duration(days + rest), nil
+	return duration(d), nil
 }
 
 // UnmarshalYAML reads a bare number as milliseconds, which is what the

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,7 @@ const (
 	reloadEvery       = 15 * time.Second
 	sweepEvery        = 10 * time.Minute
 	deliverEvery      = time.Second
+	recheckEvery      = time.Second
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -82,10 +84,14 @@ func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Log
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	log.Info("listening", "event", "listening", "version", version, "url", c.PublicURL, "listen", listener.Addr().String())
-	store, err := c.start(ctx, front, log)
+	var background sync.WaitGroup
+	store, err := c.start(ctx, front, &background, log)
 	if store != nil {
 		defer store.Close()
 	}
+	// An answer of an IdP that is under way may be its only good token.
+	defer background.Wait()
+	defer cancel()
 	if err == nil {
 		select {
 		case <-ctx.Done():
@@ -135,8 +141,9 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // start opens everything, waiting for a database that is not there yet, and
-// lets requests in.
-func (c *config) start(ctx context.Context, f *front, log *slog.Logger) (*storage.Store, error) {
+// lets requests in. What must be finished before the store is closed is in
+// background.
+func (c *config) start(ctx context.Context, f *front, background *sync.WaitGroup, log *slog.Logger) (*storage.Store, error) {
 	store, err := c.waitForStore(ctx, log)
 	if err != nil {
 		return nil, err
@@ -164,6 +171,7 @@ func (c *config) start(ctx context.Context, f *front, log *slog.Logger) (*storag
 	}
 	go c.keepHouse(ctx, b, log)
 	go deliverLogouts(ctx, b, log)
+	background.Go(func() { recheckUpstreams(ctx, b, log) })
 	return store, nil
 }
 
@@ -249,6 +257,22 @@ func deliverLogouts(ctx context.Context, b *broker.Broker, log *slog.Logger) {
 			continue
 		}
 		if pause(ctx, deliverEvery) != nil {
+			return
+		}
+	}
+}
+
+// recheckUpstreams checks logins at IdPs again, beside everything else.
+func recheckUpstreams(ctx context.Context, b *broker.Broker, log *slog.Logger) {
+	for {
+		due, err := b.RecheckUpstreams(ctx)
+		if err != nil && ctx.Err() == nil {
+			log.Warn("logins at identity providers will be checked later", "event", "recheck.failed", "error", err)
+		}
+		if due > 0 && err == nil && ctx.Err() == nil {
+			continue
+		}
+		if pause(ctx, recheckEvery) != nil {
 			return
 		}
 	}

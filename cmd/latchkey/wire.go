@@ -79,7 +79,7 @@ func (c *config) brokerProviders(cache oidc.Cache) []broker.Provider {
 func newIdP(s broker.ProviderSettings, secret string, trusted bool, cache oidc.Cache) broker.IdP {
 	cfg := oidc.Config{
 		Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: secret, Scopes: s.Scopes, TokenEndpointAuth: s.TokenEndpointAuth,
-		Claims: oidc.ClaimNames(s.Claims), Logout: s.Logout, ExchangeAudiences: s.ExchangeAudiences, Cache: cache,
+		Claims: oidc.ClaimNames(s.Claims), Logout: s.Logout, Offline: s.Recheck > 0, ExchangeAudiences: s.ExchangeAudiences, Cache: cache,
 	}
 	if !trusted {
 		cfg.HTTPClient = oidc.NewPublicHTTPClient()

@@ -130,6 +130,12 @@ func notToken(r rune) bool { return r <= ' ' || r >= 0x7f }
 // EndSessionURL implements broker.IdP: there is none.
 func (p *Provider) EndSessionURL(context.Context, string) string { return "" }
 
+// Recheck implements broker.IdP: without OpenID, no refresh token is asked for,
+// and the settings of such a provider have no recheck.
+func (p *Provider) Recheck(context.Context, broker.UpstreamToken, broker.RecheckBy) (broker.RecheckResult, error) {
+	return broker.RecheckResult{Untouched: true}, idp.BadResponse("logins at this provider cannot be checked again", nil)
+}
+
 // VerifyIDToken implements broker.IdP: there are none.
 func (p *Provider) VerifyIDToken(context.Context, string) (broker.IdPToken, error) {
 	return broker.IdPToken{}, &broker.Error{Code: broker.CodeInvalid, Message: "this identity provider has no ID tokens"}

@@ -42,9 +42,13 @@ func (p *Provider) verifier(m *Metadata, who asker, clientID string, checkTyp fu
 	}), keys
 }
 
-// verify checks the ID token of a login (OIDC Core section 3.1.3.7): what
-// go-oidc checks, and what it leaves to its caller.
+// verify checks the ID token of a login (OIDC Core section 3.1.3.7).
 func (p *Provider) verify(ctx context.Context, m *Metadata, raw, nonce string) (map[string]any, error) {
+	return p.verifyIDToken(ctx, m, raw, func(inToken string) bool { return subtle.ConstantTimeCompare([]byte(inToken), []byte(nonce)) == 1 })
+}
+
+// verifyIDToken checks what go-oidc checks, and what it leaves to its caller.
+func (p *Provider) verifyIDToken(ctx context.Context, m *Metadata, raw string, nonceFits func(nonce string) bool) (map[string]any, error) {
 	const invalid = "the identity provider's ID token is not valid"
 	verifier, keys := p.verifier(m, forLogin, p.cfg.ClientID, isNotOther)
 	token, err := verifier.Verify(ctx, raw)
@@ -53,7 +57,7 @@ func (p *Provider) verify(ctx context.Context, m *Metadata, raw, nonce string) (
 		return nil, idp.Trouble("the identity provider's key set", keys.trouble)
 	case err != nil:
 		return nil, idp.BadResponse(invalid, errors.New(shorten(err.Error())))
-	case subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(nonce)) != 1:
+	case !nonceFits(token.Nonce):
 		return nil, &broker.Error{Code: broker.NonceMismatch, Message: "the identity provider's answer belongs to another login"}
 	}
 	var claims map[string]any

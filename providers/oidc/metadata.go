@@ -22,6 +22,8 @@ type Metadata struct {
 	UserinfoEndpoint      string   `json:"userinfo_endpoint,omitempty"`
 	JWKSURI               string   `json:"jwks_uri"`
 	EndSessionEndpoint    string   `json:"end_session_endpoint,omitempty"`
+	IntrospectionEndpoint string   `json:"introspection_endpoint,omitempty"` // RFC 8414 section 2
+	Scopes                []string `json:"scopes_supported,omitempty"`
 	SigningAlgs           []string `json:"id_token_signing_alg_values_supported"`
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported,omitempty"`
 	IssParameter          bool     `json:"authorization_response_iss_parameter_supported,omitempty"`
@@ -99,6 +101,7 @@ func parseMetadata(issuer string, raw []byte) (*Metadata, error) {
 		{"jwks_uri", m.JWKSURI, false},
 		{"userinfo_endpoint", m.UserinfoEndpoint, true},
 		{"end_session_endpoint", m.EndSessionEndpoint, true},
+		{"introspection_endpoint", m.IntrospectionEndpoint, true},
 	} {
 		if (e.url != "" || !e.optional) && !usableEndpoint(issuer, e.url) {
 			return nil, fmt.Errorf("the discovery document has no usable %s", e.name)

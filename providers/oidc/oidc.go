@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
@@ -30,6 +31,9 @@ type Config struct {
 	TokenEndpointAuth string
 	Claims            ClaimNames
 	Logout            bool // end the IdP's session too
+	// Offline asks the IdP for refresh tokens, with which its logins are checked
+	// again.
+	Offline bool
 	// ExchangeAudiences are the client ids of apps that log in at the IdP by
 	// themselves (a native SDK) and whose ID tokens are accepted for it.
 	// Empty: none are.
@@ -45,6 +49,7 @@ type Provider struct {
 	cfg       Config
 	discovery *document[*Metadata]
 	keys      *document[[]jose.JSONWebKey]
+	consent   atomic.Int32 // whether prompt=consent is what gives refresh tokens
 }
 
 // New returns a provider. It asks nothing of the IdP yet.
@@ -73,8 +78,10 @@ func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, 
 		return "", err
 	}
 	options := []oauth2.AuthCodeOption{gooidc.Nonce(req.Nonce), oauth2.S256ChallengeOption(req.Verifier)}
-	if req.Prompt != "" {
-		options = append(options, oauth2.SetAuthURLParam("prompt", req.Prompt))
+	prompt, offline := p.askOffline(req.Prompt)
+	options = append(options, offline...)
+	if prompt != "" {
+		options = append(options, oauth2.SetAuthURLParam("prompt", prompt))
 	}
 	if req.MaxAge != nil {
 		options = append(options, oauth2.SetAuthURLParam("max_age", strconv.FormatInt(*req.MaxAge, 10)))
@@ -88,7 +95,7 @@ func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, 
 func (p *Provider) oauth(m *Metadata, req broker.IdPRequest) *oauth2.Config {
 	style, secret := idp.AuthStyle(p.cfg.TokenEndpointAuth, p.cfg.ClientSecret, m.TokenAuthMethods)
 	return &oauth2.Config{
-		ClientID: p.cfg.ClientID, ClientSecret: secret, RedirectURL: req.RedirectURI, Scopes: p.cfg.Scopes,
+		ClientID: p.cfg.ClientID, ClientSecret: secret, RedirectURL: req.RedirectURI, Scopes: p.scopes(m),
 		Endpoint: oauth2.Endpoint{AuthURL: m.AuthorizationEndpoint, TokenURL: m.TokenEndpoint, AuthStyle: style},
 	}
 }
@@ -120,7 +127,12 @@ func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res brok
 	if err := p.addUserinfo(ctx, m, token, claims); err != nil {
 		return broker.IdPClaims{}, err
 	}
-	return read(p.cfg.Claims, p.cfg.Issuer, claims), nil
+	out := read(p.cfg.Claims, p.cfg.Issuer, claims)
+	if p.cfg.Offline {
+		out.RefreshToken = broker.UpstreamToken(token.RefreshToken)
+		p.learnConsent(token.RefreshToken != "")
+	}
+	return out, nil
 }
 
 func (p *Provider) client(ctx context.Context) context.Context {

@@ -25,6 +25,7 @@ type grant struct {
 	nonce       string
 	challenge   string // PKCE; "" if none was asked for
 	user        User
+	offline     bool // a refresh token was asked for, and is given
 	sid         string
 	authTime    time.Time
 	expires     time.Time // of the code or token that stands for it
@@ -148,11 +149,17 @@ func (p *IdP) newCode(query url.Values, user User, s Script) string {
 		nonce:       query.Get("nonce"),
 		challenge:   query.Get("code_challenge"),
 		user:        user,
+		offline:     offline(query, s),
 		sid:         rand.Text(),
 		authTime:    p.authTime(query, s),
 		expires:     now.Add(codeLife),
 	})
 	return code
+}
+
+func offline(query url.Values, s Script) bool {
+	consented := slices.Contains(strings.Fields(query.Get("prompt")), "consent")
+	return slices.Contains(strings.Fields(query.Get("scope")), "offline_access") && (consented || !s.RefreshNeedsConsent)
 }
 
 // store adds a grant and forgets those that have expired.

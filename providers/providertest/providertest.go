@@ -2,8 +2,9 @@
 // identity provider that can lie in every field and fail in every way; the
 // command "latchkey demo" uses it as one that people can log in to.
 //
-// It knows the authorization code flow with PKCE and nothing else, and keeps
-// everything in memory. There are no passwords: whoever reaches its login page
+// It knows the authorization code flow with PKCE, refresh tokens for the scope
+// offline_access, their introspection, and nothing else, and keeps everything in
+// memory. There are no passwords: whoever reaches its login page
 // chooses who to be. What it says is honest until [IdP.Script] changes it.
 package providertest
 
@@ -29,6 +30,7 @@ const (
 	EndpointToken      = "token"
 	EndpointUserinfo   = "userinfo"
 	EndpointEndSession = "end_session"
+	EndpointIntrospect = "introspection"
 )
 
 // Where the endpoints are, below the issuer.
@@ -39,6 +41,7 @@ const (
 	pathToken      = "/token"
 	pathUserinfo   = "/userinfo"
 	pathEndSession = "/logout"
+	pathIntrospect = "/introspect"
 )
 
 // maxForm is the most of a request's body that is read.
@@ -100,6 +103,7 @@ type IdP struct {
 	keys    keyring
 	codes   map[string]grant
 	tokens  map[string]grant
+	refresh map[string]grant
 }
 
 // New returns a provider with keys of its own, to be served at cfg.Issuer.
@@ -118,6 +122,8 @@ func newIdP(cfg Config, newKey keySource) (*IdP, error) {
 		counts: map[string]int{},
 		codes:  map[string]grant{},
 		tokens: map[string]grant{},
+
+		refresh: map[string]grant{},
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -156,6 +162,7 @@ func (p *IdP) routes(base string) {
 	p.handle(base+pathAuthorize, EndpointAuthorize, p.authorize, http.MethodGet, http.MethodPost)
 	p.handle(base+pathToken, EndpointToken, p.token, http.MethodPost)
 	p.handle(base+pathUserinfo, EndpointUserinfo, p.userinfo, http.MethodGet, http.MethodPost)
+	p.handle(base+pathIntrospect, EndpointIntrospect, p.introspect, http.MethodPost)
 	p.handle(base+pathEndSession, EndpointEndSession, p.endSession, http.MethodGet, http.MethodPost)
 }
 

@@ -45,6 +45,12 @@ type Script struct {
 	OmitIDToken bool
 	// EditTokenAnswer changes the JSON with which the token endpoint succeeds.
 	EditTokenAnswer func(answer map[string]any)
+	// RotateRefreshTokens answers each refresh with another refresh token, and
+	// takes the one that was used no more.
+	RotateRefreshTokens bool
+	// RefreshNeedsConsent gives refresh tokens only after prompt=consent (OIDC
+	// Core section 11).
+	RefreshNeedsConsent bool
 	// EditUserinfo changes what the userinfo endpoint says.
 	EditUserinfo func(claims map[string]any)
 	// EditDiscovery changes the provider's metadata. The endpoints stay where

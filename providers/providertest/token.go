@@ -21,11 +21,17 @@ func (p *IdP) token(w http.ResponseWriter, r *http.Request, s Script) {
 		tokenError(w, http.StatusUnauthorized, "invalid_client")
 		return
 	}
-	if r.PostForm.Get("grant_type") != "authorization_code" {
+	var g grant
+	var ok bool
+	switch r.PostForm.Get("grant_type") {
+	case "authorization_code":
+		g, ok = p.redeem(client, r.PostForm, s)
+	case "refresh_token":
+		g, ok = p.useRefreshToken(client, r.PostForm.Get("refresh_token"), s)
+	default:
 		tokenError(w, http.StatusBadRequest, "unsupported_grant_type")
 		return
 	}
-	g, ok := p.redeem(client, r.PostForm, s)
 	if !ok {
 		tokenError(w, http.StatusBadRequest, "invalid_grant")
 		return
@@ -99,6 +105,9 @@ func (p *IdP) issue(client Client, g grant, s Script) (map[string]any, error) {
 			return nil, err
 		}
 		answer["id_token"] = idToken
+	}
+	if g.offline {
+		answer["refresh_token"] = p.newRefreshToken(g)
 	}
 	g.expires = now.Add(tokenLife)
 	p.mu.Lock()

@@ -51,6 +51,8 @@ func sessionFields(s *suite) {
 	same(s, s.row("any branch"), anyBranch)
 	zero := s.session("branch 0", u.ID, func(n *broker.Session) { n.ParentBranch, n.AMR = 0, nil })
 	same(s, s.row("branch 0"), zero)
+	vouched := s.session("vouched", u.ID, func(n *broker.Session) { n.VouchedAt = t0.Add(-time.Second) })
+	same(s, s.row("vouched"), vouched)
 	bare := s.session("bare", u.ID, func(n *broker.Session) { n.FollowsParent, n.Request = false, broker.SessionRequest{} })
 	same(s, s.row("bare"), bare)
 	partly := s.session("partly", u.ID, func(n *broker.Session) { n.Request = broker.SessionRequest{IDTokenClaims: []string{"email"}} })

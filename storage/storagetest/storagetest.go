@@ -32,7 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 	}{
 		{"users", userTests}, {"identities", identityTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
 		{"followers", followerTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
-		{"devices", deviceTests}, {"notices", noticeTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
+		{"devices", deviceTests}, {"notices", noticeTests}, {"upstreams", upstreamTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
 		{"imports", importTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func ending(cause broker.EndCause, wipe bool, at time.Time) broker.End {
 // sweep deletes what is over at a time.
 func (s *suite) sweep(at time.Time, limit int) int {
 	s.Helper()
-	return must(s.Store.Sweep(ctx, broker.Sweep{Now: at, LoginsBefore: at, EventsBefore: at.Add(-400 * day), Limit: limit}))(s)
+	return must(s.Store.Sweep(ctx, broker.Sweep{Now: at, LoginsBefore: at, EventsBefore: at.Add(-400 * day), UpstreamsBefore: at.Add(-time.Hour), Limit: limit}))(s)
 }
 
 // user inserts a user.
