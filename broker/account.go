@@ -63,7 +63,7 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 // nor a client that was granted the API can make itself at home.
 func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, device Device) (PasswordHash, error) {
 	if p.User.PasswordHash == "" {
-		recent, err := b.recentlyProven(ctx, p)
+		recent, err := b.RecentlyProven(ctx, p)
 		if err == nil && !recent {
 			err = refuse(WrongPassword, "log in again to set a first password")
 		}

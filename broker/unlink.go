@@ -197,10 +197,13 @@ func (b *Broker) stillLinked(ctx context.Context, store Store, s Session) error 
 // moment ago, or the current password. Neither a stolen access token nor a client
 // that was granted the API has either.
 func (b *Broker) confirmOwner(ctx context.Context, p Principal, current *string, device Device) error {
+	if err := p.NeedSession(); err != nil {
+		return err
+	}
 	if p.User.Role == RoleGuest {
 		return refuse(Forbidden, "guests do not change how they log in")
 	}
-	recent, err := b.recentlyProven(ctx, p)
+	recent, err := b.RecentlyProven(ctx, p)
 	if err != nil || recent {
 		return err
 	}
@@ -211,10 +214,10 @@ func (b *Broker) confirmOwner(ctx context.Context, p Principal, current *string,
 	return err
 }
 
-// recentlyProven reports whether the login of a session was a moment ago. One
+// RecentlyProven reports whether the login of a session was a moment ago. One
 // through a link that can still be undone does not count: what it could make
 // here would outlive the undo.
-func (b *Broker) recentlyProven(ctx context.Context, p Principal) (bool, error) {
+func (b *Broker) RecentlyProven(ctx context.Context, p Principal) (bool, error) {
 	s, now := p.Session, b.now()
 	if s.ClientID != AppClientID || now.Sub(s.AuthTime) > recentLogin {
 		return false, nil

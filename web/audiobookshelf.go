@@ -85,6 +85,8 @@ type loginJSON struct {
 	SessionID        string `json:"session_id,omitempty"`
 	ExpiresIn        int64  `json:"expires_in,omitempty"`
 	RefreshExpiresIn int64  `json:"refresh_expires_in,omitempty"`
+
+	Notice *noticeJSON `json:"notice,omitempty"`
 }
 
 type settingsJSON struct {
@@ -102,7 +104,7 @@ const language = "en-us"
 
 func (s *Server) profile(u broker.User) loginJSON {
 	return loginJSON{
-		User: toUserJSON(u), EreaderDevices: none, Source: "latchkey",
+		User: toUserJSON(u), EreaderDevices: none, Source: "latchkey", Notice: s.notice(u),
 		ServerSettings: settingsJSON{
 			ID: "server-settings", Version: ContractVersion, Language: language, TimeZone: "UTC", LogLevel: 1,
 			AuthActiveAuthMethods: s.authMethods(), AuthOpenIDButtonText: s.buttonText(),

@@ -8,6 +8,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -16,8 +18,24 @@ import (
 
 // fields reads a small flat body, JSON or a form: each wanted field at most
 // once, each a string or null. Anything else is a bad request, with the reason.
-// An empty body has no fields.
+// An empty body has no fields. A field that is not wanted is not read.
 func fields(c *gin.Context, names ...string) (map[string]*string, error) {
+	return readFields(c, wanted{names: names})
+}
+
+// onlyFields is [fields] where a field that we do not know is an error: it may
+// ask for something that must not be thought to be done.
+func onlyFields(c *gin.Context, names ...string) (map[string]*string, error) {
+	return readFields(c, wanted{names: names, only: true})
+}
+
+// wanted are the fields of a body.
+type wanted struct {
+	names []string
+	only  bool
+}
+
+func readFields(c *gin.Context, names wanted) (map[string]*string, error) {
 	mediaType, _, _ := mime.ParseMediaType(c.ContentType())
 	switch mediaType {
 	case "application/json":
@@ -46,7 +64,7 @@ var errBadRequest = badRequest("")
 
 // jsonFields reads token by token: encoding/json would take the last of two
 // equal names, and two readers of one body must not see two things.
-func jsonFields(body []byte, names []string) (map[string]*string, error) {
+func jsonFields(body []byte, names wanted) (map[string]*string, error) {
 	out := map[string]*string{}
 	if len(bytes.TrimSpace(body)) == 0 {
 		return out, nil
@@ -80,7 +98,7 @@ func jsonFields(body []byte, names []string) (map[string]*string, error) {
 	return out, nil
 }
 
-func formFields(form url.Values, names []string) (map[string]*string, error) {
+func formFields(form url.Values, names wanted) (map[string]*string, error) {
 	out := map[string]*string{}
 	for name, values := range form {
 		for _, value := range values {
@@ -92,12 +110,11 @@ func formFields(form url.Values, names []string) (map[string]*string, error) {
 	return out, nil
 }
 
-func take(out map[string]*string, names []string, name string, value any) error {
-	wanted := false
-	for _, n := range names {
-		wanted = wanted || n == name
-	}
-	if !wanted {
+func take(out map[string]*string, names wanted, name string, value any) error {
+	if !slices.Contains(names.names, name) {
+		if names.only {
+			return badRequest("the field " + strconv.Quote(bounded(name)) + " is not known here")
+		}
 		return nil
 	}
 	if _, twice := out[name]; twice {

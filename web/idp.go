@@ -63,12 +63,17 @@ func (s *Server) beginWebLogin(c *gin.Context, q map[string]string) error {
 		s.fail(c, err, byAccept)
 		return nil
 	}
+	s.setFlow(c, state)
+	c.Redirect(http.StatusFound, to)
+	return nil
+}
+
+// setFlow ties a trip to an IdP to this browser.
+func (s *Server) setFlow(c *gin.Context, state string) {
 	if s.tooManyFlows(c) {
 		s.clearFlows(c)
 	}
 	s.setCookie(c, s.flowCookie(c, state), state, flowLife)
-	c.Redirect(http.StatusFound, to)
-	return nil
 }
 
 // askOfIdP is what the client that waits for this login wants of the IdP.
@@ -137,6 +142,9 @@ func (s *Server) idpCallback(c *gin.Context) error {
 	done, err := s.broker.CompleteIdPLogin(c.Request.Context(), c.Param("provider"), broker.IdPResponse{
 		Code: q["code"], State: q["state"], Issuer: q["iss"], Error: q["error"], ErrorDescription: q["error_description"],
 	}, func(state string) bool { return s.takeFlow(c, state) }, s.browserDevice(c))
+	if done.Link {
+		return s.linked(c, done.ReturnTo, err)
+	}
 	if err != nil {
 		c.Set(keyReturnTo, done.ReturnTo)
 		return s.toAppOr(c, done.Request, err)

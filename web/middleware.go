@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -225,6 +226,19 @@ func (s *Server) checkOrigin(c *gin.Context) {
 		c.Abort()
 		s.fail(c, &broker.Error{Code: broker.CrossSite, Message: "this request was made by another site and was not carried out; open the page here and do it again", Err: err}, byAccept)
 	}
+}
+
+// sameOrigin wants the word of the browser that a page of this very origin sent
+// the request: another of cors_origins, or a sibling domain, is not enough.
+func (s *Server) sameOrigin(c *gin.Context) error {
+	same := c.GetHeader("Sec-Fetch-Site") == "same-origin"
+	if origin, err := url.Parse(c.GetHeader("Origin")); c.GetHeader("Sec-Fetch-Site") == "" && err == nil && origin.Host != "" { // an older browser, or plain http
+		same = origin.Host == c.Request.Host || origin.Host == s.publicURL.Host && origin.Scheme == s.publicURL.Scheme
+	}
+	if !same {
+		return &broker.Error{Code: broker.CrossSite, Message: "this is only done from the page of Latchkey itself; open it and do it again"}
+	}
+	return nil
 }
 
 // withoutPrefix lets routes answer with and without the path of the public URL.

@@ -21,8 +21,12 @@ func (s *Server) homePage(c *gin.Context) error {
 	if name := s.providerName(p.Session.ProviderID); name != "" {
 		method = "through " + name
 	}
+	told, err := s.told(c, p.User)
+	if err != nil {
+		return err
+	}
 	return s.show(c, http.StatusOK, "home", page{
-		Title: "You are logged in", User: &p.User, Method: method, Since: s.moment(p.Session.CreatedAt),
+		Title: "You are logged in", User: &p.User, Method: method, Since: s.moment(p.Session.CreatedAt), Told: told,
 		outward: s.broker.EndSessionURL(c.Request.Context(), p.Session, s.afterLogout()) != "",
 	})
 }

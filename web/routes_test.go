@@ -18,6 +18,7 @@ import (
 // test below.
 var forUsers = []string{
 	"POST /api/authorize", "GET /api/me", "GET /api/me/sessions", "DELETE /api/me/sessions/:id", "PATCH /api/me/password",
+	"GET /api/me/identities", "DELETE /api/me/identities/:id",
 }
 
 var pathParameter = regexp.MustCompile(`[:*][a-z]+`)

@@ -35,7 +35,7 @@ func asPage(s *Server, c *gin.Context, e *broker.Error, a answer) {
 func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name string, p page) {
 	provider, begins := c.Param("provider"), c.FullPath() == "/auth/:provider"
 	callback := strings.HasSuffix(c.FullPath(), "/callback") || strings.HasSuffix(c.FullPath(), "/mobile-redirect")
-	if (begins || callback) && ofIdP(e) {
+	if (begins || callback) && ofIdP(e) && !c.GetBool(keyLinking) {
 		next := c.Query("callback")
 		if begun := c.GetString(keyReturnTo); begun != "" {
 			next = begun
@@ -62,6 +62,8 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 		p.Buttons = []button{{Name: "Log out here", URL: s.broker.PublicURL() + "/oauth2/logout"}}
 	case e.Code == broker.InvalidState && strings.HasPrefix(c.FullPath(), "/oauth2/"):
 		p.Title, p.Help = "This login is over", "If the app has you logged in already, all is well, and you can close this page."
+	case c.GetBool(keyLinking):
+		p.Buttons = []button{{Name: "Back to your logins", URL: s.broker.PublicURL() + identitiesPath}}
 	case callback:
 		p.Buttons = []button{{Name: "Log in again", URL: login}} // the URL that came back is used up
 	case a.status == http.StatusUnauthorized, e.Code == broker.SetupDone:

@@ -218,7 +218,13 @@ func (s *Server) routes(e *gin.Engine) {
 	r.DELETE("/api/me/sessions/:id", s.ownSession(s.endMySession))
 	r.PATCH("/api/me/password", s.ownSession(s.changePassword))
 
+	r.GET("/api/me/identities", s.authenticated(s.myIdentities))
+	r.DELETE("/api/me/identities/:id", s.ownSession(s.unlinkMine))
+
 	// Admin API
+	r.GET("/api/users/:id/identities", s.administrator(s.identitiesOf))
+	r.DELETE("/api/users/:id/identities/:identity", s.administrator(s.unlinkOne))
+	r.PATCH("/api/users/:id/openid-unlink", s.administrator(s.unlinkAll))
 	r.GET("/api/clients", s.administrator(s.listClients))
 	r.POST("/api/clients", s.administrator(s.createClient))
 	r.GET("/api/clients/:id", s.administrator(s.showClient))
@@ -231,6 +237,9 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/login", s.as(asPage, s.loginPage))
 	r.POST("/login/password", s.as(asPage, s.loginForm))
 	r.POST("/session/end", s.as(asPage, s.endSessionForm))
+	r.GET("/account/identities", s.as(asPage, s.identitiesPage))
+	r.POST("/account/identities/link", s.as(asPage, s.linkForm))
+	r.POST("/account/identities/unlink", s.as(asPage, s.unlinkForm))
 	r.GET("/setup", s.as(asPage, s.setupPage))
 	r.POST("/setup", s.as(asPage, s.setupForm))
 }

@@ -134,7 +134,10 @@ func (s *Server) authorize(c *gin.Context, p broker.Principal) error {
 }
 
 func (s *Server) me(c *gin.Context, p broker.Principal) error {
-	c.JSON(http.StatusOK, toUserJSON(p.User))
+	c.JSON(http.StatusOK, struct {
+		userJSON
+		Notice *noticeJSON `json:"notice,omitempty"`
+	}{toUserJSON(p.User), s.notice(p.User)})
 	return nil
 }
 

@@ -110,6 +110,11 @@ type page struct {
 	Choose bool   // whoever is logged in is asked whether to go on as such
 	Device bool   // the login is for connecting a device
 
+	Told       *told          // what the owner of the account has to know
+	Identities []identityView // what is linked to the account
+	Confirm    bool           // the forms need the password
+	Refresh    bool           // the forms need a new login
+
 	// popup: a client may have opened the page in a window of its own, and waits
 	// for that window.
 	popup bool

@@ -447,7 +447,10 @@ func trust(prefixes ...string) func(*web.Config) {
 type app struct {
 	*site
 	verifier, challenge, state string
+	provider                   string // empty: openid
 }
+
+func (p *app) path() string { return "/auth/" + cmp.Or(p.provider, "openid") }
 
 func newApp(x *site) *app {
 	verifier := strings.Repeat("0123456789abcdef", 4)
@@ -466,7 +469,7 @@ func (p *app) start(extra url.Values) *answer {
 			delete(q, name)
 		}
 	}
-	return p.do(http.MethodGet, "/auth/openid?"+q.Encode())
+	return p.do(http.MethodGet, p.path()+"?"+q.Encode())
 }
 
 // open rebuilds the given URL from the seven parameters.
@@ -498,7 +501,7 @@ func (p *app) atIdP(idp *providertest.IdP, atIdP, username string) (callback str
 func (p *app) redeem(code string, options ...option) *answer {
 	p.t.Helper()
 	q := url.Values{"state": {p.state}, "code": {code}, "code_verifier": {p.verifier}}
-	return p.do(http.MethodGet, "/auth/openid/callback?"+q.Encode(), options...)
+	return p.do(http.MethodGet, p.path()+"/callback?"+q.Encode(), options...)
 }
 
 // loginThrough is the whole login.

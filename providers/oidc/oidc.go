@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -78,7 +79,7 @@ func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, 
 		return "", err
 	}
 	options := []oauth2.AuthCodeOption{gooidc.Nonce(req.Nonce), oauth2.S256ChallengeOption(req.Verifier)}
-	prompt, offline := p.askOffline(req.Prompt)
+	prompt, offline := p.askOffline(p.prompt(req.Prompt))
 	options = append(options, offline...)
 	if prompt != "" {
 		options = append(options, oauth2.SetAuthURLParam("prompt", prompt))
@@ -90,6 +91,15 @@ func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, 
 		options = append(options, oauth2.SetAuthURLParam("login_hint", req.LoginHint))
 	}
 	return p.oauth(m, req).AuthCodeURL(req.State, options...), nil
+}
+
+// prompt is what the provider knows of what it is asked: Google refuses login,
+// and lets people choose an account instead.
+func (p *Provider) prompt(asked string) string {
+	if p.cfg.Issuer == "https://accounts.google.com" {
+		return strings.ReplaceAll(asked, "login", "select_account")
+	}
+	return asked
 }
 
 func (p *Provider) oauth(m *Metadata, req broker.IdPRequest) *oauth2.Config {
