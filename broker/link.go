@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -28,23 +29,27 @@ type Link struct {
 
 // Profile is what an IdP may say of a user.
 type Profile struct {
-	Name          string   `json:"name,omitempty"`
-	Email         string   `json:"email,omitempty"`
-	EmailVerified bool     `json:"emailVerified,omitempty"`
-	Role          Role     `json:"role,omitempty"`
-	Groups        []string `json:"groups,omitempty"`
+	Name          string       `json:"name,omitempty"`
+	Email         string       `json:"email,omitempty"`
+	EmailVerified bool         `json:"emailVerified,omitempty"`
+	Role          Role         `json:"role,omitempty"`
+	Groups        []string     `json:"groups,omitempty"`
+	Permissions   *Permissions `json:"permissions,omitempty"`
 }
 
 func (u *User) profile() Profile {
-	return Profile{Name: u.Name, Email: u.Email, EmailVerified: u.EmailVerified, Role: u.Role, Groups: u.Groups}
+	return Profile{
+		Name: u.Name, Email: u.Email, EmailVerified: u.EmailVerified, Role: u.Role, Groups: u.Groups, Permissions: u.Permissions,
+	}
 }
 
 func (u *User) setProfile(p Profile) {
-	u.Name, u.Email, u.EmailVerified, u.Role, u.Groups = p.Name, p.Email, p.EmailVerified, p.Role, p.Groups
+	u.Name, u.Email, u.EmailVerified, u.Role, u.Groups, u.Permissions = p.Name, p.Email, p.EmailVerified, p.Role, p.Groups, p.Permissions
 }
 
 func (p Profile) equal(q Profile) bool {
-	return p.Name == q.Name && p.Email == q.Email && p.EmailVerified == q.EmailVerified && p.Role == q.Role && slices.Equal(p.Groups, q.Groups)
+	return p.Name == q.Name && p.Email == q.Email && p.EmailVerified == q.EmailVerified && p.Role == q.Role &&
+		slices.Equal(p.Groups, q.Groups) && reflect.DeepEqual(p.Permissions, q.Permissions)
 }
 
 // undo takes back from a profile what the link has put there. What somebody
@@ -61,6 +66,9 @@ func (l *Link) undo(p Profile) Profile {
 	}
 	if slices.Equal(p.Groups, l.After.Groups) {
 		p.Groups = l.Before.Groups
+	}
+	if reflect.DeepEqual(p.Permissions, l.After.Permissions) {
+		p.Permissions = l.Before.Permissions
 	}
 	return p
 }

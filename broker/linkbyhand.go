@@ -57,13 +57,10 @@ func (b *Broker) completeLink(ctx context.Context, p *Provider, l IdPLogin, res 
 // was logged in at the IdP before the link was begun: it may be anybody's. Many
 // IdPs do not say; all are asked.
 func (p *Provider) acceptsLink(c IdPClaims, begun time.Time) error {
-	if err := p.checkSubject(c); err != nil {
-		return err
-	}
 	if !c.AuthTime.IsZero() && c.AuthTime.Before(begun.Add(-reauthLeeway)) {
 		return refuse(LoginRequired, p.Name+" did not ask you to log in; log out there and begin again")
 	}
-	return p.admits(c)
+	return p.accepts(c)
 }
 
 // linkOwner is the user whom a link was begun for, in the session that it was
@@ -100,7 +97,7 @@ func (b *Broker) linkByHand(ctx context.Context, store Store, p *Provider, l IdP
 	}
 	i, err := b.link(ctx, store, p, u, p.identity(c, b.now()), LinkedByHand, device)
 	if err == nil {
-		_, err = b.updateFromIdP(ctx, store, p, i, c)
+		err = b.updateFromIdP(ctx, store, p, i, c, &resolution{})
 	}
 	return err
 }

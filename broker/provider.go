@@ -125,7 +125,10 @@ type IdPClaims struct {
 	Email         string
 	EmailVerified *bool // nil: absent, or not a boolean
 	Groups        []string
-	AMR           []string
-	AuthTime      time.Time
-	RefreshToken  UpstreamToken // the IdP's own; empty: none, or not wanted
+	// Permissions is the claim of that name as it came, in the types of
+	// encoding/json; nil: absent.
+	Permissions  any
+	AMR          []string
+	AuthTime     time.Time
+	RefreshToken UpstreamToken // the IdP's own; empty: none, or not wanted
 }

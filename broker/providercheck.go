@@ -54,6 +54,9 @@ func (s ProviderSettings) withDefaults() ProviderSettings {
 	if s.Recheck > 0 {
 		orElse(&s.RecheckBy, RecheckByRefresh)
 	}
+	if len(s.RoleMap) > 0 {
+		orElse(&s.DefaultRole, RoleUser)
+	}
 	if len(s.Scopes) == 0 {
 		s.Scopes = []string{ScopeOpenID, ScopeProfile, ScopeEmail}
 	}
@@ -80,7 +83,8 @@ func (s *ProviderSettings) checkTexts(bad *Faults) {
 	}
 	for _, text := range []struct{ field, value string }{
 		{"client_id", s.ClientID}, {"claims.username", s.Claims.Username}, {"claims.email", s.Claims.Email}, {"claims.name", s.Claims.Name},
-		{"claims.groups", s.Claims.Groups}, {"claims.subject", s.Claims.Subject}, {"claims.email_verified", s.Claims.EmailVerified},
+		{"claims.groups", s.Claims.Groups}, {"claims.permissions", s.Claims.Permissions}, {"claims.subject", s.Claims.Subject},
+		{"claims.email_verified", s.Claims.EmailVerified},
 	} {
 		if badProviderText(text.value) {
 			bad.add(text.field, "must be at most %d bytes, without control characters", maxProviderText)
@@ -113,6 +117,13 @@ func (s *ProviderSettings) checkChoices(bad *Faults) {
 	oneOf("provision", string(s.Provision), string(ProvisionCreate), string(ProvisionMatch), string(ProvisionDeny))
 	oneOf("link_by", string(s.LinkBy), string(LinkNone), string(LinkVerifiedEmail))
 	oneOf("require_verified_email", string(s.RequireVerifiedEmail), string(EmailAlways), string(EmailIfPresent), string(EmailNever))
+	switch {
+	case s.DefaultRole == "":
+	case len(s.RoleMap) == 0:
+		bad.add("default_role", "needs a role_map: without one the IdP has no say in roles")
+	default: // an administrator is named by a group, never by the lack of one
+		oneOf("default_role", string(s.DefaultRole), string(RoleUser), string(RoleGuest), string(RoleNone))
+	}
 	if len(s.RoleMap) > maxProviderList {
 		bad.add("role_map", "must be at most %d groups", maxProviderList)
 		return

@@ -17,18 +17,30 @@ func TestCheckProviderNamesEveryFaultyField(t *testing.T) {
 		change func(*settings)
 		fields []string
 	}{
-		"nothing":               {func(*settings) {}, nil},
-		"everything":            {func(s *settings) { *s = settings{} }, []string{"id", "client_id", "issuer"}},
-		"id":                    {func(s *settings) { s.ID = "A b" }, []string{"id"}},
-		"id of a path":          {func(s *settings) { s.ID = "refresh" }, []string{"id"}},
-		"id of the password":    {func(s *settings) { s.ID = "local" }, []string{"id"}},
-		"long id":               {func(s *settings) { s.ID = strings.Repeat("a", 33) }, []string{"id"}},
-		"id with slash":         {func(s *settings) { s.ID = "a/../b" }, []string{"id"}},
-		"type":                  {func(s *settings) { s.Type = "saml" }, []string{"type"}},
-		"choices":               {func(s *settings) { s.Provision, s.LinkBy, s.RequireVerifiedEmail = "x", "y", "z" }, []string{"provision", "link_by", "require_verified_email"}},
-		"auth":                  {func(s *settings) { s.TokenEndpointAuth = "tls" }, []string{"token_endpoint_auth"}},
-		"root by a group":       {func(s *settings) { s.RoleMap = map[string]broker.Role{"g": broker.RoleRoot} }, []string{"role_map.g"}},
-		"no group":              {func(s *settings) { s.RoleMap = map[string]broker.Role{"": broker.RoleUser} }, []string{"role_map"}},
+		"nothing":            {func(*settings) {}, nil},
+		"everything":         {func(s *settings) { *s = settings{} }, []string{"id", "client_id", "issuer"}},
+		"id":                 {func(s *settings) { s.ID = "A b" }, []string{"id"}},
+		"id of a path":       {func(s *settings) { s.ID = "refresh" }, []string{"id"}},
+		"id of the password": {func(s *settings) { s.ID = "local" }, []string{"id"}},
+		"long id":            {func(s *settings) { s.ID = strings.Repeat("a", 33) }, []string{"id"}},
+		"id with slash":      {func(s *settings) { s.ID = "a/../b" }, []string{"id"}},
+		"type":               {func(s *settings) { s.Type = "saml" }, []string{"type"}},
+		"choices":            {func(s *settings) { s.Provision, s.LinkBy, s.RequireVerifiedEmail = "x", "y", "z" }, []string{"provision", "link_by", "require_verified_email"}},
+		"auth":               {func(s *settings) { s.TokenEndpointAuth = "tls" }, []string{"token_endpoint_auth"}},
+		"root by a group":    {func(s *settings) { s.RoleMap = map[string]broker.Role{"g": broker.RoleRoot} }, []string{"role_map.g"}},
+		"no group":           {func(s *settings) { s.RoleMap = map[string]broker.Role{"": broker.RoleUser} }, []string{"role_map"}},
+		"default role": {func(s *settings) {
+			s.RoleMap, s.DefaultRole = map[string]broker.Role{"g": broker.RoleAdmin}, broker.RoleNone
+		}, nil},
+		"root by default": {func(s *settings) {
+			s.RoleMap, s.DefaultRole = map[string]broker.Role{"g": broker.RoleAdmin}, broker.RoleRoot
+		}, []string{"default_role"}},
+		"admin by default": {func(s *settings) {
+			s.RoleMap, s.DefaultRole = map[string]broker.Role{"g": broker.RoleUser}, broker.RoleAdmin
+		}, []string{"default_role"}},
+		"default without map":   {func(s *settings) { s.DefaultRole = broker.RoleUser }, []string{"default_role"}},
+		"nobody by a group":     {func(s *settings) { s.RoleMap = map[string]broker.Role{"g": broker.RoleNone} }, []string{"role_map.g"}},
+		"another sub":           {func(s *settings) { s.Claims.Subject, s.Claims.EmailVerified = "email", "x" }, []string{"claims.subject", "claims.email_verified"}},
 		"no openid":             {func(s *settings) { s.Scopes = []string{"profile"} }, []string{"scopes"}},
 		"scopes in one text":    {func(s *settings) { s.Scopes = []string{"openid profile"} }, []string{"scopes"}},
 		"domain":                {func(s *settings) { s.AllowedDomains = []string{"x.test", "@y.test"} }, []string{"allowed_domains"}},

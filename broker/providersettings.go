@@ -23,7 +23,8 @@ type ProviderSettings struct {
 	RequireVerifiedEmail EmailRule       `json:"require_verified_email" yaml:"require_verified_email"`
 	AllowedGroups        []string        `json:"allowed_groups,omitempty" yaml:"allowed_groups,omitempty"`
 	AllowedDomains       []string        `json:"allowed_domains,omitempty" yaml:"allowed_domains,omitempty"`
-	RoleMap              map[string]Role `json:"role_map,omitempty" yaml:"role_map,omitempty"`
+	RoleMap              map[string]Role `json:"role_map,omitempty" yaml:"role_map,omitempty"`         // group → role; empty: the IdP says nothing about roles
+	DefaultRole          Role            `json:"default_role,omitempty" yaml:"default_role,omitempty"` // with a role map: of who has none of its groups
 	ExchangeAudiences    []string        `json:"exchange_audiences,omitempty" yaml:"exchange_audiences,omitempty"`
 	Logout               bool            `json:"logout,omitempty" yaml:"logout,omitempty"`   // end the IdP's session too
 	Recheck              Interval        `json:"recheck,omitempty" yaml:"recheck,omitempty"` // how often its logins are checked again; 0: never
@@ -39,12 +40,18 @@ type ClaimNames struct {
 	Email    string `json:"email,omitempty" yaml:"email,omitempty"`       // email
 	Name     string `json:"name,omitempty" yaml:"name,omitempty"`         // name
 	Groups   string `json:"groups,omitempty" yaml:"groups,omitempty"`     // groups
+	// Permissions names the claim that decides the user's [Permissions]; empty:
+	// none does.
+	Permissions string `json:"permissions,omitempty" yaml:"permissions,omitempty"`
 
 	// These two are for providers without OpenID; with it, the standard's names
 	// are the only ones.
 	Subject       string `json:"subject,omitempty" yaml:"subject,omitempty"`               // sub
 	EmailVerified string `json:"email_verified,omitempty" yaml:"email_verified,omitempty"` // email_verified
 }
+
+// RoleNone in place of a role refuses the login.
+const RoleNone Role = "none"
 
 // TypeOIDC is the type of an OpenID provider.
 const TypeOIDC = "oidc"

@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -14,20 +16,47 @@ import (
 // refuses: find → link → create → refuse. All rules are checked before
 // anything is written, and everything is written in one transaction.
 func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device Device) (User, error) {
-	if err := p.checkSubject(c); err != nil {
+	if err := p.accepts(c); err != nil {
 		return User{}, err
 	}
-	if err := p.admits(c); err != nil {
-		return User{}, err
-	}
-	var u User
+	var r resolution
 	err := b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			u, err = b.findOrMake(ctx, store, p, c, device)
+			r, err = b.findOrMake(ctx, store, p, c, device)
 			return err
 		})
 	})
-	return u, err
+	return r.user, err
+}
+
+// resolution is what a login comes to: the user as it is then, and what decided
+// that.
+type resolution struct {
+	made    string // the ID of the user, where this login made it
+	before  User   // as it was otherwise
+	user    User
+	rulings []Ruling
+}
+
+// Ruling is one thing that a login decides about a person, and the rule that
+// decided it. Before is nil where there was nothing.
+type Ruling struct {
+	What   string `json:"what"` // account, username, profile, role or permissions
+	Before any    `json:"before,omitempty"`
+	After  any    `json:"after,omitempty"`
+	Rule   string `json:"rule"`
+}
+
+func (r *resolution) rule(what string, before, after any, rule string) {
+	r.rulings = append(r.rulings, Ruling{what, before, after, rule})
+}
+
+// accepts is what can be said of claims without asking who it is here.
+func (p *Provider) accepts(c IdPClaims) error {
+	if err := p.checkSubject(c); err != nil {
+		return err
+	}
+	return p.admits(c)
 }
 
 func (p *Provider) checkSubject(c IdPClaims) error {
@@ -47,9 +76,10 @@ func (p *Provider) identity(c IdPClaims, now time.Time) Identity {
 
 // admits applies the provider's rules, at every login.
 func (p *Provider) admits(c IdPClaims) error {
+	email, err := checkEmail(c.Email)
 	verified := c.EmailVerified != nil && *c.EmailVerified
 	switch {
-	case p.RequireVerifiedEmail == EmailAlways && !verified,
+	case p.RequireVerifiedEmail == EmailAlways && (!verified || err != nil || email == ""),
 		p.RequireVerifiedEmail == EmailIfPresent && c.EmailVerified != nil && !verified:
 		return refuse(EmailNotVerified, p.Name+" has not verified your e-mail address")
 	case len(p.AllowedGroups) > 0 && !slices.ContainsFunc(c.Groups, func(g string) bool { return slices.Contains(p.AllowedGroups, g) }):
@@ -58,7 +88,6 @@ func (p *Provider) admits(c IdPClaims) error {
 	if len(p.AllowedDomains) == 0 {
 		return nil
 	}
-	email, err := checkEmail(c.Email)
 	_, domain, _ := strings.Cut(FoldEmail(email), "@")
 	if err != nil || !isASCII(email) || !verified || !slices.Contains(p.AllowedDomains, domain) {
 		return refuse(DomainNotAllowed, "your e-mail address at "+p.Name+" may not log in here")
@@ -74,32 +103,35 @@ func isASCII(s string) bool {
 
 // findOrMake is the body of resolve's transaction. Of two first logins at once
 // the slower one starts again.
-func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device) (User, error) {
+func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device) (r resolution, err error) {
 	identity := p.identity(c, b.now())
 	known, err := store.IdentityBySubject(ctx, c.Issuer, c.Subject)
 	if err == nil {
 		identity.UserID = known.UserID
+		r.rule("account", nil, "known", "iss and sub are linked to it")
 		if err := store.TouchIdentity(ctx, identity); err != nil {
-			return User{}, err
+			return r, err
 		}
-		return b.updateFromIdP(ctx, store, p, known, c)
+		return r, b.updateFromIdP(ctx, store, p, known, c, &r)
 	}
 	if !errors.Is(err, NotFound) {
-		return User{}, err
+		return r, err
 	}
 	u, err := b.match(ctx, store, p, c)
 	switch {
 	case err == nil:
+		r.rule("account", nil, "linked", "link_by: verified_email")
 		identity, err = b.link(ctx, store, p, u, identity, LinkedByEmail, device)
 	case errors.Is(err, NotFound) && p.Provision == ProvisionCreate:
-		identity, err = b.createFromIdP(ctx, store, p, identity, c, device)
+		r.rule("account", nil, "created", "provision: create")
+		identity, err = b.createFromIdP(ctx, store, p, identity, c, device, &r)
 	case errors.Is(err, NotFound):
 		err = refuse(NotProvisioned, "there is no account here for your "+p.Name+" login; ask an administrator")
 	}
 	if err != nil {
-		return User{}, err
+		return r, err
 	}
-	return b.updateFromIdP(ctx, store, p, identity, c)
+	return r, b.updateFromIdP(ctx, store, p, identity, c, &r)
 }
 
 // match finds the user to link a newcomer to. Only an address that the IdP has
@@ -156,17 +188,24 @@ func orAgain(err error, conflict Code) error {
 
 // createFromIdP makes a user; a taken name gets a suffix, and never the
 // account that has it.
-func (b *Broker) createFromIdP(ctx context.Context, store Store, p *Provider, i Identity, c IdPClaims, device Device) (Identity, error) {
+func (b *Broker) createFromIdP(
+	ctx context.Context, store Store, p *Provider, i Identity, c IdPClaims, device Device, r *resolution,
+) (Identity, error) {
 	now := b.now()
-	name, err := b.freeUsername(ctx, store, usernameFrom(c))
+	offer, rule := usernameFrom(c)
+	name, err := b.freeUsername(ctx, store, offer)
 	if err != nil {
 		return i, err
 	}
+	if name != offer {
+		rule += "; " + offer + " is taken"
+	}
+	r.rule("username", nil, name, rule)
 	u := User{ID: b.newID(now), Username: name, Role: RoleUser, CreatedAt: now, UpdatedAt: now}
 	if err := store.InsertUser(ctx, u); err != nil {
 		return i, orAgain(err, UsernameTaken)
 	}
-	i.UserID = u.ID
+	i.UserID, r.made = u.ID, u.ID
 	if err := store.InsertIdentity(ctx, i); err != nil {
 		return i, orAgain(err, IdentityConflict)
 	}
@@ -197,29 +236,55 @@ func (b *Broker) freeUsername(ctx context.Context, store Store, base string) (st
 	return "", refuse(UsernameTaken, "no free username was found")
 }
 
-// usernameFrom takes the best name that the IdP offers.
-func usernameFrom(c IdPClaims) string {
+// usernameFrom takes the best name that the IdP offers, and says which that is.
+func usernameFrom(c IdPClaims) (name, rule string) {
 	local, _, _ := strings.Cut(c.Email, "@")
-	for _, offer := range []string{c.Username, local, c.Name, c.Subject} {
+	for _, offer := range []struct{ name, rule string }{
+		{c.Username, "claims.username"}, {local, "no usable username: claims.email before the @"}, {c.Name, "no usable username or e-mail address: claims.name"},
+		{c.Subject, "nothing else is usable: sub"},
+	} {
 		// Room for a suffix.
-		if name, err := checkUsername(cleanText(offer, MaxUsername-6)); err == nil {
-			return name
+		if name, err := checkUsername(cleanText(offer.name, MaxUsername-6)); err == nil {
+			return name, offer.rule
 		}
 	}
-	return "user"
+	return "user", "nothing that the IdP says is usable"
 }
 
-// updateFromIdP brings name, address, groups and role up to date. A disabled
-// user is refused here, after the IdP's word and before any session.
-func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, i Identity, c IdPClaims) (User, error) {
+// updateFromIdP brings name, address, groups, role and permissions up to date.
+// A disabled user is refused here, after the IdP's word and before any session.
+func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, i Identity, c IdPClaims, r *resolution) error {
+	if p.Claims.Permissions != "" { // which add to what an administrator may be writing
+		if err := store.LockUser(ctx, i.UserID); err != nil {
+			return err
+		}
+	}
 	u, err := store.UserByID(ctx, i.UserID)
 	if err != nil {
-		return User{}, err
+		return err
 	}
 	if !u.DisabledAt.IsZero() {
-		return User{}, refuse(UserDisabled, "your account was disabled by an administrator")
+		return refuse(UserDisabled, "your account was disabled by an administrator")
 	}
 	before := u.profile()
+	if i.UserID != r.made {
+		r.before = u
+	}
+	u.describe(c)
+	role, err := p.assignRole(&u, c.Groups, r)
+	if err == nil {
+		err = p.assignPermissions(&u, c.Permissions, r)
+	}
+	if err == nil && !u.profile().equal(before) {
+		u.UpdatedAt = b.now()
+		err = b.saveProfile(ctx, store, i, before, u, role)
+	}
+	r.user = u
+	return err
+}
+
+// describe takes over what is no rule's business.
+func (u *User) describe(c IdPClaims) {
 	u.HasIdentity = true
 	if name := cleanText(c.Name, MaxName); name != "" {
 		u.Name = name
@@ -228,37 +293,60 @@ func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, i 
 		u.Email, u.EmailVerified = email, c.EmailVerified != nil && *c.EmailVerified
 	}
 	u.Groups = boundGroups(c.Groups)
-	role, mapped := p.role(c.Groups)
-	if mapped && u.Role != RoleRoot {
-		u.Role = role
-	}
-	if u.profile().equal(before) {
-		return u, nil
-	}
-	u.UpdatedAt = b.now()
+}
+
+// saveProfile writes what has changed. role is empty where the IdP has no say.
+func (b *Broker) saveProfile(ctx context.Context, store Store, i Identity, before Profile, u User, role Role) error {
 	if i.undoable(u.UpdatedAt) {
 		i.Link.note(before, u.profile())
 		if err := store.SetLink(ctx, i); err != nil {
-			return User{}, err
+			return err
 		}
 	}
-	return u, store.UpdateProfile(ctx, u, role)
+	if !reflect.DeepEqual(u.Permissions, before.Permissions) {
+		if err := store.SetPermissions(ctx, u.ID, u.Permissions); err != nil {
+			return err
+		}
+	}
+	return store.UpdateProfile(ctx, u, role)
 }
 
-// role is the best role of the groups. Without a role map the IdP has no say;
-// with one, whoever lost the group loses the role.
-func (p *Provider) role(groups []string) (Role, bool) {
-	if len(p.RoleMap) == 0 {
-		return "", false
+// assignRole gives the user the best role of the groups, at every login: whoever
+// lost the group loses the role. Root is never changed, and always let in, so
+// that no map locks everybody out. The role comes back where the IdP has a say.
+func (p *Provider) assignRole(u *User, groups []string, r *resolution) (Role, error) {
+	role, rule := p.role(groups)
+	switch {
+	case rule == "":
+		r.rule("role", u.Role, u.Role, "no role_map")
+		return "", nil
+	case u.Role == RoleRoot:
+		r.rule("role", u.Role, u.Role, "root is never changed")
+		return "", nil
 	}
-	best := RoleUser
-	found := false
+	r.rule("role", u.Role, role, rule)
+	if role == RoleNone {
+		return "", refuse(GroupNotAllowed, "none of your groups at "+p.Name+" has a role here")
+	}
+	u.Role = role
+	return role, nil
+}
+
+// role is the best role of the groups, and the rule that gives it; without a
+// role map neither.
+func (p *Provider) role(groups []string) (role Role, rule string) {
+	if len(p.RoleMap) == 0 {
+		return "", ""
+	}
 	for _, g := range groups {
-		if role, ok := p.RoleMap[g]; ok && (!found || role.rank() < best.rank()) {
-			best, found = role, true
+		if mapped, ok := p.RoleMap[g]; ok && (rule == "" || mapped.rank() < role.rank()) {
+			role, rule = mapped, "role_map."+g
 		}
 	}
-	return best, true
+	if rule == "" {
+		role, rule = cmp.Or(p.DefaultRole, RoleUser), "default_role"
+	}
+	return role, rule
 }
 
 // boundGroups keeps an IdP from filling our rows and tokens.

@@ -141,8 +141,11 @@ func (h *house) rows() string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	out := fmt.Sprintf("%+v", users)
+	out := ""
 	for _, u := range users {
+		may := u.EffectivePermissions()
+		u.Permissions = nil // a pointer prints as itself
+		out += fmt.Sprintf("%+v %+v", u, may)
 		list, err := h.Store.IdentitiesOfUser(ctx, u.ID)
 		if err != nil {
 			h.t.Fatal(err)

@@ -52,6 +52,8 @@ type UserStore interface {
 	// SetPassword replaces the hash where the stored one is still old; an old
 	// of nil replaces any. It reports whether it did.
 	SetPassword(ctx context.Context, id string, old *PasswordHash, hash PasswordHash, now time.Time) (bool, error)
+	// SetPermissions replaces the user's own permissions; nil: the role's.
+	SetPermissions(ctx context.Context, id string, p *Permissions) error
 	// SetNotice replaces what the user is to be told; the zero Notice is nothing.
 	SetNotice(ctx context.Context, id string, n Notice) error
 	DeleteUser(ctx context.Context, id string) error

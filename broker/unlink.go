@@ -154,6 +154,9 @@ func (b *Broker) afterUnlink(ctx context.Context, store Store, u User, kept []Id
 	if err := store.UpdateProfile(ctx, u, u.Role); err != nil {
 		return err
 	}
+	if err := store.SetPermissions(ctx, u.ID, u.Permissions); err != nil {
+		return err
+	}
 	if u.Notice.Code != EventIdentityLinked {
 		return nil
 	}

@@ -163,6 +163,11 @@ func (s *Store) SetPassword(ctx context.Context, id string, old *broker.Password
 	return n > 0, err
 }
 
+// SetPermissions implements broker.UserStore.
+func (s *Store) SetPermissions(ctx context.Context, id string, p *broker.Permissions) error {
+	return found(s.exec(ctx, `UPDATE users SET permissions = ? WHERE id = ?`, document[*broker.Permissions]{p}, id))
+}
+
 // SetNotice implements broker.UserStore.
 func (s *Store) SetNotice(ctx context.Context, id string, n broker.Notice) error {
 	return found(s.exec(ctx, `UPDATE users SET notice = ? WHERE id = ?`, document[broker.Notice]{n}, id))

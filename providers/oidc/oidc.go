@@ -154,7 +154,8 @@ func (p *Provider) client(ctx context.Context) context.Context {
 func (p *Provider) addUserinfo(ctx context.Context, m *Metadata, token *oauth2.Token, claims map[string]any) error {
 	names := p.cfg.Claims
 	lacks := func(name string) bool { return idp.Lookup(claims, name) == nil }
-	if m.UserinfoEndpoint == "" || !lacks(names.Username) && !lacks(names.Email) && !lacks(names.Groups) {
+	if m.UserinfoEndpoint == "" || !lacks(names.Username) && !lacks(names.Email) && !lacks(names.Groups) &&
+		(names.Permissions == "" || !lacks(names.Permissions)) {
 		return nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.UserinfoEndpoint, nil)

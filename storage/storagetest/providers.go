@@ -26,9 +26,9 @@ func fullProvider(id string) broker.StoredProvider {
 	return broker.StoredProvider{
 		Settings: broker.ProviderSettings{
 			ID: id, Name: "日本語 \"\\ 'name'", Type: broker.TypeOIDC, Issuer: "https://idp.test/a?b=<c>&d", ClientID: "client", TokenEndpointAuth: broker.AuthPost,
-			Scopes: []string{"openid", "groups"}, Claims: broker.ClaimNames{Username: "upn", Email: "mail", Name: "n", Groups: "a.b"},
+			Scopes: []string{"openid", "groups"}, Claims: broker.ClaimNames{Username: "upn", Email: "mail", Name: "n", Groups: "a.b", Permissions: "may"},
 			Provision: broker.ProvisionMatch, LinkBy: broker.LinkVerifiedEmail, RequireVerifiedEmail: broker.EmailAlways,
-			AllowedGroups: []string{"a b", "ü"}, AllowedDomains: []string{"x.test"}, RoleMap: map[string]broker.Role{"admins": broker.RoleAdmin},
+			AllowedGroups: []string{"a b", "ü"}, AllowedDomains: []string{"x.test"}, RoleMap: map[string]broker.Role{"admins": broker.RoleAdmin}, DefaultRole: broker.RoleNone,
 			ExchangeAudiences: []string{"sdk"}, Logout: true, InsecureHTTP: true, AllowPrivate: true,
 		},
 		Sealed: "sealed", CreatedAt: t0.Add(-time.Hour), UpdatedAt: t0,

@@ -17,6 +17,7 @@ var userTests = []test{
 	{"rename", userRename},
 	{"update writes all but password, notice, id and creation", userUpdate},
 	{"notice", userNotice},
+	{"permissions are written alone", setPermissions},
 	{"password is replaced only where it is still the old one", setPassword},
 	{"password change: one of many at once wins", setPasswordParallel},
 	{"first administrator: one of many at once wins", firstAdminParallel},
@@ -141,6 +142,17 @@ func userNotice(s *suite) {
 	s.ok(s.Store.SetNotice(ctx, u.ID, broker.Notice{}))
 	same(s, must(s.Store.UserByID(ctx, u.ID))(s), stale)
 	s.code(s.Store.SetNotice(ctx, "nobody", u.Notice), broker.NotFound)
+}
+
+func setPermissions(s *suite) {
+	want, other := s.user("anna"), s.user("bob")
+	for _, p := range []*broker.Permissions{{}, {Download: true, Libraries: []string{"ü", "\\\"'"}}, nil} {
+		s.ok(s.Store.SetPermissions(ctx, want.ID, p))
+		want.Permissions = p
+		same(s, must(s.Store.UserByID(ctx, want.ID))(s), want)
+	}
+	same(s, must(s.Store.UserByID(ctx, other.ID))(s), other)
+	s.code(s.Store.SetPermissions(ctx, "nobody's", nil), broker.NotFound)
 }
 
 func setPassword(s *suite) {

@@ -1,6 +1,7 @@
 package idp
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -35,10 +36,14 @@ const (
 // Read maps the claims of a person. Nothing in them is trusted to have a type
 // or a size. The subject is the caller's to read.
 func (n ClaimNames) Read(issuer string, claims map[string]any) broker.IdPClaims {
-	return broker.IdPClaims{
+	c := broker.IdPClaims{
 		Issuer: issuer, Username: Text(Lookup(claims, n.Username)), Name: Text(Lookup(claims, n.Name)), Email: Text(Lookup(claims, n.Email)),
 		Groups: List(Lookup(claims, n.Groups)), EmailVerified: n.verified(claims),
 	}
+	if n.Permissions != "" {
+		c.Permissions = Lookup(claims, n.Permissions)
+	}
+	return c
 }
 
 // verified is email_verified, which is a boolean (OIDC Core section 5.1); a
@@ -96,4 +101,12 @@ func List(v any) (out []string) {
 		slices.Sort(out)
 	}
 	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+}
+
+// Object reads the claims that somebody gives to try the rules with.
+func Object(raw []byte) (claims map[string]any, err error) {
+	if json.Unmarshal(raw, &claims) != nil || claims == nil {
+		return nil, &broker.Error{Code: broker.InvalidRequest, Message: "claims: must be a JSON object"}
+	}
+	return claims, nil
 }
