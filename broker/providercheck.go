@@ -40,6 +40,7 @@ func CheckProvider(s ProviderSettings) (ProviderSettings, error) {
 	s.checkChoices(&bad)
 	s.checkRules(&bad)
 	s.checkIssuer(&bad)
+	s.checkType(&bad)
 	return s, bad.refusal()
 }
 
@@ -57,9 +58,7 @@ func (s ProviderSettings) withDefaults() ProviderSettings {
 	if len(s.RoleMap) > 0 {
 		orElse(&s.DefaultRole, RoleUser)
 	}
-	if len(s.Scopes) == 0 {
-		s.Scopes = []string{ScopeOpenID, ScopeProfile, ScopeEmail}
-	}
+	s.typeDefaults()
 	domains := []string{}
 	for _, d := range s.AllowedDomains {
 		domains = append(domains, FoldEmail(d))
@@ -112,7 +111,7 @@ func (s *ProviderSettings) checkChoices(bad *Faults) {
 			bad.add(field, "is %s, must be one of %s", strconvQuote(value), strings.Join(allowed, ", "))
 		}
 	}
-	oneOf("type", s.Type, TypeOIDC)
+	oneOf("type", s.Type, TypeOIDC, TypeGitHub, TypeDiscord, TypeOAuth2)
 	oneOf("token_endpoint_auth", s.TokenEndpointAuth, AuthAuto, AuthBasic, AuthPost, AuthNone)
 	oneOf("provision", string(s.Provision), string(ProvisionCreate), string(ProvisionMatch), string(ProvisionDeny))
 	oneOf("link_by", string(s.LinkBy), string(LinkNone), string(LinkVerifiedEmail))
@@ -138,17 +137,8 @@ func (s *ProviderSettings) checkChoices(bad *Faults) {
 
 func (s *ProviderSettings) checkRules(bad *Faults) {
 	s.checkRecheck(bad)
-	if s.Type == TypeOIDC {
-		for field, name := range map[string]string{"claims.subject": s.Claims.Subject, "claims.email_verified": s.Claims.EmailVerified} {
-			if name != "" {
-				bad.add(field, "is the standard's own claim with type oidc; leave it out")
-			}
-		}
-	}
 	if i := slices.IndexFunc(s.Scopes, func(scope string) bool { return strings.ContainsFunc(scope, notVisibleASCII) }); i >= 0 {
 		bad.add("scopes", "%s is not one scope: write a list of them", strconvQuote(s.Scopes[i]))
-	} else if !slices.Contains(s.Scopes, ScopeOpenID) {
-		bad.add("scopes", "needs %s, or there is no ID token", ScopeOpenID)
 	}
 	for _, d := range s.AllowedDomains {
 		if _, err := checkEmail("someone@" + d); err != nil || !isASCII(d) || strings.HasPrefix(d, ".") || !strings.Contains(d, ".") {
@@ -178,17 +168,36 @@ func (s *ProviderSettings) checkRecheck(bad *Faults) {
 }
 
 func (s *ProviderSettings) checkIssuer(bad *Faults) {
+	if s.Type == TypeOAuth2 {
+		return // its endpoints are checked
+	}
 	u, err := url.Parse(s.Issuer)
-	if err != nil || len(s.Issuer) > maxURI || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil ||
-		strings.ContainsFunc(s.Issuer, func(r rune) bool { return notVisibleASCII(r) || strings.ContainsRune(`?#\"<>`, r) }) {
+	if err != nil || !webAddress(u, s.Issuer) || strings.ContainsAny(s.Issuer, "?#") {
 		bad.add("issuer", "must be the issuer's URL, such as https://pocket.example.org")
 		return
 	}
+	s.checkPlainHTTP(bad, "issuer", u)
+	s.checkPublic(bad, u)
+}
+
+// webAddress reports whether an address of a provider can be used at all.
+func webAddress(u *url.URL, text string) bool {
+	return len(text) <= maxURI && u.Hostname() != "" && (u.Scheme == "https" || u.Scheme == "http") && u.User == nil &&
+		!strings.ContainsFunc(text, func(r rune) bool { return notVisibleASCII(r) || strings.ContainsRune(`\"<>`, r) })
+}
+
+func (s *ProviderSettings) checkPlainHTTP(bad *Faults, field string, u *url.URL) {
 	if u.Scheme == "http" && !s.InsecureHTTP && !loopbackName(u.Hostname()) {
-		bad.add("issuer", "is plain http: code and secret would travel in the clear; use https, or insecure_http: true if you know the way")
+		bad.add(field, "is plain http: code and secret would travel in the clear; use https, or insecure_http: true if you know the way")
 	}
-	if s.Provision == ProvisionCreate && len(s.AllowedGroups) == 0 && len(s.AllowedDomains) == 0 && slices.Contains(publicIssuers, strings.ToLower(u.Hostname())) {
-		bad.add("provision", "is create, and anybody can have an account at %s: name allowed_groups or allowed_domains, or set provision: match", u.Hostname())
+}
+
+// checkPublic is for an address of a provider where anybody has an account.
+func (s *ProviderSettings) checkPublic(bad *Faults, u *url.URL) {
+	host := strings.ToLower(u.Hostname())
+	public := slices.ContainsFunc(publicIssuers, func(p string) bool { return host == p || strings.HasSuffix(host, "."+p) })
+	if public && s.Provision == ProvisionCreate && len(s.AllowedGroups) == 0 && len(s.AllowedDomains) == 0 && !bad.has("provision") {
+		bad.add("provision", "is create, and anybody can have an account at %s: name allowed_groups or allowed_domains, or set provision: match", host)
 	}
 }
 
@@ -196,19 +205,23 @@ func (s *ProviderSettings) checkIssuer(bad *Faults) {
 // choice must not be a way into our own network. What a name resolves to is
 // judged when it is dialed.
 func (s *ProviderSettings) checkAdded(bad *Faults) {
-	u, err := url.Parse(s.Issuer)
-	if err != nil || s.AllowPrivate {
-		return
-	}
-	addr, err := netip.ParseAddr(u.Hostname())
-	if addr = addr.Unmap(); loopbackName(u.Hostname()) || err == nil && (!addr.IsGlobalUnicast() || addr.IsPrivate()) {
-		bad.add("issuer", "is at a private address; set allow_private: true if it is yours")
+	for _, e := range append(s.endpoints(), endpoint{"issuer", s.Issuer}) {
+		u, err := url.Parse(e.url)
+		if err != nil || s.AllowPrivate || e.url == "" || e.field == "issuer" && s.Type == TypeOAuth2 {
+			continue
+		}
+		addr, err := netip.ParseAddr(u.Hostname())
+		if addr = addr.Unmap(); loopbackName(u.Hostname()) || err == nil && (!addr.IsGlobalUnicast() || addr.IsPrivate()) {
+			bad.add(e.field, "is at a private address; set allow_private: true if it is yours")
+		}
 	}
 }
 
 // checkSecret judges a client secret beside the settings that it belongs to.
 func (s *ProviderSettings) checkSecret(bad *Faults, secret string) {
 	switch {
+	case secret == "" && (s.Type == TypeGitHub || s.Type == TypeDiscord):
+		bad.add("client_secret", "is needed with type %s", s.Type)
 	case secret == "" && (s.TokenEndpointAuth == AuthBasic || s.TokenEndpointAuth == AuthPost):
 		bad.add("client_secret", "is needed for token_endpoint_auth %s", s.TokenEndpointAuth)
 	case len(secret) > maxProviderSecret || strings.ContainsFunc(secret, unicode.IsControl) || strings.ToValidUTF8(secret, "") != secret:

@@ -213,8 +213,8 @@ func (b *Broker) updateProvider(ctx context.Context, by string, s ProviderSettin
 		if err != nil {
 			return Provider{}, err
 		}
-		if kept != "" && s.Issuer != old.Settings.Issuer {
-			return Provider{}, Faults{{"client_secret", "is needed again where the issuer changes"}}.refusal()
+		if asked := s.withDefaults(); kept != "" && !asked.sameSecretHolder(&old.Settings) {
+			return Provider{}, Faults{{"client_secret", "is needed again where type, issuer or token_endpoint changes"}}.refusal()
 		}
 		secret = &kept
 	}

@@ -31,6 +31,12 @@ type ProviderSettings struct {
 	RecheckBy            RecheckBy       `json:"recheck_by,omitempty" yaml:"recheck_by,omitempty"`
 	InsecureHTTP         bool            `json:"insecure_http,omitempty" yaml:"insecure_http,omitempty"` // plain http beyond this machine
 	AllowPrivate         bool            `json:"allow_private,omitempty" yaml:"allow_private,omitempty"` // an issuer at a private address
+
+	// The endpoints of a provider of type oauth2; what speaks OpenID says its own.
+	AuthorizationEndpoint string `json:"authorization_endpoint,omitempty" yaml:"authorization_endpoint,omitempty"`
+	TokenEndpoint         string `json:"token_endpoint,omitempty" yaml:"token_endpoint,omitempty"`
+	UserinfoEndpoint      string `json:"userinfo_endpoint,omitempty" yaml:"userinfo_endpoint,omitempty"`
+	EmailsEndpoint        string `json:"emails_endpoint,omitempty" yaml:"emails_endpoint,omitempty"` // where addresses are not in userinfo
 }
 
 // ClaimNames say which claim gives what. Empty fields have the standard's name.
@@ -53,9 +59,6 @@ type ClaimNames struct {
 // RoleNone in place of a role refuses the login.
 const RoleNone Role = "none"
 
-// TypeOIDC is the type of an OpenID provider.
-const TypeOIDC = "oidc"
-
 // Fault is what is wrong with one field.
 type Fault struct {
 	Field   string `json:"field"`
@@ -77,6 +80,10 @@ func (f Faults) Error() string {
 
 func (f *Faults) add(field, format string, args ...any) {
 	*f = append(*f, Fault{field, fmt.Sprintf(format, args...)})
+}
+
+func (f Faults) has(field string) bool {
+	return slices.ContainsFunc(f, func(one Fault) bool { return one.Field == field })
 }
 
 // refusal is nil where nothing is wrong. The order is that of the fields, or

@@ -15,6 +15,7 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/oauth2"
 	"github.com/latchkey-id/latchkey/providers/oidc"
 	"github.com/latchkey-id/latchkey/providers/password"
 	"github.com/latchkey-id/latchkey/providers/rp"
@@ -77,6 +78,9 @@ func (c *config) brokerProviders(cache oidc.Cache) []broker.Provider {
 // newIdP makes what asks an IdP. Whoever is not trusted with our own network
 // reaches public addresses alone.
 func newIdP(s broker.ProviderSettings, secret string, trusted bool, cache oidc.Cache) broker.IdP {
+	if make, ok := plainOAuth[s.Type]; ok {
+		return make(oauth2Config(s, secret, trusted))
+	}
 	cfg := oidc.Config{
 		Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: secret, Scopes: s.Scopes, TokenEndpointAuth: s.TokenEndpointAuth,
 		Claims: oidc.ClaimNames(s.Claims), Logout: s.Logout, Offline: s.Recheck > 0, ExchangeAudiences: s.ExchangeAudiences, Cache: cache,
@@ -85,6 +89,25 @@ func newIdP(s broker.ProviderSettings, secret string, trusted bool, cache oidc.C
 		cfg.HTTPClient = oidc.NewPublicHTTPClient()
 	}
 	return oidc.New(cfg)
+}
+
+// plainOAuth are the types of providers that do not speak OpenID.
+var plainOAuth = map[string]func(oauth2.Config) *oauth2.Provider{
+	broker.TypeGitHub: oauth2.GitHub, broker.TypeDiscord: oauth2.Discord, broker.TypeOAuth2: oauth2.New,
+}
+
+func oauth2Config(s broker.ProviderSettings, secret string, trusted bool) oauth2.Config {
+	cfg := oauth2.Config{
+		Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: secret, Scopes: s.Scopes, Groups: s.WantsGroups(),
+		TokenEndpointAuth: s.TokenEndpointAuth, Claims: oauth2.ClaimNames(s.Claims),
+		Endpoints: oauth2.Endpoints{
+			Authorization: s.AuthorizationEndpoint, Token: s.TokenEndpoint, Userinfo: s.UserinfoEndpoint, Emails: s.EmailsEndpoint,
+		},
+	}
+	if !trusted {
+		cfg.HTTPClient = oidc.NewPublicHTTPClient()
+	}
+	return cfg
 }
 
 // secrets derives the root secrets. On SQLite the first start makes one beside

@@ -6,19 +6,13 @@ import (
 	"github.com/latchkey-id/latchkey/providers/internal/idp"
 )
 
-// DiscordIssuer stands for Discord.
-const DiscordIssuer = "https://discord.com"
-
 // scopeDiscordGuilds is the scope of a person's servers.
 const scopeDiscordGuilds = "guilds"
 
-// Discord is discord.com. The subject is the account's id. Groups are the ids of
+// Discord is discord.com, where cfg.Issuer is. The subject is the account's id. Groups are the ids of
 // the person's servers (guilds), not their names: anybody can make one of any
 // name. Claims and Endpoints of cfg are not used.
 func Discord(cfg Config) *Provider {
-	if cfg.Issuer == "" {
-		cfg.Issuer = DiscordIssuer
-	}
 	api := cfg.Issuer + "/api/v10"
 	cfg.Endpoints = Endpoints{
 		Authorization: cfg.Issuer + "/oauth2/authorize", Token: api + "/oauth2/token", Userinfo: api + "/users/@me",

@@ -10,23 +10,17 @@ import (
 	"github.com/latchkey-id/latchkey/providers/internal/idp"
 )
 
-// GitHubIssuer stands for GitHub.
-const GitHubIssuer = "https://github.com"
-
 // Scopes of GitHub.
 const (
 	scopeGitHubEmail = "user:email"
 	scopeGitHubOrgs  = "read:org"
 )
 
-// GitHub is github.com, or the GitHub Enterprise at cfg.Issuer. The subject is
+// GitHub is github.com or a GitHub Enterprise, wherever cfg.Issuer is. The subject is
 // the account's number: a login name is free for others once it was changed.
 // Groups are organizations and teams, as "org" and "org/team" in GitHub's own
 // spelling. Claims, Endpoints and TokenEndpointAuth of cfg are not used.
 func GitHub(cfg Config) *Provider {
-	if cfg.Issuer == "" {
-		cfg.Issuer = GitHubIssuer
-	}
 	api := gitHubAPI(cfg.Issuer)
 	cfg.Endpoints = Endpoints{
 		Authorization: cfg.Issuer + "/login/oauth/authorize", Token: cfg.Issuer + "/login/oauth/access_token",
@@ -59,7 +53,7 @@ func withScopes(cfg Config, groups string, needed ...string) (scopes []string, w
 // gitHubAPI is where the API of an installation is: on a host of its own at
 // github.com and *.ghe.com, below /api/v3 on a server of one's own.
 func gitHubAPI(issuer string) string {
-	if u, err := url.Parse(issuer); err == nil && (issuer == GitHubIssuer || strings.HasSuffix(u.Hostname(), ".ghe.com")) {
+	if u, err := url.Parse(issuer); err == nil && (u.Host == "github.com" || strings.HasSuffix(u.Hostname(), ".ghe.com")) {
 		return u.Scheme + "://api." + u.Host
 	}
 	return issuer + "/api/v3"

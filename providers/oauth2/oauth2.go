@@ -26,7 +26,7 @@ import (
 // Config describes one provider.
 type Config struct {
 	// Issuer stands for the provider in every identity, together with the
-	// subject. Empty: that of GitHub or Discord.
+	// subject. GitHub and Discord are there; others have their endpoints.
 	Issuer       string
 	ClientID     string
 	ClientSecret string
@@ -39,7 +39,9 @@ type Config struct {
 	Claims            ClaimNames // of the answer of Userinfo
 	Endpoints         Endpoints
 
-	HTTPClient *http.Client // nil: one that reaches the issuer's own host and public addresses
+	// HTTPClient is nil for one that reaches any address. All of them are the
+	// configuration's: none that stands in an answer is followed.
+	HTTPClient *http.Client
 }
 
 // ClaimNames say which field of the userinfo answer gives what.
@@ -61,23 +63,22 @@ type Provider struct {
 
 // dialect is what providers do each in their own way.
 type dialect struct {
-	header    map[string]string      // of every call of the API
-	subject   func(claim any) string // empty: it is no subject
-	ask       func(broker.IdPAsk) map[string]string
-	groups    func(ctx context.Context, c caller) ([]string, error)
-	issParams bool // its iss parameter, if it sends one, is our Issuer (RFC 9207)
+	header  map[string]string      // of every call of the API
+	subject func(claim any) string // empty: it is no subject
+	ask     func(broker.IdPAsk) map[string]string
+	groups  func(ctx context.Context, c caller) ([]string, error)
 }
 
 // New is a provider whose endpoints and claims are all configured. Its subjects
 // are texts, or whole numbers above zero. It has to be one that never changes
 // and never comes to belong to somebody else, which a login name does.
 func New(cfg Config) *Provider {
-	return newProvider(cfg, dialect{subject: subject, issParams: true})
+	return newProvider(cfg, dialect{subject: subject})
 }
 
 func newProvider(cfg Config, d dialect) *Provider {
 	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = outbound.For(idp.Limits, cfg.Issuer)
+		cfg.HTTPClient = outbound.Anywhere(idp.Limits)
 	}
 	cfg.Claims = cfg.Claims.WithDefaults()
 	return &Provider{cfg: cfg, dialect: d}
@@ -103,13 +104,12 @@ func (p *Provider) oauth(req broker.IdPRequest) *oauth2.Config {
 	}
 }
 
-// Exchange implements broker.IdP.
+// Exchange implements broker.IdP. An iss parameter (RFC 9207) is not compared:
+// what these providers call themselves is not known. That the state is bound to
+// a provider, and the redirect URI too, keeps their answers apart.
 func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res broker.IdPResponse) (broker.IdPClaims, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*idp.CallTimeout)
 	defer cancel()
-	if p.dialect.issParams && res.Issuer != "" && res.Issuer != p.cfg.Issuer {
-		return broker.IdPClaims{}, &broker.Error{Code: broker.IssuerMismatch, Message: "the answer is not from the identity provider that was asked"}
-	}
 	token, err := p.oauth(req).Exchange(context.WithValue(ctx, oauth2.HTTPClient, p.cfg.HTTPClient), res.Code, oauth2.VerifierOption(req.Verifier))
 	if err != nil {
 		return broker.IdPClaims{}, idp.ExchangeError(err, res.Code, req.Verifier, p.cfg.ClientSecret)
