@@ -36,26 +36,30 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 	if err != nil {
 		return nil, err
 	}
-	now := b.now()
-	s := b.newSession(&c, p.User.ID, device, now)
+	s := b.newSession(&c, p.User.ID, device, b.now())
 	s.AMR, s.Scope, s.Request = []string{"pwd"}, p.Session.Scope, p.Session.Request
 	s.DPoPThumbprint = p.Session.DPoPThumbprint // what was bound stays bound
-	err = b.retry(ctx, func() error {
+	return b.loginWith(ctx, &c, p.User, s, newPassword{old: &standing, hash: hash, how: "own", ip: device.IP})
+}
+
+// loginWith replaces a password and starts a session, in one transaction.
+func (b *Broker) loginWith(ctx context.Context, c *Client, u User, s Session, n newPassword) (*Login, error) {
+	err := b.retry(ctx, func() error {
 		if b.exists(ctx, s) {
 			return nil // an earlier try committed, and only its answer was lost
 		}
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := b.replacePassword(ctx, store, p.User.ID, &standing, hash, device.IP); err != nil {
+			if err := b.replacePassword(ctx, store, u.ID, n); err != nil {
 				return err
 			}
-			_, err := b.insertSession(ctx, store, s, hash)
+			_, err := b.insertSession(ctx, store, s, n.hash)
 			return err
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return b.mint(&c, p.User, s, 0, 0, now)
+	return b.mint(c, u, s, 0, 0, s.CreatedAt)
 }
 
 // proveOwner asks for the current password and returns its hash; where there
@@ -80,18 +84,30 @@ func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, d
 	return u.PasswordHash, err
 }
 
+// newPassword is a change of a password.
+type newPassword struct {
+	old       *PasswordHash // what must stand; nil: anything
+	hash      PasswordHash
+	temporary bool
+	how       string // for the audit log: own, administrator, temporary, or the purpose of a link
+	ip        string
+}
+
 // replacePassword is the body of the transaction that changes a password: no
-// session survives it.
-func (b *Broker) replacePassword(ctx context.Context, store Store, userID string, old *PasswordHash, hash PasswordHash, ip string) error {
-	done, err := store.SetPassword(ctx, userID, old, hash, b.now())
+// session survives it, and no link with which another could be set.
+func (b *Broker) replacePassword(ctx context.Context, store Store, userID string, n newPassword) error {
+	done, err := store.SetPassword(ctx, userID, n.old, n.hash, n.temporary, b.now())
 	if err != nil {
 		return err
 	}
 	if !done {
 		return refuse(WrongPassword, "the password was changed in the meantime")
 	}
-	if _, err := b.endSessions(ctx, store, SessionFilter{UserID: userID}, PasswordChanged, false, ip); err != nil {
+	if err := store.DeletePasswordLinks(ctx, userID); err != nil {
 		return err
 	}
-	return b.audit(ctx, store, Event{Name: EventPasswordChanged, UserID: userID, IP: ip})
+	if _, err := b.endSessions(ctx, store, SessionFilter{UserID: userID}, PasswordChanged, false, n.ip); err != nil {
+		return err
+	}
+	return b.audit(ctx, store, Event{Name: EventPasswordChanged, UserID: userID, IP: n.ip, Detail: map[string]string{"how": n.how}})
 }

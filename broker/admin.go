@@ -15,6 +15,7 @@ type NewUser struct {
 	EmailVerified bool
 	Role          Role   // empty: RoleUser
 	Password      string // empty: none, the user logs in through an IdP
+	Temporary     bool   // the user has to choose another password at the first login
 }
 
 // CreateUser makes a user.
@@ -23,12 +24,15 @@ func (b *Broker) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	return u, b.cfg.Store.Tx(ctx, func(store Store) error {
-		if err := store.InsertUser(ctx, u); err != nil {
-			return err
-		}
-		return b.audit(ctx, store, Event{Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username}})
-	})
+	return u, b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertUser(ctx, store, u) })
+}
+
+// insertUser is the body of the transaction that makes a user.
+func (b *Broker) insertUser(ctx context.Context, store Store, u User) error {
+	if err := store.InsertUser(ctx, u); err != nil {
+		return err
+	}
+	return b.audit(ctx, store, Event{Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username}})
 }
 
 // prepareUser checks and hashes, outside any transaction.
@@ -57,6 +61,7 @@ func (b *Broker) prepareUser(ctx context.Context, n NewUser) (User, error) {
 		if u.PasswordHash, err = b.cfg.Hasher.Hash(ctx, n.Password); err != nil {
 			return User{}, err
 		}
+		u.PasswordTemporary = n.Temporary
 	}
 	return u, nil
 }
@@ -115,8 +120,9 @@ func (c UserChange) apply(u *User) (err error) {
 	return nil
 }
 
-// ResetPassword sets a password for somebody else; all sessions end.
-func (b *Broker) ResetPassword(ctx context.Context, id, password string) error {
+// ResetPassword sets a password for somebody else; all sessions end. With a
+// temporary one the user has to choose another at the next login.
+func (b *Broker) ResetPassword(ctx context.Context, id, password string, temporary bool) error {
 	u, err := b.cfg.Store.UserByID(ctx, id)
 	if err != nil {
 		return err
@@ -128,7 +134,9 @@ func (b *Broker) ResetPassword(ctx context.Context, id, password string) error {
 	if err != nil {
 		return err
 	}
-	return b.cfg.Store.Tx(ctx, func(store Store) error { return b.replacePassword(ctx, store, id, nil, hash, "") })
+	return b.cfg.Store.Tx(ctx, func(store Store) error {
+		return b.replacePassword(ctx, store, id, newPassword{hash: hash, temporary: temporary, how: "administrator"})
+	})
 }
 
 // SetDisabled disables a user, which ends all sessions, or enables again.

@@ -17,6 +17,7 @@ const (
 	EventUserEnabled      = "user.enabled"
 	EventUserDeleted      = "user.deleted"
 	EventPasswordChanged  = "user.password_changed"
+	EventPasswordLinkMade = "password_link.made"
 	EventIdentityLinked   = "identity.linked"
 	EventIdentityUnlinked = "identity.unlinked"
 	EventClientCreated    = "client.created"
@@ -50,6 +51,20 @@ func (b *Broker) endSessions(ctx context.Context, store Store, f SessionFilter, 
 		return 0, err
 	}
 	return len(ended), b.afterEnd(ctx, store, ended, e, ip)
+}
+
+// capSessions ends what a user has more than SessionLimit, once a session was
+// made; that one stays.
+func (b *Broker) capSessions(ctx context.Context, store Store, made Session) error {
+	if b.cfg.SessionLimit == 0 || made.FollowsParent {
+		return nil
+	}
+	e := b.end(SessionLimit, false, b.now())
+	ended, err := store.EndBeyond(ctx, made.UserID, made.ID, b.cfg.SessionLimit, e)
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	return b.afterEnd(ctx, store, ended, e, made.CreatedIP)
 }
 
 // afterEnd is what follows from the end of sessions, in the same transaction:

@@ -80,6 +80,7 @@ type Config struct {
 	PublicURL          string // the issuer, without a trailing slash
 	Algorithm          string // of access tokens; empty: ES256
 	Lifetimes          Lifetimes
+	SessionLimit       int // live sessions of one user; 0: any number
 	LocalLogin         bool
 	MobileRedirectURIs []string
 	// Clients of the configuration, as [CheckClient] returned them.

@@ -60,30 +60,32 @@ var EndCauses = []EndCause{
 
 // Refusals of a login or of an administrative step.
 const (
-	InvalidRequest     Code = "invalid_request"
-	InvalidCredentials Code = "invalid_credentials"
-	InvalidRedirectURI Code = "invalid_redirect_uri"
-	InvalidState       Code = "invalid_state"
-	StateMismatch      Code = "state_mismatch"
-	IssuerMismatch     Code = "issuer_mismatch"
-	NonceMismatch      Code = "nonce_mismatch"
-	AccessDenied       Code = "access_denied"
-	IdPRefused         Code = "idp_refused"
-	IdPBadResponse     Code = "idp_bad_response"
-	ProviderUnknown    Code = "provider_unknown"
-	NotProvisioned     Code = "not_provisioned"
-	GroupNotAllowed    Code = "group_not_allowed"
-	DomainNotAllowed   Code = "domain_not_allowed"
-	EmailNotVerified   Code = "email_not_verified"
-	IdentityConflict   Code = "identity_conflict"
-	LastLoginMethod    Code = "last_login_method"
-	UsernameTaken      Code = "username_taken"
-	InvalidUsername    Code = "invalid_username"
-	WeakPassword       Code = "weak_password"
-	WrongPassword      Code = "wrong_password"
-	Forbidden          Code = "forbidden"
-	NotFound           Code = "not_found"
-	SetupDone          Code = "setup_done"
+	InvalidRequest         Code = "invalid_request"
+	InvalidCredentials     Code = "invalid_credentials"
+	InvalidRedirectURI     Code = "invalid_redirect_uri"
+	InvalidState           Code = "invalid_state"
+	StateMismatch          Code = "state_mismatch"
+	IssuerMismatch         Code = "issuer_mismatch"
+	NonceMismatch          Code = "nonce_mismatch"
+	AccessDenied           Code = "access_denied"
+	IdPRefused             Code = "idp_refused"
+	IdPBadResponse         Code = "idp_bad_response"
+	ProviderUnknown        Code = "provider_unknown"
+	NotProvisioned         Code = "not_provisioned"
+	GroupNotAllowed        Code = "group_not_allowed"
+	DomainNotAllowed       Code = "domain_not_allowed"
+	EmailNotVerified       Code = "email_not_verified"
+	IdentityConflict       Code = "identity_conflict"
+	LastLoginMethod        Code = "last_login_method"
+	UsernameTaken          Code = "username_taken"
+	InvalidUsername        Code = "invalid_username"
+	WeakPassword           Code = "weak_password"
+	WrongPassword          Code = "wrong_password"
+	PasswordChangeRequired Code = "password_change_required"
+	PasswordLinkInvalid    Code = "password_link_invalid"
+	Forbidden              Code = "forbidden"
+	NotFound               Code = "not_found"
+	SetupDone              Code = "setup_done"
 )
 
 // Refusals of the OAuth 2 and OpenID Connect face, under the names of RFC 6749,
@@ -125,7 +127,8 @@ var Codes = slices.Concat(EndCauses, []Code{
 	WrongTokenType, CodeInvalid, SessionUnknown, KeyMismatch,
 	InvalidRequest, InvalidCredentials, InvalidRedirectURI, InvalidState, StateMismatch, IssuerMismatch, NonceMismatch,
 	AccessDenied, IdPRefused, IdPBadResponse, ProviderUnknown, NotProvisioned, GroupNotAllowed, DomainNotAllowed,
-	EmailNotVerified, IdentityConflict, LastLoginMethod, UsernameTaken, InvalidUsername, WeakPassword, WrongPassword, Forbidden, NotFound, SetupDone,
+	EmailNotVerified, IdentityConflict, LastLoginMethod, UsernameTaken, InvalidUsername, WeakPassword, WrongPassword,
+	PasswordChangeRequired, PasswordLinkInvalid, Forbidden, NotFound, SetupDone,
 	InvalidClient, UnauthorizedClient, InvalidGrant, UnsupportedGrantType, UnsupportedResponseType, InvalidScope, InvalidTarget,
 	InsufficientScope, LoginRequired, ConsentRequired, UnmetRequirements, RequestNotSupported, RequestURINotSupported, InvalidRequestURI,
 	AuthorizationPending, SlowDown, DeviceCodeExpired, InvalidDPoPProof, UseDPoPNonce, InvalidClientMetadata, ClientUnknown,
@@ -143,6 +146,9 @@ type Error struct {
 	RetryAfter time.Duration
 	Wipe       bool
 	Limit      *LimitState // set for RateLimited
+	// Ticket is set for PasswordChangeRequired: what [Broker.RedeemTicket] takes in
+	// place of the temporary password, for ten minutes. It is a secret.
+	Ticket string
 }
 
 // Error is for logs: code, message and cause.

@@ -137,7 +137,7 @@ func TestSecondImportChangesNothing(t *testing.T) {
 	onEach(t, believing(t), func(t *testing.T, w *world) {
 		f := absFile(t, w, 5)
 		w.importFile(t, f, fromPocket)
-		if err := w.Broker.ResetPassword(ctx, f.Users[3].ID, "changed here since"); err != nil {
+		if err := w.Broker.ResetPassword(ctx, f.Users[3].ID, "changed here since", false); err != nil {
 			t.Fatal(err)
 		}
 		w.cameOver(t, f.Sessions[4].Refresh, broker.OutcomeConverge, 0, 0)

@@ -12,16 +12,25 @@ func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 // LoginPassword checks a local password and starts a session. Whatever is
 // wrong, the answer is the same InvalidCredentials after the same work: an
-// unknown name pays for a hash too.
+// unknown name pays for a hash too. A temporary password that is right is
+// PasswordChangeRequired.
 func (b *Broker) LoginPassword(ctx context.Context, username, password string, device Device) (*Login, error) {
-	if !b.cfg.LocalLogin {
-		return nil, refuse(LocalLoginDisabled, "logging in with a password is switched off")
-	}
-	u, err := b.checkLogin(ctx, username, password, device)
+	u, err := b.localLogin(ctx, username, password, device)
 	if err != nil {
 		return nil, err
 	}
+	if u.PasswordTemporary {
+		return nil, b.changeRequired(u)
+	}
 	return b.startSession(ctx, u, []string{"pwd"}, device, func(s *Session) {})
+}
+
+// localLogin is checkLogin where logins with a password are on.
+func (b *Broker) localLogin(ctx context.Context, username, password string, device Device) (User, error) {
+	if !b.cfg.LocalLogin {
+		return User{}, refuse(LocalLoginDisabled, "logging in with a password is switched off")
+	}
+	return b.checkLogin(ctx, username, password, device)
 }
 
 // checkLogin compares name and password within the limits on failures.
@@ -71,7 +80,7 @@ func (b *Broker) rehash(ctx context.Context, u User, name, password string, devi
 	if err != nil {
 		return u, nil // only a convenience: the stored hash is good
 	}
-	done, err := b.cfg.Store.SetPassword(ctx, u.ID, &u.PasswordHash, fresh, b.now())
+	done, err := b.cfg.Store.SetPassword(ctx, u.ID, &u.PasswordHash, fresh, u.PasswordTemporary, b.now())
 	if err != nil {
 		return User{}, err
 	}
@@ -160,10 +169,13 @@ func (b *Broker) startSession(ctx context.Context, u User, amr []string, device 
 		fill(&s)
 		var made User
 		err := b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			if made, err = b.insertSession(ctx, store, s, u.PasswordHash); err != nil {
+			if made, err = b.addSession(ctx, store, s, u.PasswordHash); err != nil {
 				return err
 			}
-			return b.replaceBrowser(ctx, store, s, device)
+			if err := b.replaceBrowser(ctx, store, s, device); err != nil {
+				return err
+			}
+			return b.capSessions(ctx, store, s)
 		})
 		if err != nil {
 			return err
@@ -202,8 +214,18 @@ func (b *Broker) exists(ctx context.Context, s Session) bool {
 }
 
 // insertSession is the body of the transaction that makes a session, with the
-// login at an IdP that it is the first to stand on, if any. A hash makes it depend on the password being unchanged since it was compared.
+// login at an IdP that it is the first to stand on, if any. A hash makes it
+// depend on the password being unchanged since it was compared.
 func (b *Broker) insertSession(ctx context.Context, store Store, s Session, hash PasswordHash) (User, error) {
+	u, err := b.addSession(ctx, store, s, hash)
+	if err != nil {
+		return u, err
+	}
+	return u, b.capSessions(ctx, store, s)
+}
+
+// addSession is insertSession without a look at how many there are then.
+func (b *Broker) addSession(ctx context.Context, store Store, s Session, hash PasswordHash) (User, error) {
 	if s.Upstream != nil {
 		if err := store.InsertUpstream(ctx, *s.Upstream); err != nil {
 			return User{}, err

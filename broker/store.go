@@ -50,8 +50,9 @@ type UserStore interface {
 	// SetDisabled disables a user as of a moment, or with the zero time enables.
 	SetDisabled(ctx context.Context, id string, at, now time.Time) error
 	// SetPassword replaces the hash where the stored one is still old; an old
-	// of nil replaces any. It reports whether it did.
-	SetPassword(ctx context.Context, id string, old *PasswordHash, hash PasswordHash, now time.Time) (bool, error)
+	// of nil replaces any. It reports whether it did. temporary is
+	// User.PasswordTemporary.
+	SetPassword(ctx context.Context, id string, old *PasswordHash, hash PasswordHash, temporary bool, now time.Time) (bool, error)
 	// SetPermissions replaces the user's own permissions; nil: the role's.
 	SetPermissions(ctx context.Context, id string, p *Permissions) error
 	// SetNotice replaces what the user is to be told; the zero Notice is nothing.
@@ -59,6 +60,18 @@ type UserStore interface {
 	DeleteUser(ctx context.Context, id string) error
 	HasAdmin(ctx context.Context) (bool, error)
 	IdentityStore
+	PasswordLinkStore
+}
+
+// PasswordLinkStore keeps one-time links with which people set a password.
+type PasswordLinkStore interface {
+	InsertPasswordLink(ctx context.Context, l PasswordLink) error
+	// PasswordLinkByID returns one that is alive; NotFound.
+	PasswordLinkByID(ctx context.Context, id string, now time.Time) (PasswordLink, error)
+	// TakePasswordLink removes one that is alive and returns it; NotFound.
+	TakePasswordLink(ctx context.Context, id string, now time.Time) (PasswordLink, error)
+	// DeletePasswordLinks deletes all of a user's.
+	DeletePasswordLinks(ctx context.Context, userID string) error
 }
 
 // IdentityStore keeps what IdPs call our users.
@@ -106,6 +119,10 @@ type SessionStore interface {
 	TouchSession(ctx context.Context, t Touch) error
 	// EndSessions ends what the filter names and has not ended yet, and returns it.
 	EndSessions(ctx context.Context, f SessionFilter, e End) ([]Session, error)
+	// EndBeyond ends those of a user's live sessions that were unused for longest,
+	// so that limit of them stay, and returns what it ended. The session keepID is
+	// one of those that stay; sessions that follow a parent do not count.
+	EndBeyond(ctx context.Context, userID, keepID string, limit int, e End) ([]Session, error)
 	// EndExpired gives at most limit sessions that expired before a moment
 	// their cause (SessionExpired, SessionMaxAge), and returns them.
 	EndExpired(ctx context.Context, before time.Time, e End, limit int) ([]Session, error)

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,16 @@ func where(f broker.SessionFilter) (string, []any) {
 func (s *Store) EndSessions(ctx context.Context, f broker.SessionFilter, e broker.End) ([]broker.Session, error) {
 	condition, args := where(f)
 	return s.endWhere(ctx, end, condition+` AND ended_at IS NULL`, append(endArgs(e), args...))
+}
+
+// EndBeyond implements broker.SessionStore. After InsertSession in the same
+// transaction, which has locked the user, it counts every session that was made.
+func (s *Store) EndBeyond(ctx context.Context, userID, keepID string, limit int, e broker.End) ([]broker.Session, error) {
+	now := e.At.UnixMilli()
+	return s.endWhere(ctx, end, `ended_at IS NULL AND id IN (SELECT id FROM sessions WHERE user_id = ? AND id <> ?
+		AND ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ? AND follows_parent = 0
+		ORDER BY last_seen_at DESC, id DESC LIMIT ? OFFSET ?)`,
+		append(endArgs(e), userID, keepID, now, now, math.MaxInt32, limit-1))
 }
 
 const end = `ended_at = ?, end_cause = ?, wipe = ?, gc_after = ?`

@@ -24,6 +24,7 @@ func (s *Store) Sweep(ctx context.Context, sw broker.Sweep) (int, error) {
 		// Later than they must: another replica's clock may be behind.
 		{"used_tokens", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		{"imported_tokens", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
+		{"password_links", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		{"logout_notices", "expires_at <= ?", sw.Now.UnixMilli()},
 		{"audit_events", "at <= ?", sw.EventsBefore.UnixMilli()},
 	} {

@@ -154,8 +154,9 @@ func (s *Store) SetDisabled(ctx context.Context, id string, at, now time.Time) e
 }
 
 // SetPassword implements broker.UserStore.
-func (s *Store) SetPassword(ctx context.Context, id string, old *broker.PasswordHash, hash broker.PasswordHash, now time.Time) (bool, error) {
-	query, args := `UPDATE users SET password_hash = ?, updated_at = ? WHERE id = ?`, []any{string(hash), now.UnixMilli(), id}
+func (s *Store) SetPassword(ctx context.Context, id string, old *broker.PasswordHash, hash broker.PasswordHash, temporary bool, now time.Time) (bool, error) {
+	query, args := `UPDATE users SET password_hash = ?, password_temporary = ?, updated_at = ? WHERE id = ?`,
+		[]any{string(hash), flag(temporary), now.UnixMilli(), id}
 	if old != nil {
 		query, args = query+` AND password_hash = ?`, append(args, string(*old))
 	}

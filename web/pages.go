@@ -49,7 +49,7 @@ func (s *Server) toLogin(c *gin.Context, err error) error {
 // loginPage is the door: a button per IdP, and the password form. Whoever is
 // logged in goes on, unless a session just ended or another account is wanted.
 func (s *Server) loginPage(c *gin.Context) error {
-	q, err := query(c, "next", "ended", "error", "switch")
+	q, err := query(c, "next", "ended", "error", "switch", "password")
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (s *Server) loginPage(c *gin.Context) error {
 	code := broker.CodeOf(err)
 	switch {
 	case err == nil && (p.Again || p.Choose): // the page says so, and who is logged in
-	case err == nil && q["switch"] == "" && q["ended"] == "" && q["error"] == "":
+	case err == nil && q["switch"]+q["ended"]+q["error"]+q["password"] == "":
 		c.Redirect(http.StatusSeeOther, p.Onward)
 		return nil
 	case err == nil:
@@ -74,6 +74,9 @@ func (s *Server) loginPage(c *gin.Context) error {
 		if p.Notice = endings[code].plain; code != broker.LoggedOut { // which nobody has to ask about
 			p.Code = string(code)
 		}
+	}
+	if q["password"] == "set" {
+		p.Notice, p.Code = "Your password is set. Log in with it.", ""
 	}
 	if code := broker.Code(q["error"]); sentences[code] != "" {
 		p.Error, p.Code = sentence(&broker.Error{Code: code}, answers[code]), string(code)
@@ -138,6 +141,9 @@ func (s *Server) loginForm(c *gin.Context) error {
 	p := s.doorFor(c, value("next"))
 	p.Values["username"] = bounded(value("username"))
 	l, err := s.broker.LoginPassword(c.Request.Context(), value("username"), value("password"), s.browserDevice(c))
+	if e, ok := temporary(err); ok && !wantsJSON(c) {
+		return s.askForPassword(c, p, e)
+	}
 	if err != nil {
 		return s.again(c, "login", p, err)
 	}

@@ -66,7 +66,7 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 		p.Buttons = []button{{Name: "Back to your logins", URL: s.broker.PublicURL() + identitiesPath}}
 	case callback:
 		p.Buttons = []button{{Name: "Log in again", URL: login}} // the URL that came back is used up
-	case a.status == http.StatusUnauthorized, e.Code == broker.SetupDone:
+	case a.status == http.StatusUnauthorized, e.Code == broker.SetupDone, e.Code == broker.PasswordLinkInvalid:
 		p.Buttons = []button{{Name: "Log in", URL: login}}
 	case a.status == http.StatusServiceUnavailable && c.Request.Method == http.MethodGet:
 		// Absolute and of our origin: a path of two slashes would lead elsewhere.
@@ -225,6 +225,8 @@ var sentences = map[broker.Code]string{
 	broker.EmailNotVerified:       "Your e-mail address has not been verified",
 	broker.IdentityConflict:       "Your e-mail address belongs to an account that cannot be linked; ask an administrator",
 	broker.LastLoginMethod:        "This is the last way to log in to your account; set a password or link another one first",
+	broker.PasswordChangeRequired: "Your password is temporary; choose another one",
+	broker.PasswordLinkInvalid:    "This link is not valid: it was used already, is too old, or a newer one took its place. Ask your administrator for another one",
 	broker.UserDisabled:           "Your account was disabled by an administrator",
 	broker.UserDeleted:            "Your account was deleted by an administrator",
 	broker.Forbidden:              "This is not for your account",

@@ -231,11 +231,15 @@ func (s *Server) routes(e *gin.Engine) {
 	r.PUT("/api/clients/:id", s.administrator(s.updateClient))
 	r.DELETE("/api/clients/:id", s.administrator(s.deleteClient))
 	r.POST("/api/clients/:id/secret", s.administrator(s.newClientSecret))
+	r.POST("/api/users/:id/password-link", s.administrator(s.makePasswordLink))
 
 	// Pages
 	r.GET("/", s.as(asPage, s.homePage))
 	r.GET("/login", s.as(asPage, s.loginPage))
 	r.POST("/login/password", s.as(asPage, s.loginForm))
+	r.POST("/login/new-password", s.as(asPage, s.newPasswordForm))
+	r.GET("/password", s.as(asPage, s.passwordPage))
+	r.POST("/password", s.as(asPage, s.passwordForm))
 	r.POST("/session/end", s.as(asPage, s.endSessionForm))
 	r.GET("/account/identities", s.as(asPage, s.identitiesPage))
 	r.POST("/account/identities/link", s.as(asPage, s.linkForm))

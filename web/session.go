@@ -13,14 +13,19 @@ import (
 
 // login is POST /login of the JSON API.
 func (s *Server) login(c *gin.Context) error {
-	f, err := fields(c, "username", "password")
+	f, err := fields(c, "username", "password", "newPassword")
 	if err != nil {
 		return err
 	}
 	if f["username"] == nil || f["password"] == nil {
 		return errBadRequest
 	}
-	l, err := s.broker.LoginPassword(c.Request.Context(), *f["username"], *f["password"], device(c))
+	var l *broker.Login
+	if fresh := f["newPassword"]; fresh != nil {
+		l, err = s.broker.LoginChoosingPassword(c.Request.Context(), *f["username"], *f["password"], *fresh, device(c))
+	} else {
+		l, err = s.broker.LoginPassword(c.Request.Context(), *f["username"], *f["password"], device(c))
+	}
 	if err != nil {
 		return err
 	}

@@ -89,6 +89,7 @@ type page struct {
 	Values map[string]string
 	Local  bool
 	Token  string
+	Ticket string // stands for a temporary password
 	// MinPassword is how many characters a new password has at least.
 	MinPassword int
 

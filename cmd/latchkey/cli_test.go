@@ -114,6 +114,47 @@ func TestUserCommands(t *testing.T) {
 	}
 }
 
+func TestPasswordLinksAndTemporaryPasswordsByCommand(t *testing.T) {
+	c := newCLI(t)
+	c.env["LATCHKEY_PUBLIC_URL"] = "https://id.example.org"
+	link := func(args ...string) linkView {
+		t.Helper()
+		var v linkView
+		if err := json.Unmarshal([]byte(c.must("", append(args, "--json")...)), &v); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(v.URL, "https://id.example.org/password?token=") || v.ExpiresAt == nil {
+			t.Errorf("%v: %+v", args, v)
+		}
+		return v
+	}
+	if v := link("user", "invite", "robin", "--email", "robin@example.org", "--role", "guest"); v.Purpose != "invitation" || v.Username != "robin" {
+		t.Errorf("%+v", v)
+	}
+	if v := link("user", "reset-link", "robin"); v.Purpose != "invitation" {
+		t.Errorf("who has no password yet is not invited again: %+v", v)
+	}
+	if code, _, errs := c.run("", "user", "invite", "robin"); code != 1 || !strings.Contains(errs, "taken") {
+		t.Errorf("exit %d, %s", code, errs)
+	}
+	c.must("chosen by an admin\n", "user", "set-password", "robin", "--password-stdin", "--temporary")
+	if v := link("user", "reset-link", "robin"); v.Purpose != "reset" {
+		t.Errorf("%+v", v)
+	}
+	if out := c.must("", "user", "reset-link", "robin"); !strings.Contains(out, "https://id.example.org/password?token=") || !strings.Contains(out, "works once") {
+		t.Error(out)
+	}
+	c.must("chosen by an admin\n", "user", "create", "anna", "--password-stdin", "--temporary")
+	for _, args := range [][]string{{"user", "create", "eve", "--temporary"}, {"user", "invite", "eve", "--role", "king"}} {
+		if code, _, errs := c.run("", args...); code != 2 {
+			t.Errorf("%v: exit %d, %s", args, code, errs)
+		}
+	}
+	if code, _, errs := c.run("", "user", "reset-link", "nobody"); code != 1 || !strings.Contains(errs, "nobody") {
+		t.Errorf("exit %d, %s", code, errs)
+	}
+}
+
 func TestConfigPrintRedactsSecrets(t *testing.T) {
 	c := newCLI(t)
 	secret := strings.Repeat("hunter2 ", 5)

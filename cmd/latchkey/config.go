@@ -56,6 +56,7 @@ type tokensConfig struct {
 	SessionMaxAge    duration `yaml:"session_max_age"`
 	RefreshGrace     duration `yaml:"refresh_grace"`
 	SessionRetention duration `yaml:"session_retention"`
+	SessionLimit     int      `yaml:"session_limit"`
 }
 
 type rateLimitConfig struct {
@@ -185,6 +186,9 @@ func (c *config) checkTokens(p *problems) {
 		p.add("tokens.algorithm", "must be one of %s", strings.Join(known, ", "))
 	}
 	c.checkSharedSecret(p)
+	if n := c.Tokens.SessionLimit; n < 0 || n > 1_000_000 {
+		p.add("tokens.session_limit", "must be 0 (no limit) to 1000000")
+	}
 	for _, d := range []struct {
 		key         string
 		value       duration

@@ -49,6 +49,7 @@ func (c *config) settings() []setting {
 		{key: "tokens.session_max_age", env: "LATCHKEY_SESSION_MAX_AGE", unit: time.Second, value: &c.Tokens.SessionMaxAge, std: "400d"},
 		{key: "tokens.refresh_grace", env: "REFRESH_TOKEN_GRACE_PERIOD", unit: time.Second, value: &c.Tokens.RefreshGrace, std: "10m"},
 		{key: "tokens.session_retention", env: "LATCHKEY_SESSION_RETENTION", unit: time.Second, value: &c.Tokens.SessionRetention, std: "90d"},
+		{key: "tokens.session_limit", env: "LATCHKEY_SESSION_LIMIT", value: &c.Tokens.SessionLimit, std: "100"},
 		{key: "rate_limit.auth_window", env: "RATE_LIMIT_AUTH_WINDOW", unit: time.Millisecond, value: &c.RateLimit.AuthWindow, std: "10m"},
 		{key: "rate_limit.auth_max", env: "RATE_LIMIT_AUTH_MAX", value: &c.RateLimit.AuthMax, std: "40"},
 		{key: "passwords.min_length", env: "LATCHKEY_PASSWORD_MIN_LENGTH", value: &c.Passwords.MinLength, std: "15"},

@@ -55,17 +55,19 @@ func (p *program) printUsers(users []broker.User, one bool) error {
 
 func (p *program) userCommand() *cobra.Command {
 	user := &cobra.Command{Use: "user", Short: "Make and change users, on the database directly"}
-	user.AddCommand(p.userCreate(), p.userList(), p.userUpdate())
+	user.AddCommand(p.userCreate(), p.userInvite(), p.userResetLink(), p.userList(), p.userUpdate())
 	user.AddCommand(p.onUser("show NAME", "Show a user", func(ctx context.Context, b *broker.Broker, u broker.User) error { return nil }))
+	var temporary bool
 	setPassword := p.onUser("set-password NAME --password-stdin", "Set a password; every device of the user has to log in again",
 		func(ctx context.Context, b *broker.Broker, u broker.User) error {
 			password, err := p.readPassword()
 			if err != nil {
 				return err
 			}
-			return b.ResetPassword(ctx, u.ID, password)
+			return b.ResetPassword(ctx, u.ID, password, temporary)
 		})
 	setPassword.Flags().Bool("password-stdin", false, "read the password from the standard input")
+	setPassword.Flags().BoolVar(&temporary, "temporary", false, temporaryHelp)
 	_ = setPassword.MarkFlagRequired("password-stdin")
 	user.AddCommand(setPassword,
 		p.onUser("disable NAME", "Disable a user; all sessions end", func(ctx context.Context, b *broker.Broker, u broker.User) error {
@@ -108,6 +110,8 @@ func (p *program) onUser(use, short string, do func(context.Context, *broker.Bro
 	return c
 }
 
+const temporaryHelp = "the user has to choose another password at the next login"
+
 var errRole = errors.New("--role is one of root, admin, user, guest")
 
 func (p *program) userCreate() *cobra.Command {
@@ -120,6 +124,9 @@ func (p *program) userCreate() *cobra.Command {
 			n.Username, n.Role = args[0], broker.Role(role)
 			if !n.Role.Valid() {
 				return usageError{errRole}
+			}
+			if n.Temporary && !withPassword {
+				return usageError{errors.New("--temporary needs --password-stdin")}
 			}
 			if withPassword {
 				if n.Password, err = p.readPassword(); err != nil {
@@ -135,13 +142,19 @@ func (p *program) userCreate() *cobra.Command {
 			})
 		},
 	}
+	accountFlags(c, &n, &role)
+	c.Flags().BoolVar(&withPassword, "password-stdin", false, "read the password from the standard input; without it the user has none")
+	c.Flags().BoolVar(&n.Temporary, "temporary", false, temporaryHelp)
+	p.jsonFlag(c)
+	return c
+}
+
+// accountFlags are those of every command that makes a user.
+func accountFlags(c *cobra.Command, n *broker.NewUser, role *string) {
 	c.Flags().StringVar(&n.Email, "email", "", "e-mail address")
 	c.Flags().BoolVar(&n.EmailVerified, "email-verified", false, "the e-mail address is known to be the user's own")
 	c.Flags().StringVar(&n.Name, "full-name", "", "full name")
-	c.Flags().StringVar(&role, "role", string(broker.RoleUser), "root, admin, user or guest")
-	c.Flags().BoolVar(&withPassword, "password-stdin", false, "read the password from the standard input; without it the user has none")
-	p.jsonFlag(c)
-	return c
+	c.Flags().StringVar(role, "role", string(broker.RoleUser), "root, admin, user or guest")
 }
 
 func (p *program) userList() *cobra.Command {

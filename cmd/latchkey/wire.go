@@ -45,7 +45,8 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 			Access: c.Tokens.AccessTTL.Duration(), Refresh: c.Tokens.RefreshTTL.Duration(), MaxAge: c.Tokens.SessionMaxAge.Duration(),
 			Grace: c.Tokens.RefreshGrace.Duration(), Retention: c.Tokens.SessionRetention.Duration(),
 		},
-		Clients: c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
+		SessionLimit: c.Tokens.SessionLimit,
+		Clients:      c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
 		NewIdP: func(s broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
 			return newIdP(s, secret, trusted, store), nil
 		},

@@ -108,7 +108,7 @@ func insertNeedsPassword(s *suite) {
 	u := s.user("anna")
 	s.insertRefused(newSession("s", u.ID), "another hash")
 	s.ok(second(s.Store.InsertSession(ctx, newSession("s", u.ID), u.PasswordHash)))
-	must(s.Store.SetPassword(ctx, u.ID, nil, "new", t0))(s)
+	must(s.Store.SetPassword(ctx, u.ID, nil, "new", false, t0))(s)
 	s.insertRefused(newSession("late", u.ID), u.PasswordHash)
 	s.ok(second(s.Store.InsertSession(ctx, newSession("by the IdP", u.ID), ""))) // empty: any
 }
@@ -169,7 +169,7 @@ func insertAgainstDisabling(s *suite) {
 func insertAgainstPasswordChange(s *suite) {
 	u := s.user("anna")
 	s.against(newSession("s", u.ID), u.PasswordHash, func(tx broker.Store) error {
-		_, err := tx.SetPassword(ctx, u.ID, nil, "new", t0)
+		_, err := tx.SetPassword(ctx, u.ID, nil, "new", false, t0)
 		return err
 	}, endAll(broker.SessionFilter{UserID: u.ID}, broker.PasswordChanged))
 }

@@ -30,8 +30,8 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 		name  string
 		tests []test
 	}{
-		{"users", userTests}, {"identities", identityTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
-		{"followers", followerTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
+		{"users", userTests}, {"identities", identityTests}, {"password links", passwordLinkTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
+		{"followers", followerTests}, {"session limit", sessionLimitTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
 		{"devices", deviceTests}, {"notices", noticeTests}, {"upstreams", upstreamTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
 		{"imports", importTests},
 	} {

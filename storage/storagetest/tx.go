@@ -34,12 +34,15 @@ func everything(s *suite, tx broker.Store, tag string) error {
 	changed.Name = "changed"
 	return errors.Join(
 		tx.InsertUser(ctx, u), tx.InsertUser(ctx, deleted), tx.DeleteUser(ctx, deleted.ID), tx.UpdateUser(ctx, changed),
-		second(tx.SetPassword(ctx, u.ID, nil, "new", t0)),
+		second(tx.SetPassword(ctx, u.ID, nil, "new", false, t0)),
+		tx.InsertPasswordLink(ctx, newPasswordLink(tag, u.ID)), tx.DeletePasswordLinks(ctx, u.ID),
+		tx.InsertPasswordLink(ctx, newPasswordLink("2 "+tag, u.ID)), second(tx.TakePasswordLink(ctx, "2 "+tag, t0)),
 		tx.InsertIdentity(ctx, newIdentity(tag, u.ID)), tx.TouchIdentity(ctx, newIdentity(tag, u.ID)),
 		second(tx.InsertSession(ctx, newSession(tag, u.ID), "")), tx.TouchSession(ctx, broker.Touch{ID: tag, Now: t0, IdleExpiresAt: t0}),
 		second(tx.InsertSession(ctx, newSession("2 "+tag, u.ID), "")), second(tx.WriteRotation(ctx, write("2 "+tag))),
 		fourth(tx.AdvanceSession(ctx, advance("2 "+tag))),
 		second(tx.EndSessions(ctx, broker.SessionFilter{ID: tag}, ending(broker.LoggedOut, false, t0))),
+		second(tx.EndBeyond(ctx, u.ID, tag, 1, ending(broker.SessionLimit, false, t0))),
 		second(tx.InsertAuthRequest(ctx, request, t0)), tx.InsertIdPLogin(ctx, newIdPLogin(tag)),
 		tx.InsertIdPLogin(ctx, newIdPLogin("2 "+tag)), second(tx.TakeIdPLogin(ctx, "2 "+tag, "provider", t0)),
 		tx.InsertGrant(ctx, grant), second(tx.RedeemGrant(ctx, grant, tag, t0)),

@@ -56,7 +56,7 @@ func userNotFound(s *suite) {
 	s.code(s.Store.DeleteUser(ctx, "nobody"), broker.NotFound)
 	same(s, len(must(s.Store.UsersByEmail(ctx, "nobody@example.test"))(s)), 0)
 	same(s, len(must(s.Store.UsersByEmail(ctx, ""))(s)), 1) // anna has none; callers do not ask
-	done, err := s.Store.SetPassword(ctx, "nobody", nil, "hash", t0)
+	done, err := s.Store.SetPassword(ctx, "nobody", nil, "hash", false, t0)
 	s.ok(err)
 	same(s, done, false)
 }
@@ -158,16 +158,21 @@ func setPermissions(s *suite) {
 func setPassword(s *suite) {
 	u, other := s.user("anna"), s.user("bob")
 	old, wrong := u.PasswordHash, broker.PasswordHash("another")
-	same(s, must(s.Store.SetPassword(ctx, u.ID, &wrong, "new", t0))(s), false)
+	same(s, must(s.Store.SetPassword(ctx, u.ID, &wrong, "new", false, t0))(s), false)
 	same(s, must(s.Store.UserByID(ctx, u.ID))(s), u)
-	same(s, must(s.Store.SetPassword(ctx, u.ID, &old, "new", t0.Add(time.Hour)))(s), true)
+	same(s, must(s.Store.SetPassword(ctx, u.ID, &old, "new", false, t0.Add(time.Hour)))(s), true)
 	got := must(s.Store.UserByID(ctx, u.ID))(s)
 	same(s, got.PasswordHash, "new")
 	same(s, got.UpdatedAt, t0.Add(time.Hour))
-	same(s, must(s.Store.SetPassword(ctx, u.ID, &old, "newer", t0))(s), false)
-	same(s, must(s.Store.SetPassword(ctx, u.ID, nil, "newest", t0))(s), true)
+	same(s, must(s.Store.SetPassword(ctx, u.ID, &old, "newer", false, t0))(s), false)
+	same(s, must(s.Store.SetPassword(ctx, u.ID, nil, "newest", false, t0))(s), true)
 	none := broker.PasswordHash("")
-	same(s, must(s.Store.SetPassword(ctx, u.ID, &none, "x", t0))(s), false) // empty is a hash like any other here
+	same(s, must(s.Store.SetPassword(ctx, u.ID, &none, "x", false, t0))(s), false) // empty is a hash like any other here
+	same(s, must(s.Store.UserByID(ctx, u.ID))(s).PasswordTemporary, false)
+	same(s, must(s.Store.SetPassword(ctx, u.ID, nil, "chosen for her", true, t0))(s), true)
+	same(s, must(s.Store.UserByID(ctx, u.ID))(s).PasswordTemporary, true)
+	same(s, must(s.Store.SetPassword(ctx, u.ID, nil, "her own", false, t0))(s), true)
+	same(s, must(s.Store.UserByID(ctx, u.ID))(s).PasswordTemporary, false)
 	same(s, must(s.Store.UserByID(ctx, other.ID))(s), other)
 }
 
@@ -176,7 +181,7 @@ func setPasswordParallel(s *suite) {
 	old := u.PasswordHash
 	lost := errors.New("not done")
 	errs := inParallel(takers, func(i int) error {
-		done, err := s.Store.SetPassword(ctx, u.ID, &old, broker.PasswordHash(fmt.Sprint("hash ", i)), t0)
+		done, err := s.Store.SetPassword(ctx, u.ID, &old, broker.PasswordHash(fmt.Sprint("hash ", i)), false, t0)
 		if err == nil && !done {
 			return lost
 		}
