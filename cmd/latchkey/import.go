@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/cmd/latchkey/userfile"
 	"github.com/latchkey-id/latchkey/storage/absdb"
 )
 
@@ -16,7 +17,12 @@ func (p *program) importCommand() *cobra.Command {
 	abs := p.importFrom("audiobookshelf --from FILE", "Take over the users and devices of an Audiobookshelf database (SQLite, 2.35 or newer)", absdb.Read)
 	abs.Long = abs.Short + ".\n\nDevices stay logged in where import.audiobookshelf_secret is the secret that Audiobookshelf signed with. The file is\n" +
 		"only read. Everything is written in one transaction, and nothing where a line is refused, unless --allow-partial."
-	c.AddCommand(abs)
+	users := p.importFrom("users --from FILE.jsonl", "Take over users from a file with one JSON object a line", userfile.Read)
+	users.Long = users.Short + ":\n\n" + `  {"username":"anna","email":"anna@example.org","email_verified":true,"name":"Anna","role":"user","password_hash":"$2b$12$..."}` +
+		"\n\nMore fields: id (a UUID), disabled, permissions, and identities with issuer, subject and provider. Hashes are argon2, scrypt,\n" +
+		"pbkdf2, bcrypt, or as Django stores them. Everything is written in one transaction, and nothing where a line is refused,\n" +
+		"unless --allow-partial."
+	c.AddCommand(abs, users)
 	return c
 }
 
