@@ -26,6 +26,9 @@ const (
 	EventClientDeleted    = "client.deleted"
 	EventConsentGiven     = "consent.given"
 	EventTokenExchanged   = "token.exchanged"
+	EventAPIKeyCreated    = "apikey.created"
+	EventAPIKeyUpdated    = "apikey.updated"
+	EventAPIKeyDeleted    = "apikey.deleted"
 	EventProviderCreated  = "provider.created"
 	EventProviderUpdated  = "provider.updated"
 	EventProviderDeleted  = "provider.deleted"
@@ -112,8 +115,9 @@ func (b *Broker) auditEnds(ctx context.Context, store Store, ended []Session, ip
 	return nil
 }
 
-// onceADay remembers which refusals were written to the audit log, so that a
-// client that repeats a dead token for ever fills neither log nor disk.
+// onceADay remembers for a day what has been seen: which refusals were written
+// to the audit log, so that a client that repeats a dead token for ever fills
+// neither log nor disk, and which API keys were good.
 type onceADay struct {
 	mu   sync.Mutex
 	seen map[string]time.Time
@@ -126,7 +130,7 @@ func newOnceADay() *onceADay { return &onceADay{seen: map[string]time.Time{}} }
 func (o *onceADay) first(key string, now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if at, ok := o.seen[key]; ok && now.Sub(at) < 24*time.Hour {
+	if o.within(key, now) {
 		return false
 	}
 	if len(o.seen) >= onceADaySize {
@@ -134,4 +138,15 @@ func (o *onceADay) first(key string, now time.Time) bool {
 	}
 	o.seen[key] = now
 	return true
+}
+
+func (o *onceADay) has(key string, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.within(key, now)
+}
+
+func (o *onceADay) within(key string, now time.Time) bool {
+	at, ok := o.seen[key]
+	return ok && now.Sub(at) < 24*time.Hour
 }

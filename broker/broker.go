@@ -110,6 +110,7 @@ type Broker struct {
 	keys     atomic.Pointer[tokens.KeyRing]
 	notReady atomic.Pointer[error]
 	refused  *onceADay
+	goodKeys *onceADay
 	checking inFlight
 	clients  clientCache
 	// providers is replaced as a whole; see [Broker.loadProviders].
@@ -151,7 +152,7 @@ func New(cfg Config) (*Broker, error) {
 		cfg.RetryFor = 5 * time.Second
 	}
 	cfg.Lifetimes = cfg.Lifetimes.withDefaults()
-	b := &Broker{cfg: cfg, refused: newOnceADay()}
+	b := &Broker{cfg: cfg, refused: newOnceADay(), goodKeys: newOnceADay()}
 	b.providers.Store(new(b.configuredProviders()))
 	b.keys.Store(&tokens.KeyRing{})
 	b.setNotReady(errNoSigningKey)

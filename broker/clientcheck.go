@@ -98,10 +98,15 @@ func checkGrants(c *Client) error {
 		return badMetadata("grant_types: client_credentials needs a client with a secret or a key")
 	case c.ApplicationType != ApplicationWeb && c.ApplicationType != ApplicationNative:
 		return badMetadata("application_type: web or native")
-	case len(c.Scope) > maxScopeBytes || strings.ContainsFunc(c.Scope, func(r rune) bool { return r != ' ' && notVisibleASCII(r) || r == '"' || r == '\\' }):
+	case !validScope(c.Scope):
 		return badMetadata("scope: words of printable ASCII characters, separated by spaces")
 	}
 	return nil
+}
+
+// validScope bounds a scope and keeps to the characters of RFC 6749 section 3.3.
+func validScope(scope string) bool {
+	return len(scope) <= maxScopeBytes && !strings.ContainsFunc(scope, func(r rune) bool { return r != ' ' && notVisibleASCII(r) || r == '"' || r == '\\' })
 }
 
 func strconvQuote(text string) string { return `"` + cleanText(text, 100) + `"` }

@@ -16,6 +16,7 @@ type Introspection struct {
 	Refresh bool                 // a refresh token
 	Claims  tokens.AccessClaims  // of an access token
 	Token   tokens.RefreshClaims // of a refresh token
+	Key     *APIKey              // an API key
 	User    User
 	Session Session
 }

@@ -16,6 +16,7 @@ type Store interface {
 	ProviderStore
 	AuthorizationStore
 	UpstreamStore
+	APIKeyStore
 	KeyStore
 	AuditStore
 	ImportStore

@@ -66,36 +66,42 @@ var errBadRequest = badRequest("")
 // equal names, and two readers of one body must not see two things.
 func jsonFields(body []byte, names wanted) (map[string]*string, error) {
 	out := map[string]*string{}
+	return out, eachField(body, func(name string, value any) error { return take(out, names, name, value) })
+}
+
+// eachField calls f with each field of a JSON object, until it fails. An empty
+// body has none.
+func eachField(body []byte, f func(name string, value any) error) error {
 	if len(bytes.TrimSpace(body)) == 0 {
-		return out, nil
+		return nil
 	}
 	if !utf8.Valid(body) { // which encoding/json would mend in silence
-		return nil, errBadRequest
+		return errBadRequest
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, errBadRequest
+		return errBadRequest
 	}
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
-			return nil, errBadRequest
+			return errBadRequest
 		}
 		var value any
 		if err := d.Decode(&value); err != nil {
-			return nil, errBadRequest
+			return errBadRequest
 		}
-		if err := take(out, names, name.(string), value); err != nil {
-			return nil, err
+		if err := f(name.(string), value); err != nil {
+			return err
 		}
 	}
 	if t, err := d.Token(); err != nil || t != json.Delim('}') {
-		return nil, errBadRequest
+		return errBadRequest
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errBadRequest // something stands behind the object
+		return errBadRequest // something stands behind the object
 	}
-	return out, nil
+	return nil
 }
 
 func formFields(form url.Values, names wanted) (map[string]*string, error) {

@@ -292,7 +292,10 @@ func asBearer(s *Server, c *gin.Context, e *broker.Error, a answer) {
 }
 
 func describe(e *broker.Error) string {
-	if e.Err != nil && errors.Is(e.Err, verify.ErrExpired) {
+	switch {
+	case e.Message != "":
+		return plainDescription(e.Message)
+	case e.Err != nil && errors.Is(e.Err, verify.ErrExpired):
 		return verify.ErrExpired.Error()
 	}
 	switch e.Code {

@@ -12,6 +12,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/tokens"
 	"github.com/latchkey-id/latchkey/tokens/verify"
 )
 
@@ -45,6 +46,11 @@ func (s *Server) ownSession(h principalHandler) gin.HandlerFunc {
 	}, h)
 }
 
+// keyholder is for the routes of API keys, which hand out credentials.
+func (s *Server) keyholder(h principalHandler) gin.HandlerFunc {
+	return s.behind(s.trustedPrincipal, h)
+}
+
 func (s *Server) behind(who func(*gin.Context) (broker.Principal, error), h principalHandler) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		p, err := who(c)
@@ -59,9 +65,16 @@ func (s *Server) behind(who func(*gin.Context) (broker.Principal, error), h prin
 	}
 }
 
-// principal is who a request to the JSON API comes from. It takes access tokens
-// of the API's own client, and of clients that were granted it.
+// principal is who a request to the JSON API comes from. It takes API keys, and
+// access tokens of the API's own client and of clients that were granted it.
 func (s *Server) principal(c *gin.Context) (broker.Principal, error) {
+	if key := apiKey(c, queryToken(c)); key != "" {
+		p, err := s.broker.AuthenticateKey(c.Request.Context(), key, device(c))
+		if err == nil {
+			err = p.NeedAPI(c.Request.Method == http.MethodGet)
+		}
+		return p, err
+	}
 	read := s.tokenPrincipal
 	if queryToken(c) != "" {
 		read = s.queryPrincipal
@@ -92,23 +105,49 @@ func (s *Server) administrator(h principalHandler) gin.HandlerFunc {
 
 // adminPrincipal is the administrator who calls.
 func (s *Server) adminPrincipal(c *gin.Context) (broker.Principal, error) {
-	p, claims, err := s.tokenPrincipal(c)
-	if err == nil {
-		err = p.NeedSession()
-	}
-	switch {
-	case err != nil:
-	case claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAdmin):
-		err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAdmin}
-	case claims.Algorithm == "HS256":
-		err = &broker.Error{Code: broker.InsufficientScope, Message: "the admin API takes no HS256 tokens"}
-	case !p.User.Role.IsAdmin():
+	p, err := s.trustedPrincipal(c)
+	if err == nil && !p.User.Role.IsAdmin() {
 		err = &broker.Error{Code: broker.Forbidden, Message: "this needs an administrator"}
 	}
 	return p, err
 }
 
+// trustedPrincipal is who calls with a session that is good for more than the
+// API: of the JSON API's own client, or of one that was granted the admin scope.
+// What such a call leaves behind outlives the session.
+func (s *Server) trustedPrincipal(c *gin.Context) (broker.Principal, error) {
+	if key := apiKey(c, ""); key != "" {
+		p, err := s.broker.AuthenticateKey(c.Request.Context(), key, device(c))
+		if err == nil {
+			err = p.NeedSession()
+		}
+		return p, err
+	}
+	p, claims, err := s.tokenPrincipal(c)
+	switch {
+	case err != nil:
+	case claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAdmin):
+		err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAdmin}
+	case claims.Algorithm == "HS256":
+		err = &broker.Error{Code: broker.InsufficientScope, Message: "this takes no HS256 tokens"}
+	}
+	return p, err
+}
+
 func hasScope(scope, one string) bool { return slices.Contains(strings.Fields(scope), one) }
+
+// apiKey is the API key of a request: the one in the query, else the one in the
+// header; empty: it came with none.
+func apiKey(c *gin.Context, inQuery string) string {
+	raw := inQuery
+	if len(c.Request.Header.Values("Authorization")) == 1 { // two are nobody's
+		raw = verify.Bearer(c.Request)
+	}
+	if !tokens.LooksLikeAPIKey(raw) {
+		return ""
+	}
+	return raw
+}
 
 // queryToken is the token in the query of a GET below /api, where the JSON
 // contract has one. A header wins.

@@ -101,6 +101,7 @@ func TestClientsAPIRefusesHS256(t *testing.T) {
 			}
 		}
 		x.do("POST", "/api/clients", bearer(token), jsonBody(`{"redirect_uris":["https://evil.test/cb"]}`)).want(403)
+		x.do("POST", "/api/api-keys", bearer(token), jsonBody(`{"name":"x"}`)).want(403)
 	}
 	if keys := x.do("GET", "/.well-known/jwks.json").want(200).Body; strings.Contains(keys, "HS256") || strings.Contains(keys, `"oct"`) || strings.Contains(keys, `"k":`) {
 		t.Errorf("the shared key is published: %s", keys)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -291,22 +292,25 @@ func (s *Server) introspect(c *gin.Context, x *call) error {
 	if raw == "" {
 		return badRequest("token is missing")
 	}
-	ctx := c.Request.Context()
+	found, err := s.inspect(c.Request.Context(), x.caller.Client, raw)
+	if err == nil {
+		c.JSON(http.StatusOK, s.introspection(found))
+	}
+	return err
+}
+
+func (s *Server) inspect(ctx context.Context, by broker.Client, raw string) (broker.Introspection, error) {
+	if tokens.LooksLikeAPIKey(raw) {
+		return s.broker.IntrospectKey(ctx, by, raw)
+	}
 	claims, err := s.anyAudience.Inspect(ctx, raw)
-	var found broker.Introspection
 	switch {
 	case err == nil:
-		found, err = s.broker.IntrospectAccess(ctx, x.caller.Client, claims)
+		return s.broker.IntrospectAccess(ctx, by, claims)
 	case errors.Is(err, verify.ErrUnavailable):
-		return tokenError(err)
-	default:
-		found, err = s.broker.IntrospectRefresh(ctx, x.caller.Client, raw)
+		return broker.Introspection{}, tokenError(err)
 	}
-	if err != nil {
-		return err
-	}
-	c.JSON(http.StatusOK, s.introspection(found))
-	return nil
+	return s.broker.IntrospectRefresh(ctx, by, raw)
 }
 
 // introspectionJSON is an answer of RFC 7662 section 2.2.
@@ -334,6 +338,13 @@ func (s *Server) introspection(found broker.Introspection) introspectionJSON {
 		return introspectionJSON{}
 	}
 	out := introspectionJSON{Active: true, Issuer: s.broker.PublicURL(), Username: found.User.Username}
+	if k := found.Key; k != nil {
+		out.Subject, out.Scope, out.ID, out.TokenType, out.IssuedAt = k.UserID, &k.Scope, k.ID, "Bearer", k.CreatedAt.Unix()
+		if !k.ExpiresAt.IsZero() {
+			out.ExpiresAt = k.ExpiresAt.Unix()
+		}
+		return out
+	}
 	if found.Refresh {
 		t := found.Token
 		out.ClientID, out.Subject, out.SessionID, out.Scope = t.ClientID, t.Subject, t.SessionID, &found.Session.Scope

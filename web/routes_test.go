@@ -19,7 +19,11 @@ import (
 var forUsers = []string{
 	"POST /api/authorize", "GET /api/me", "GET /api/me/sessions", "DELETE /api/me/sessions/:id", "PATCH /api/me/password",
 	"GET /api/me/identities", "DELETE /api/me/identities/:id",
+	"GET /api/api-keys", "POST /api/api-keys", "PATCH /api/api-keys/:id", "DELETE /api/api-keys/:id",
 }
+
+// forKeys are those of them that an API key may call; no key may call another.
+var forKeys = []string{"POST /api/authorize", "GET /api/me", "GET /api/me/sessions", "GET /api/me/identities"}
 
 var pathParameter = regexp.MustCompile(`[:*][a-z]+`)
 
@@ -49,12 +53,15 @@ func (x *site) callRoute(route string, options ...option) *answer {
 }
 
 // A01: vertical access. Nobody gets anything below /api without credentials,
-// and an ordinary user nothing but what is listed as theirs.
+// an ordinary user nothing but what is listed as theirs, and an API key of root's
+// nothing but what is listed for keys.
 func TestVerticalAccess(t *testing.T) {
 	x := newSite(t, setup{})
 	alice, root := x.login("alice"), x.login("root")
+	_, key := x.keyFor("root", nil)
+	_, reading := x.keyFor("root", scope("latchkey:read"))
 	routes := apiRoutes(t, x)
-	for _, route := range forUsers {
+	for _, route := range append(forUsers, forKeys...) {
 		if !slices.Contains(routes, route) {
 			t.Errorf("there is no route %s", route)
 		}
@@ -64,6 +71,14 @@ func TestVerticalAccess(t *testing.T) {
 		x.callRoute(route, bearer(alice.refresh)).refused(401, broker.WrongTokenType, web.VerdictLogin)
 		if a := x.callRoute(route, bearer(alice.access)); slices.Contains(forUsers, route) != (a.Status != 401 && a.Status != 403) {
 			t.Errorf("%s by a user: %d %s", route, a.Status, a.Body)
+		}
+		if slices.Contains(forKeys, route) {
+			x.callRoute(route, bearer(key)).want(200)
+		} else {
+			x.callRoute(route, bearer(key)).bearerError(403, "insufficient_scope")
+		}
+		if !slices.Contains(forKeys, route) || !strings.HasPrefix(route, "GET ") {
+			x.callRoute(route, bearer(reading)).bearerError(403, "insufficient_scope")
 		}
 		if !slices.Contains(forUsers, route) {
 			// T15: no administrator's token in a URL.

@@ -210,7 +210,7 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/auth/:provider/mobile-redirect", s.as(asPage, s.idpCallback))
 	r.GET("/auth/:provider/config", s.idpConfig)
 
-	// JSON API: for whoever may use it (authenticated), and for a login alone
+	// JSON API: for API keys too (authenticated), and for a login alone
 	// (ownSession). A route below /api that names neither is refused by a test.
 	r.POST("/api/authorize", s.authenticated(s.authorize))
 	r.GET("/api/me", s.authenticated(s.me))
@@ -220,6 +220,12 @@ func (s *Server) routes(e *gin.Engine) {
 
 	r.GET("/api/me/identities", s.authenticated(s.myIdentities))
 	r.DELETE("/api/me/identities/:id", s.ownSession(s.unlinkMine))
+
+	// API keys: by a login that could administer; who may keep whose, the broker decides
+	r.GET("/api/api-keys", s.keyholder(s.listAPIKeys))
+	r.POST("/api/api-keys", s.keyholder(s.createAPIKey))
+	r.PATCH("/api/api-keys/:id", s.keyholder(s.updateAPIKey))
+	r.DELETE("/api/api-keys/:id", s.keyholder(s.deleteAPIKey))
 
 	// Admin API
 	r.GET("/api/users/:id/identities", s.administrator(s.identitiesOf))

@@ -89,10 +89,7 @@ func (p *program) onUser(use, short string, do func(context.Context, *broker.Bro
 		Use: use, Short: short, Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withBroker(cmd.Context(), func(b *broker.Broker) error {
-				u, err := b.FindUser(cmd.Context(), args[0])
-				if errors.Is(err, broker.NotFound) {
-					return fmt.Errorf("there is no user %q", args[0])
-				}
+				u, err := findUser(cmd.Context(), b, args[0])
 				if err != nil {
 					return err
 				}
@@ -108,6 +105,14 @@ func (p *program) onUser(use, short string, do func(context.Context, *broker.Bro
 	}
 	p.jsonFlag(c)
 	return c
+}
+
+func findUser(ctx context.Context, b *broker.Broker, nameOrID string) (broker.User, error) {
+	u, err := b.FindUser(ctx, nameOrID)
+	if errors.Is(err, broker.NotFound) {
+		err = fmt.Errorf("there is no user %q", nameOrID)
+	}
+	return u, err
 }
 
 const temporaryHelp = "the user has to choose another password at the next login"

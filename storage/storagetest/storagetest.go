@@ -33,7 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 		{"users", userTests}, {"identities", identityTests}, {"password links", passwordLinkTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
 		{"followers", followerTests}, {"session limit", sessionLimitTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
 		{"devices", deviceTests}, {"notices", noticeTests}, {"upstreams", upstreamTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
-		{"imports", importTests},
+		{"imports", importTests}, {"API keys", apiKeyTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {

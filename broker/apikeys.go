@@ -1,0 +1,282 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// Bounds of API keys. Texts are in code points.
+const (
+	MaxAPIKeys        = 100 // of one user
+	MaxKeyName        = MaxName
+	MaxKeyDescription = 512
+	MaxKeyLife        = 10 * 365 * 24 * time.Hour
+)
+
+// NewAPIKey is what is needed to make a key.
+type NewAPIKey struct {
+	Name        string
+	Description string
+	UserID      string        // whom it acts for
+	Scope       string        // space separated; empty: latchkey:api
+	ExpiresIn   time.Duration // 0: never
+	Disabled    bool
+}
+
+// APIKeyChange is what can be changed about a key; nil leaves a field alone. The
+// scope and the expiry stay as they were made.
+type APIKeyChange struct {
+	Name        *string
+	Description *string
+	UserID      *string
+	Disabled    *bool
+}
+
+// CreateAPIKey makes a key. by is who asks: people make keys for themselves,
+// guests none, administrators for everybody, but for root only root does. A nil
+// by is the command line, which may everything. The key itself comes back this
+// once.
+func (b *Broker) CreateAPIKey(ctx context.Context, by *User, n NewAPIKey, device Device) (OwnedAPIKey, tokens.APIKey, error) {
+	k, err := b.prepareKey(by, n)
+	if err != nil {
+		return OwnedAPIKey{}, "", err
+	}
+	text, id, err := tokens.NewAPIKey(b.cfg.Rand)
+	if err != nil {
+		return OwnedAPIKey{}, "", Unavailable(err)
+	}
+	k.ID, k.SecretHash = id, hashAPIKey(text.Reveal())
+	var made OwnedAPIKey
+	err = b.cfg.Store.Tx(ctx, func(store Store) error {
+		if err := ownerOfKeys(ctx, store, by, n.UserID); err != nil {
+			return err
+		}
+		done, err := store.InsertAPIKey(ctx, k, MaxAPIKeys)
+		if err == nil && !done {
+			err = errTooManyKeys
+		}
+		if err == nil {
+			made, err = store.APIKeyByID(ctx, id)
+		}
+		if err != nil {
+			return err
+		}
+		return b.auditKey(ctx, store, EventAPIKeyCreated, by, k, device)
+	})
+	if err != nil {
+		return OwnedAPIKey{}, "", err
+	}
+	return made, text, nil
+}
+
+var errTooManyKeys = refuse(InvalidRequest, fmt.Sprintf("a user has at most %d API keys", MaxAPIKeys))
+
+func (b *Broker) prepareKey(by *User, n NewAPIKey) (k APIKey, err error) {
+	now := b.now()
+	k = APIKey{UserID: n.UserID, CreatedAt: now, UpdatedAt: now}
+	if by != nil {
+		k.CreatedBy = by.ID
+	}
+	if k.Name, err = checkKeyName(n.Name); err != nil {
+		return k, err
+	}
+	if k.Description, err = checkKeyDescription(n.Description); err != nil {
+		return k, err
+	}
+	if k.Scope, err = checkKeyScope(by, n.Scope); err != nil {
+		return k, err
+	}
+	if n.ExpiresIn != 0 {
+		if n.ExpiresIn < time.Second || n.ExpiresIn > MaxKeyLife {
+			return k, refuse(InvalidRequest, "expiresIn: is between one second and ten years")
+		}
+		k.ExpiresAt = now.Add(n.ExpiresIn).Truncate(time.Millisecond)
+	}
+	if n.Disabled {
+		k.DisabledAt = now
+	}
+	return k, nil
+}
+
+func checkKeyName(name string) (string, error) {
+	switch clean := cleanText(name, MaxKeyName+1); {
+	case clean == "":
+		return "", refuse(InvalidRequest, "name: is needed")
+	case utf8.RuneCountInString(clean) > MaxKeyName:
+		return "", refuse(InvalidRequest, "name: has at most 128 characters")
+	default:
+		return clean, nil
+	}
+}
+
+func checkKeyDescription(text string) (string, error) {
+	clean := cleanText(text, MaxKeyDescription+1)
+	if utf8.RuneCountInString(clean) > MaxKeyDescription {
+		return "", refuse(InvalidRequest, "description: has at most 512 characters")
+	}
+	return clean, nil
+}
+
+// ownerOfKeys locks the user that keys are to act for, if by may have a say in
+// that user's keys.
+func ownerOfKeys(ctx context.Context, store Store, by *User, id string) error {
+	if by != nil && by.ID != id && !by.Role.IsAdmin() { // who asks after others learns nothing
+		return refuse(Forbidden, "the keys of others are an administrator's")
+	}
+	err := store.LockUser(ctx, id)
+	if errors.Is(err, NotFound) {
+		return refuse(InvalidRequest, "userId: there is no such user")
+	}
+	if err != nil {
+		return err
+	}
+	owner, err := store.UserByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	return mayKeep(by, owner)
+}
+
+// mayKeep refuses who may not make or change keys of a user.
+func mayKeep(by *User, owner User) error {
+	switch {
+	case by == nil:
+		return nil
+	case by.Role == RoleGuest:
+		return refuse(Forbidden, "guests keep no API keys")
+	case by.ID != owner.ID && !by.Role.IsAdmin():
+		return refuse(Forbidden, "the keys of others are an administrator's")
+	case by.ID != owner.ID && owner.Role == RoleRoot && by.Role != RoleRoot:
+		return refuse(Forbidden, "only root makes keys for root")
+	}
+	return nil
+}
+
+// APIKeys lists keys by id, after an id: for an administrator or the command
+// line (nil) those of all, or of one user; for others their own.
+func (b *Broker) APIKeys(ctx context.Context, by *User, userID, after string, limit int) ([]OwnedAPIKey, error) {
+	if by != nil && !by.Role.IsAdmin() {
+		if userID != "" && userID != by.ID || by.Role == RoleGuest {
+			return nil, refuse(Forbidden, "the keys of others are an administrator's")
+		}
+		userID = by.ID
+	}
+	return b.cfg.Store.ListAPIKeys(ctx, userID, after, limit)
+}
+
+// UpdateAPIKey changes a key, by the rules of [Broker.CreateAPIKey] for its
+// owner, and for the new one where it gets another. Somebody else's key is
+// NotFound, as one that is not there.
+func (b *Broker) UpdateAPIKey(ctx context.Context, by *User, id string, c APIKeyChange, device Device) (OwnedAPIKey, error) {
+	var out OwnedAPIKey
+	err := b.cfg.Store.Tx(ctx, func(store Store) error {
+		k, err := b.keyToChange(ctx, store, by, id)
+		if err != nil {
+			return err
+		}
+		if err := mayKeep(by, k.Owner); err != nil {
+			return err
+		}
+		was := k.UserID
+		if err := c.apply(ctx, store, by, &k.APIKey, b.now()); err != nil {
+			return err
+		}
+		done, err := store.UpdateAPIKey(ctx, k.APIKey, was, MaxAPIKeys)
+		if err == nil && !done {
+			err = errTooManyKeys
+		}
+		if err == nil {
+			out, err = store.APIKeyByID(ctx, id)
+		}
+		if err != nil {
+			return err
+		}
+		return b.auditKey(ctx, store, EventAPIKeyUpdated, by, k.APIKey, device)
+	})
+	return out, err
+}
+
+// keyToChange reads a key and locks its owner, so that two changes of a key
+// follow each other.
+func (b *Broker) keyToChange(ctx context.Context, store Store, by *User, id string) (OwnedAPIKey, error) {
+	k, err := store.APIKeyByID(ctx, id)
+	if err != nil {
+		return k, err
+	}
+	if by != nil && by.ID != k.UserID && !by.Role.IsAdmin() {
+		return k, refuse(NotFound, "")
+	}
+	if err := store.LockUser(ctx, k.UserID); err != nil {
+		return k, err
+	}
+	again, err := store.APIKeyByID(ctx, id)
+	if err == nil && again.UserID != k.UserID {
+		err = Unavailable(errKeyMoved)
+	}
+	return again, err
+}
+
+var errKeyMoved = errors.New("the API key was given to another user in the meantime")
+
+func (c APIKeyChange) apply(ctx context.Context, store Store, by *User, k *APIKey, now time.Time) (err error) {
+	if c.Name != nil {
+		if k.Name, err = checkKeyName(*c.Name); err != nil {
+			return err
+		}
+	}
+	if c.Description != nil {
+		if k.Description, err = checkKeyDescription(*c.Description); err != nil {
+			return err
+		}
+	}
+	if c.UserID != nil && *c.UserID != k.UserID {
+		if err := ownerOfKeys(ctx, store, by, *c.UserID); err != nil {
+			return err
+		}
+		k.UserID = *c.UserID
+	}
+	switch {
+	case c.Disabled == nil:
+	case !*c.Disabled:
+		k.DisabledAt = time.Time{}
+	case k.DisabledAt.IsZero():
+		k.DisabledAt = now
+	}
+	k.UpdatedAt = now
+	return nil
+}
+
+// DeleteAPIKey deletes a key of the user who asks, or for an administrator or
+// the command line (nil) anybody's, root's too: to take a key away is no way to
+// more power. It is refused from then on.
+func (b *Broker) DeleteAPIKey(ctx context.Context, by *User, id string, device Device) error {
+	return b.cfg.Store.Tx(ctx, func(store Store) error {
+		k, err := store.APIKeyByID(ctx, id)
+		if err != nil {
+			return err
+		}
+		switch {
+		case by != nil && by.Role == RoleGuest:
+			return refuse(Forbidden, "guests keep no API keys")
+		case by != nil && by.ID != k.UserID && !by.Role.IsAdmin():
+			return refuse(NotFound, "")
+		}
+		if err := store.DeleteAPIKey(ctx, id); err != nil {
+			return err
+		}
+		return b.auditKey(ctx, store, EventAPIKeyDeleted, by, k.APIKey, device)
+	})
+}
+
+func (b *Broker) auditKey(ctx context.Context, store Store, name string, by *User, k APIKey, device Device) error {
+	detail := map[string]string{"key_id": k.ID, "name": k.Name, "scope": k.Scope}
+	if by != nil {
+		detail["by"] = by.ID
+	}
+	return b.audit(ctx, store, Event{Name: name, UserID: k.UserID, IP: device.IP, Detail: detail})
+}
