@@ -20,6 +20,8 @@ type sayingIdP struct {
 	issuer     string
 	mu         sync.Mutex
 	say        broker.IdPClaims
+	logout     broker.IdPLogoutToken
+	recheck    broker.RecheckResult
 }
 
 func (s *sayingIdP) AuthURL(_ context.Context, r broker.IdPRequest) (string, error) {
@@ -33,6 +35,14 @@ func (s *sayingIdP) Exchange(context.Context, broker.IdPRequest, broker.IdPRespo
 }
 
 func (s *sayingIdP) Issuer() string { return s.issuer }
+
+func (s *sayingIdP) VerifyLogoutToken(context.Context, string) (broker.IdPLogoutToken, error) {
+	return s.logout, nil
+}
+
+func (s *sayingIdP) Recheck(context.Context, broker.UpstreamToken, broker.RecheckBy) (broker.RecheckResult, error) {
+	return s.recheck, nil
+}
 
 func (s *sayingIdP) EndSessionURL(context.Context, string) string { return "" }
 
