@@ -39,6 +39,9 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 	s := b.newSession(&c, p.User.ID, device, b.now())
 	s.AMR, s.Scope, s.Request = []string{"pwd"}, p.Session.Scope, p.Session.Request
 	s.DPoPThumbprint = p.Session.DPoPThumbprint // what was bound stays bound
+	if standing == "" {
+		s.sameLogin(p.Session) // no password was asked for
+	}
 	return b.loginWith(ctx, &c, p.User, s, newPassword{old: &standing, hash: hash, how: "own", ip: device.IP})
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -358,17 +357,25 @@ func plainASCII(text string) string {
 	}, text)
 }
 
-// ACR is the authentication context class of a login: 2 where two factors or a
-// phishing-resistant key took part (RFC 8176), else 1.
+// ACR is the authentication context class of a login: 2 where factors of two
+// kinds or a phishing-resistant key took part (RFC 8176), else 1. Two of one
+// kind, such as password and PIN, are one factor.
 func ACR(amr []string) string {
-	factors := 0
+	var known, had, been bool
 	for _, method := range amr {
 		switch method {
 		case "mfa", "phr", "phrh", "hwk", "mca":
 			return "2"
-		case "pwd", "otp", "swk", "sms", "fpt", "face", "iris", "pin", "sc":
-			factors++
+		case "pwd", "pin":
+			known = true
+		case "otp", "swk", "sms", "sc":
+			had = true
+		case "fpt", "face", "iris":
+			been = true
 		}
 	}
-	return strconv.Itoa(min(max(factors, 1), 2))
+	if known && had || known && been || had && been {
+		return "2"
+	}
+	return "1"
 }

@@ -342,6 +342,7 @@ func (b *Broker) redeem(ctx context.Context, p *Provider, want Grant, s Session,
 		s.UserID, s.Scope = g.UserID, AppScope
 		fromIdP(&s, p.ID, g.Claims)
 		s.UpstreamID, s.VouchedAt = g.UpstreamID, g.ExpiresAt.Add(-grantLife)
+		s.AuthTime = earlier(s.AuthTime, s.VouchedAt) // the login was over when the code was made
 		_, err = b.insertSession(ctx, store, s, "")
 		return err
 	})

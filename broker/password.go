@@ -38,12 +38,12 @@ func (b *Broker) MinPassword() int { return b.cfg.MinPassword }
 func (b *Broker) checkPassword(password string, u User) error {
 	known := b.knownWords(u)
 	switch {
+	case len(password) > MaxPasswordBytes:
+		return refuse(WeakPassword, fmt.Sprintf("a password has at most %d bytes", MaxPasswordBytes))
 	case !utf8.ValidString(password) || strings.ContainsRune(password, 0):
 		return refuse(WeakPassword, "the password is not valid text")
 	case utf8.RuneCountInString(norm.NFC.String(password)) < b.cfg.MinPassword:
 		return refuse(WeakPassword, fmt.Sprintf("a password has at least %d characters", b.cfg.MinPassword))
-	case len(password) > MaxPasswordBytes:
-		return refuse(WeakPassword, fmt.Sprintf("a password has at most %d bytes", MaxPasswordBytes))
 	case FoldUsername(password) == FoldUsername(u.Username):
 		return refuse(WeakPassword, "the password must not be the username")
 	case slices.Contains(known, FoldUsername(password)):

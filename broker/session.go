@@ -113,6 +113,13 @@ func (b *Broker) newSession(c *Client, userID string, device Device, now time.Ti
 	return s
 }
 
+// sameLogin makes s stand on the login that another session stands on: nobody
+// logged in once more.
+func (s *Session) sameLogin(from Session) {
+	s.ProviderID, s.IdPSubject, s.IdPSession, s.AMR, s.AuthTime = from.ProviderID, from.IdPSubject, from.IdPSession, from.AMR, from.AuthTime
+	s.UpstreamID, s.VouchedAt = from.UpstreamID, from.VouchedAt
+}
+
 // slide is where the idle end moves to when a session is used at now.
 func (l Lifetimes) slide(s *Session, now time.Time) time.Time {
 	return earlier(now.Add(l.Refresh), s.AbsExpiresAt)

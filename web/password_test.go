@@ -235,3 +235,73 @@ func TestEnumerationOfAccountsByWrongPasswords(t *testing.T) {
 		t.Errorf("disabled: %d %s", a.Status, a.Body)
 	}
 }
+
+// P05: what is too long is refused before anything is computed of it.
+func TestOversizedPasswordsAreRefusedUnhashedEverywhere(t *testing.T) {
+	hashes := 0
+	x := newSite(t, setup{broker: func(c *broker.Config) { c.Hasher = counting{c.Hasher, &hashes} }})
+	access := x.login("alice").access
+	link, err := url.Parse(x.passwordLink("root", x.userID("alice"), "reset").want(201).text("url"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashes = 0
+	for size, want := range map[int]int{1025: 400, 30_000: 400, 1 << 20: 413} {
+		long := strings.Repeat("long password", size/13+1)[:size]
+		for name, a := range map[string]*answer{
+			"login":     x.sendLogin("alice", long),
+			"temporary": x.do(http.MethodPost, "/login", jsonBody(toJSON(map[string]string{"username": "alice", "password": long, "newPassword": long}))),
+			"link":      x.do(http.MethodPost, "/password", form("token", link.Query().Get("token"), "password", long)),
+			"own":       x.do(http.MethodPatch, "/api/me/password", bearer(access), jsonBody(toJSON(map[string]string{"password": long, "newPassword": long}))),
+		} {
+			if a.Status != want {
+				t.Errorf("%s of %d bytes: %d %s", name, size, a.Status, a.Body)
+			}
+		}
+	}
+	if hashes != 0 {
+		t.Errorf("%d hashes were computed", hashes)
+	}
+	long := strings.Repeat("long password ", 73)[:1022] + "é"
+	x.do(http.MethodPost, "/password", form("token", link.Query().Get("token"), "password", long)).want(303)
+	x.sendLogin("alice", long).want(200)
+}
+
+// counting counts what a hasher computes.
+type counting struct {
+	broker.PasswordHasher
+	n *int
+}
+
+func (c counting) Hash(ctx context.Context, password string) (broker.PasswordHash, error) {
+	*c.n++
+	return c.PasswordHasher.Hash(ctx, password)
+}
+
+func (c counting) Verify(ctx context.Context, hash broker.PasswordHash, password string) (bool, bool, error) {
+	*c.n++
+	return c.PasswordHasher.Verify(ctx, hash, password)
+}
+
+// P07: a password is its whole text, whatever the keyboard.
+func TestNeighboursOfAPasswordAreRefused(t *testing.T) {
+	x := newSite(t, setup{})
+	for _, c := range []struct{ password, same, other string }{
+		{strings.Repeat("a", 72) + "X", "", strings.Repeat("a", 72) + "Y"},
+		{"trailing space counts ", "", "trailing space counts"},
+		{"caf\u00e9 au lait", "cafe\u0301 au lait", "cafe au lait"},
+		{"🔑🐎🔋🧷🍋🦉🎺🧊", "", "🔑🐎🔋🧷🍋🦉🎺🔥"},
+	} {
+		if err := x.Broker.ResetPassword(context.Background(), x.userID("alice"), c.password, false); err != nil {
+			t.Fatal(err)
+		}
+		x.sendLogin("alice", c.password).want(200)
+		if c.same != "" {
+			x.sendLogin("alice", c.same).want(200)
+		}
+		x.sendLogin("alice", c.other).refused(401, broker.InvalidCredentials, "")
+	}
+	for _, path := range []string{"/login", "/login/password"} {
+		x.do(http.MethodPost, path, form("username", "alice", "password", "nul\x00 in a password")).refused(400, broker.InvalidRequest, "")
+	}
+}
