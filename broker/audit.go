@@ -38,10 +38,16 @@ const (
 	eventRefresh          = "refresh."
 )
 
-// audit writes one event. It is a store call, for use inside a transaction.
+// audit writes one event, with who acts in ctx. It is a store call, for use inside a transaction.
 func (b *Broker) audit(ctx context.Context, store Store, e Event) error {
 	e.At = b.now()
 	e.ID = b.newID(e.At)
+	if a := b.actor(ctx); a.ID != "" {
+		e.Actor = a.ID
+		if e.IP == "" {
+			e.IP = a.IP
+		}
+	}
 	return store.InsertEvent(ctx, e)
 }
 

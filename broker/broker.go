@@ -123,6 +123,7 @@ type Broker struct {
 	longestAccess atomic.Int64
 	revocations   revocationCache
 	circuits      circuits
+	standing      Actor // see ActAs
 }
 
 // New returns a broker that is not ready yet.

@@ -40,7 +40,14 @@ func CheckClient(c Client) (Client, error) {
 	return c, nil
 }
 
-func badMetadata(message string) *Error { return refuse(InvalidClientMetadata, message) }
+// badMetadata takes a message that begins with the field, if it is one field's.
+func badMetadata(message string) *Error {
+	field, _, ok := strings.Cut(message, ":")
+	if !ok {
+		field = ""
+	}
+	return fault(InvalidClientMetadata, field, message)
+}
 
 func notVisibleASCII(r rune) bool { return r <= ' ' || r > '~' }
 

@@ -86,6 +86,7 @@ const (
 	Forbidden              Code = "forbidden"
 	NotFound               Code = "not_found"
 	SetupDone              Code = "setup_done"
+	LastAdmin              Code = "last_admin"
 )
 
 // Refusals of the OAuth 2 and OpenID Connect face, under the names of RFC 6749,
@@ -128,7 +129,7 @@ var Codes = slices.Concat(EndCauses, []Code{
 	InvalidRequest, InvalidCredentials, InvalidRedirectURI, InvalidState, StateMismatch, IssuerMismatch, NonceMismatch,
 	AccessDenied, IdPRefused, IdPBadResponse, ProviderUnknown, NotProvisioned, GroupNotAllowed, DomainNotAllowed,
 	EmailNotVerified, IdentityConflict, LastLoginMethod, UsernameTaken, InvalidUsername, WeakPassword, WrongPassword,
-	PasswordChangeRequired, PasswordLinkInvalid, Forbidden, NotFound, SetupDone,
+	PasswordChangeRequired, PasswordLinkInvalid, Forbidden, NotFound, SetupDone, LastAdmin,
 	InvalidClient, UnauthorizedClient, InvalidGrant, UnsupportedGrantType, UnsupportedResponseType, InvalidScope, InvalidTarget,
 	InsufficientScope, LoginRequired, ConsentRequired, UnmetRequirements, RequestNotSupported, RequestURINotSupported, InvalidRequestURI,
 	AuthorizationPending, SlowDown, DeviceCodeExpired, InvalidDPoPProof, UseDPoPNonce, InvalidClientMetadata, ClientUnknown,
@@ -142,6 +143,7 @@ var Codes = slices.Concat(EndCauses, []Code{
 type Error struct {
 	Code       Code
 	Message    string
+	Field      string // the field of the request that is wrong, or empty
 	Err        error
 	RetryAfter time.Duration
 	Wipe       bool
@@ -173,6 +175,11 @@ func (e *Error) Unwrap() []error {
 
 // refuse is a shorthand for a refusal with a message that may be shown.
 func refuse(code Code, message string) *Error { return &Error{Code: code, Message: message} }
+
+// fault is refuse for one field of a request.
+func fault(code Code, field, message string) *Error {
+	return &Error{Code: code, Field: field, Message: message}
+}
 
 // Unavailable wraps trouble of ours: the caller keeps what it has and comes
 // again.

@@ -281,3 +281,43 @@ func (b *Broker) Signer() *tokens.SigningKey {
 
 // Database names the database for logs, without credentials.
 func (b *Broker) Database() string { return b.cfg.Store.Describe() }
+
+// KeyUse is what a signing key does at the moment.
+type KeyUse string
+
+// The states of a signing key.
+const (
+	KeyPublished KeyUse = "published" // readers learn it, before it signs
+	KeyActive    KeyUse = "active"    // it may sign
+	KeyRetired   KeyUse = "retired"   // it signs nothing more; what it signed is good until it expires
+)
+
+// KeyState is a signing key without the key.
+type KeyState struct {
+	ID        string
+	Algorithm string
+	State     KeyUse
+	Signs     bool // access tokens, now
+	CreatedAt time.Time
+	ActiveAt  time.Time
+	RetiredAt time.Time
+}
+
+// SigningKeys lists the keys of the ring, as of the last [Broker.Load].
+func (b *Broker) SigningKeys() (out []KeyState) {
+	now, signer := b.now(), b.Signer()
+	for _, k := range b.KeyRing().Keys() {
+		state := KeyActive
+		switch {
+		case !k.RetiredAt.IsZero() && !k.RetiredAt.After(now):
+			state = KeyRetired
+		case k.ActiveAt.After(now):
+			state = KeyPublished
+		}
+		out = append(out, KeyState{
+			ID: k.ID, Algorithm: k.Algorithm, State: state, Signs: signer != nil && signer.ID == k.ID,
+			CreatedAt: k.CreatedAt, ActiveAt: k.ActiveAt, RetiredAt: k.RetiredAt,
+		})
+	}
+	return out
+}

@@ -277,7 +277,7 @@ func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, i 
 	}
 	if err == nil && !u.profile().equal(before) {
 		u.UpdatedAt = b.now()
-		err = b.saveProfile(ctx, store, i, before, u, role)
+		err = b.saveProfile(ctx, store, i, before, &u, role)
 	}
 	r.user = u
 	return err
@@ -295,20 +295,23 @@ func (u *User) describe(c IdPClaims) {
 	u.Groups = boundGroups(c.Groups)
 }
 
-// saveProfile writes what has changed. role is empty where the IdP has no say.
-func (b *Broker) saveProfile(ctx context.Context, store Store, i Identity, before Profile, u User, role Role) error {
-	if i.undoable(u.UpdatedAt) {
+// saveProfile writes what has changed. role is empty where the IdP has no say;
+// the last administrator keeps his, whatever the IdP says.
+func (b *Broker) saveProfile(ctx context.Context, store Store, i Identity, before Profile, u *User, role Role) error {
+	err := store.UpdateProfile(ctx, *u, role)
+	if errors.Is(err, LastAdmin) { // a group that was forgotten at the IdP locks nobody out here
+		b.cfg.Log.WarnContext(ctx, "the role map takes the last administrator's role; it stays", "event", "role.kept", "user_id", u.ID, "provider", i.ProviderID)
+		u.Role = before.Role
+		err = store.UpdateProfile(ctx, *u, "")
+	}
+	if err == nil && i.undoable(u.UpdatedAt) {
 		i.Link.note(before, u.profile())
-		if err := store.SetLink(ctx, i); err != nil {
-			return err
-		}
+		err = store.SetLink(ctx, i)
 	}
-	if !reflect.DeepEqual(u.Permissions, before.Permissions) {
-		if err := store.SetPermissions(ctx, u.ID, u.Permissions); err != nil {
-			return err
-		}
+	if err == nil && !reflect.DeepEqual(u.Permissions, before.Permissions) {
+		err = store.SetPermissions(ctx, u.ID, u.Permissions)
 	}
-	return store.UpdateProfile(ctx, u, role)
+	return err
 }
 
 // assignRole gives the user the best role of the groups, at every login: whoever

@@ -147,7 +147,7 @@ func (h *house) refused(provider string, c broker.IdPClaims, code broker.Code) {
 // rows is everything that a login could have written.
 func (h *house) rows() string {
 	h.t.Helper()
-	users, err := h.Store.ListUsers(ctx, "", 1000)
+	users, err := h.Store.ListUsers(ctx, broker.UserPage{By: broker.ByUsername, Limit: 1000})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -349,6 +349,7 @@ func TestRoleMap(t *testing.T) {
 			p.RoleMap = map[string]broker.Role{"admins": broker.RoleAdmin, "kids": broker.RoleGuest}
 		}
 	}, nil)
+	h.User(t, "root", broker.RoleRoot)
 	many := []string{}
 	for i := range 200 {
 		many = append(many, fmt.Sprint("group", i))
@@ -505,7 +506,7 @@ func TestParallelFirstLoginsOfOnePerson(t *testing.T) {
 				t.Errorf("%d is %q", i, u.Username)
 			}
 		}
-		users, err := h.Store.ListUsers(ctx, "", 100)
+		users, err := h.Store.ListUsers(ctx, broker.UserPage{By: broker.ByUsername, Limit: 100})
 		if err != nil || len(users) != 1 {
 			t.Fatalf("%d users, %v", len(users), err)
 		}

@@ -37,18 +37,20 @@ type UserStore interface {
 	UserByID(ctx context.Context, id string) (User, error)
 	UserByUsername(ctx context.Context, username string) (User, error)
 	UsersByEmail(ctx context.Context, email string) ([]User, error)
-	ListUsers(ctx context.Context, afterUsername string, limit int) ([]User, error)
+	// ListUsers reads one page, by one key, in the order of its bytes.
+	ListUsers(ctx context.Context, p UserPage) ([]User, error)
 	// LockUser keeps everybody else from changing a user until the transaction
 	// ends, so that what is read after it may be written back; NotFound.
 	LockUser(ctx context.Context, id string) error
-	// UpdateUser writes all but password, notice, id and creation; UsernameTaken.
+	// UpdateUser writes all but password, notice, id and creation; UsernameTaken, LastAdmin.
 	// Read the user after LockUser.
 	UpdateUser(ctx context.Context, u User) error
 	// UpdateProfile writes what an IdP says: name, address, groups, and a role
 	// that is not empty, except over root. What an administrator decided in the
-	// meantime (name to log in with, disabled) it leaves alone.
+	// meantime (name to log in with, disabled) it leaves alone. LastAdmin where
+	// the role would be the last administrator's loss.
 	UpdateProfile(ctx context.Context, u User, role Role) error
-	// SetDisabled disables a user as of a moment, or with the zero time enables.
+	// SetDisabled disables a user as of a moment, or with the zero time enables; LastAdmin.
 	SetDisabled(ctx context.Context, id string, at, now time.Time) error
 	// SetPassword replaces the hash where the stored one is still old; an old
 	// of nil replaces any. It reports whether it did. temporary is
@@ -58,6 +60,7 @@ type UserStore interface {
 	SetPermissions(ctx context.Context, id string, p *Permissions) error
 	// SetNotice replaces what the user is to be told; the zero Notice is nothing.
 	SetNotice(ctx context.Context, id string, n Notice) error
+	// DeleteUser deletes a user with its identities; LastAdmin.
 	DeleteUser(ctx context.Context, id string) error
 	HasAdmin(ctx context.Context) (bool, error)
 	IdentityStore
@@ -73,6 +76,34 @@ type PasswordLinkStore interface {
 	TakePasswordLink(ctx context.Context, id string, now time.Time) (PasswordLink, error)
 	// DeletePasswordLinks deletes all of a user's.
 	DeletePasswordLinks(ctx context.Context, userID string) error
+}
+
+// UserFilter narrows a list of users. Empty fields do not.
+type UserFilter struct {
+	Search     string // how the username, the address or the full name begins
+	Role       Role
+	Disabled   *bool
+	ProviderID string // linked to an identity of this provider
+}
+
+// UserKey is what a page of users is searched and ordered by.
+type UserKey string
+
+// The keys of users, in the order in which a search goes through them.
+const (
+	ByUsername UserKey = "username"
+	ByEmail    UserKey = "email"
+	ByName     UserKey = "name"
+)
+
+// UserPage is one page of users by one key: those whose key begins as Search
+// does, without those that an earlier key finds.
+type UserPage struct {
+	UserFilter
+	By       UserKey
+	AfterKey string // of the user before this page, folded
+	AfterID  string
+	Limit    int
 }
 
 // IdentityStore keeps what IdPs call our users.
@@ -133,6 +164,9 @@ type SessionStore interface {
 	// EndedSince lists the ids of sessions that ended after a moment by another
 	// cause than their own expiry.
 	EndedSince(ctx context.Context, since time.Time) ([]string, error)
+	// PageSessions returns sessions, the newest first, after one (empty: from the
+	// newest on), each with the name of its user.
+	PageSessions(ctx context.Context, f SessionFilter, afterID string, limit int) ([]UserSession, error)
 	// ListSessions returns sessions, newest activity first, and how many there are.
 	ListSessions(ctx context.Context, f SessionFilter, offset, limit int) ([]Session, int, error)
 	// Sweep deletes what nobody needs any more, at most limit rows of each kind:
@@ -209,7 +243,15 @@ type SessionFilter struct {
 	CreatedBefore time.Time // zero: any
 	IP            string    // last used from this address
 	LiveAt        time.Time // only what is alive then
+	OverAt        time.Time // only what has ended or expired then
+	EndCause      EndCause
 	All           bool
+}
+
+// UserSession is a session with the name of its user; empty once that is gone.
+type UserSession struct {
+	Session
+	Username string
 }
 
 // LoginStore keeps logins under way. Taking is single use.
@@ -390,13 +432,24 @@ type Event struct {
 	SessionID string
 	ClientID  string
 	IP        string
-	Detail    map[string]string
+	// Actor is the ID of the administrator who did it, or [ActorCommand]; empty
+	// where nobody but the user, a client or Latchkey itself had a hand in it.
+	Actor  string
+	Detail map[string]string
 }
 
 // EventFilter narrows a list of events, newest first.
 type EventFilter struct {
-	UserID    string
-	SessionID string
-	Name      string
-	Limit     int
+	UserID     string
+	SessionID  string
+	ClientID   string
+	Actor      string
+	IP         string
+	Name       string
+	NamePrefix string
+	From       time.Time // not before; zero: any
+	Until      time.Time // before; zero: any
+	BeforeAt   time.Time // with BeforeID: only what comes after that event in the list
+	BeforeID   string
+	Limit      int
 }

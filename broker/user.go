@@ -135,6 +135,9 @@ func FoldUsername(username string) string {
 	return norm.NFKC.String(cases.Fold().String(norm.NFKC.String(strings.TrimSpace(username))))
 }
 
+// FoldName is the form in which full names are searched.
+func FoldName(name string) string { return FoldUsername(name) }
+
 // FoldEmail is the form in which addresses are compared.
 func FoldEmail(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
 
@@ -179,7 +182,7 @@ func checkEmail(email string) (string, error) {
 	local, domain, ok := strings.Cut(email, "@")
 	if !ok || local == "" || domain == "" || len(email) > MaxEmail || strings.ContainsAny(domain, "@ ") ||
 		strings.HasSuffix(domain, ".") || strings.ContainsAny(local, "\" \\,;<>()") || strings.ContainsFunc(email, invisible) {
-		return "", refuse(InvalidRequest, "the e-mail address is not a plain address")
+		return "", fault(InvalidRequest, "email", "the e-mail address is not a plain address")
 	}
 	return email, nil
 }

@@ -105,3 +105,27 @@ CREATE TABLE imported_tokens (
 );
 CREATE INDEX imported_tokens_user ON imported_tokens (user_id);
 CREATE INDEX imported_tokens_expiry ON imported_tokens (expires_at);
+
+-- name_key: the full name as it is searched, folded.
+ALTER TABLE users ADD COLUMN name_key TEXT NOT NULL DEFAULT '';
+UPDATE users SET name_key = lower(display_name);
+CREATE INDEX users_name ON users (name_key) WHERE name_key <> '';
+CREATE INDEX users_role ON users (role, username_key);
+DROP INDEX users_admins;
+CREATE INDEX users_disabled ON users (username_key) WHERE disabled_at IS NOT NULL;
+CREATE INDEX identities_provider ON identities (provider_id, user_id);
+
+-- Lists of sessions go by id, newest first.
+DROP INDEX sessions_user;
+CREATE INDEX sessions_user ON sessions (user_id, id);
+DROP INDEX sessions_client;
+CREATE INDEX sessions_client ON sessions (client_id, id) WHERE client_id <> 'latchkey-app';
+CREATE INDEX sessions_provider ON sessions (provider_id, id) WHERE provider_id <> '';
+CREATE INDEX sessions_cause ON sessions (end_cause, id) WHERE end_cause IS NOT NULL;
+
+-- actor: the administrator who did it; empty where nobody but the user had a hand in it.
+ALTER TABLE audit_events ADD COLUMN actor TEXT NOT NULL DEFAULT '';
+CREATE INDEX audit_events_actor ON audit_events (actor, at) WHERE actor <> '';
+CREATE INDEX audit_events_name ON audit_events (name, at);
+CREATE INDEX audit_events_client ON audit_events (client_id, at) WHERE client_id <> '';
+CREATE INDEX audit_events_ip ON audit_events (ip, at) WHERE ip <> '';

@@ -203,18 +203,43 @@ func (d *dialect) migrationOptions() ([]goose.ProviderOption, error) {
 	return []goose.ProviderOption{goose.WithSessionLocker(locker)}, err
 }
 
-// afterMigrations leaves room in PostgreSQL's pages for the new version of a
-// refreshed row beside the old one (a HOT update).
+// afterMigrations is what PostgreSQL alone is told of the schema.
 func (d *dialect) afterMigrations(ctx context.Context, db *sql.DB) error {
 	if d.goose != goose.DialectPostgres {
 		return nil
 	}
+	return d.translate(ctx, errors.Join(roomInPages(ctx, db), orderOfBytes(ctx, db)))
+}
+
+// roomInPages leaves room for the new version of a refreshed row beside the old
+// one (a HOT update).
+func roomInPages(ctx context.Context, db *sql.DB) error {
 	var has bool
 	if err := db.QueryRowContext(ctx, `SELECT reloptions::text LIKE '%fillfactor%' FROM pg_class WHERE relname = 'sessions' AND reloptions IS NOT NULL`).Scan(&has); err == nil && has {
 		return nil
 	}
 	_, err := db.ExecContext(ctx, `ALTER TABLE sessions SET (fillfactor = 70)`)
-	return d.translate(ctx, err)
+	return err
+}
+
+// orderOfBytes orders what is searched by its beginning, as SQLite does: in
+// another order texts that begin alike do not stand together. Only the indexes
+// are written anew.
+func orderOfBytes(ctx context.Context, db *sql.DB) error {
+	for table, columns := range map[string][]string{"users": {"username_key", "email_key", "name_key"}, "audit_events": {"name"}} {
+		for _, column := range columns {
+			var collation sql.NullString
+			err := db.QueryRowContext(ctx, `SELECT collation_name FROM information_schema.columns
+				WHERE table_schema = current_schema() AND table_name = $1 AND column_name = $2`, table, column).Scan(&collation)
+			if err == nil && collation.String != "C" {
+				_, err = db.ExecContext(ctx, `ALTER TABLE `+table+` ALTER COLUMN `+column+` TYPE TEXT COLLATE "C"`)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // translate makes trouble of the database the broker's: nothing that a

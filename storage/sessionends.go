@@ -23,9 +23,13 @@ func where(f broker.SessionFilter) (string, []any) {
 	if f.ClientID != broker.AppClientID {
 		client += " AND client_id <> '" + broker.AppClientID + "'"
 	}
+	provider := "provider_id = ?"
+	if f.IdPSession+f.IdPSubject+f.UpstreamID == "" { // which name far fewer
+		provider += " AND provider_id <> ''"
+	}
 	for _, c := range []struct{ condition, value string }{
 		{"id = ?", f.ID}, {"user_id = ?", f.UserID}, {"id <> ?", f.ExceptID}, {"parent_id = ?", f.ParentID},
-		{client, f.ClientID}, {"provider_id = ?", f.ProviderID}, {"last_ip = ?", f.IP},
+		{client, f.ClientID}, {provider, f.ProviderID}, {"last_ip = ?", f.IP},
 		{"idp_session = ? AND idp_session <> ''", f.IdPSession}, {"idp_subject = ? AND idp_subject <> ''", f.IdPSubject},
 		{"upstream_id = ? AND upstream_id <> ''", f.UpstreamID},
 	} {
@@ -41,6 +45,12 @@ func where(f broker.SessionFilter) (string, []any) {
 	}
 	if !f.LiveAt.IsZero() {
 		add("ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ?", f.LiveAt.UnixMilli(), f.LiveAt.UnixMilli())
+	}
+	if !f.OverAt.IsZero() {
+		add("(ended_at IS NOT NULL OR idle_expires_at <= ? OR abs_expires_at <= ?)", f.OverAt.UnixMilli(), f.OverAt.UnixMilli())
+	}
+	if f.EndCause != "" {
+		add("end_cause = ?", string(f.EndCause))
 	}
 	if f.ID+f.UserID+f.ParentID+f.ClientID+f.ProviderID+f.IdPSession+f.IdPSubject+f.UpstreamID+f.IP == "" && !f.All {
 		return "1 = 0", nil // a filter that names nobody names nothing, never everything

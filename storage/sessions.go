@@ -282,6 +282,27 @@ func (s *Store) ListSessions(ctx context.Context, f broker.SessionFilter, offset
 	return out, total, s.addUpstreams(ctx, out)
 }
 
+// PageSessions implements broker.SessionStore.
+func (s *Store) PageSessions(ctx context.Context, f broker.SessionFilter, afterID string, limit int) ([]broker.UserSession, error) {
+	condition, args := where(f)
+	if afterID != "" {
+		condition, args = condition+" AND id < ?", append(args, afterID)
+	}
+	var rows []struct {
+		sessionRow
+		Username sql.NullString `db:"username"`
+	}
+	err := s.list(ctx, &rows, pageSessions+condition+` ORDER BY id DESC LIMIT ?`, append(args, limit)...)
+	out := make([]broker.UserSession, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, broker.UserSession{Session: r.session(), Username: r.Username.String})
+	}
+	return out, err
+}
+
+const pageSessions = `SELECT ` + sessionColumns + `, (SELECT u.username FROM users u WHERE u.id = sessions.user_id) AS username
+	FROM sessions WHERE `
+
 func sessions(rows []sessionRow) []broker.Session {
 	out := make([]broker.Session, 0, len(rows))
 	for _, r := range rows {

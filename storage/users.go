@@ -54,13 +54,13 @@ func (r userRow) user() broker.User {
 }
 
 const insertUser = `INSERT INTO users (id, username, username_key, display_name, email, email_key, email_verified, role, idp_groups,
-	password_hash, created_at, updated_at, last_seen_at, disabled_at, permissions, notice, password_temporary) `
+	password_hash, created_at, updated_at, last_seen_at, disabled_at, permissions, notice, password_temporary, name_key) `
 
 func userValues(u broker.User) []any {
 	return []any{
 		u.ID, u.Username, broker.FoldUsername(u.Username), u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified), string(u.Role),
 		jsonList(u.Groups), string(u.PasswordHash), u.CreatedAt.UnixMilli(), u.UpdatedAt.UnixMilli(), millis(u.LastSeenAt), millis(u.DisabledAt),
-		document[*broker.Permissions]{u.Permissions}, document[broker.Notice]{u.Notice}, flag(u.PasswordTemporary),
+		document[*broker.Permissions]{u.Permissions}, document[broker.Notice]{u.Notice}, flag(u.PasswordTemporary), broker.FoldName(u.Name),
 	}
 }
 
@@ -68,7 +68,7 @@ const usernameTaken = "this username is taken"
 
 // InsertUser implements broker.UserStore.
 func (s *Store) InsertUser(ctx context.Context, u broker.User) error {
-	_, err := s.exec(ctx, insertUser+`VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, userValues(u)...)
+	_, err := s.exec(ctx, insertUser+`VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, userValues(u)...)
 	return s.unique(err, broker.UsernameTaken, usernameTaken)
 }
 
@@ -82,7 +82,7 @@ func (s *Store) InsertFirstAdmin(ctx context.Context, u broker.User) error {
 	}
 	n, err := s.exec(ctx, insertUser+`SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT),
 		CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT),
-		CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT)
+		CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS TEXT)
 		WHERE NOT EXISTS (SELECT 1 FROM users WHERE role IN ('root', 'admin'))`, userValues(u)...)
 	if err == nil && n == 0 {
 		return &broker.Error{Code: broker.SetupDone, Message: "this installation has an administrator already"}
@@ -111,11 +111,6 @@ func (s *Store) UsersByEmail(ctx context.Context, email string) ([]broker.User, 
 	return s.usersWhere(ctx, `u.email_key = ? ORDER BY u.username_key LIMIT 10`, broker.FoldEmail(email))
 }
 
-// ListUsers implements broker.UserStore.
-func (s *Store) ListUsers(ctx context.Context, after string, limit int) ([]broker.User, error) {
-	return s.usersWhere(ctx, `u.username_key > ? ORDER BY u.username_key LIMIT ?`, after, limit)
-}
-
 func (s *Store) usersWhere(ctx context.Context, where string, args ...any) ([]broker.User, error) {
 	var rows []userRow
 	err := s.list(ctx, &rows, `SELECT `+userColumns+` FROM users u WHERE `+where, args...)
@@ -133,24 +128,46 @@ func (s *Store) LockUser(ctx context.Context, id string) error {
 
 // UpdateUser implements broker.UserStore.
 func (s *Store) UpdateUser(ctx context.Context, u broker.User) error {
-	n, err := s.exec(ctx, `UPDATE users SET username = ?, username_key = ?, display_name = ?, email = ?, email_key = ?, email_verified = ?,
-		role = ?, idp_groups = ?, updated_at = ?, disabled_at = ?, permissions = ? WHERE id = ?`,
-		u.Username, broker.FoldUsername(u.Username), u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified),
-		string(u.Role), jsonList(u.Groups), u.UpdatedAt.UnixMilli(), millis(u.DisabledAt),
-		document[*broker.Permissions]{u.Permissions}, u.ID)
-	return s.unique(found(n, err), broker.UsernameTaken, usernameTaken)
+	return s.inTx(ctx, func(tx *Store) error {
+		if !u.Role.IsAdmin() || !u.DisabledAt.IsZero() {
+			if err := tx.keepAnAdmin(ctx, u.ID, anyAdmin); err != nil {
+				return err
+			}
+		}
+		n, err := tx.exec(ctx, `UPDATE users SET username = ?, username_key = ?, display_name = ?, name_key = ?, email = ?, email_key = ?,
+			email_verified = ?, role = ?, idp_groups = ?, updated_at = ?, disabled_at = ?, permissions = ? WHERE id = ?`,
+			u.Username, broker.FoldUsername(u.Username), u.Name, broker.FoldName(u.Name), u.Email, broker.FoldEmail(u.Email),
+			flag(u.EmailVerified), string(u.Role), jsonList(u.Groups), u.UpdatedAt.UnixMilli(), millis(u.DisabledAt),
+			document[*broker.Permissions]{u.Permissions}, u.ID)
+		return tx.unique(found(n, err), broker.UsernameTaken, usernameTaken)
+	})
 }
 
 // UpdateProfile implements broker.UserStore.
 func (s *Store) UpdateProfile(ctx context.Context, u broker.User, role broker.Role) error {
-	return found(s.exec(ctx, `UPDATE users SET display_name = ?, email = ?, email_key = ?, email_verified = ?, idp_groups = ?,
-		role = CASE WHEN role = 'root' OR CAST(? AS TEXT) = '' THEN role ELSE CAST(? AS TEXT) END, updated_at = ? WHERE id = ?`,
-		u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified), jsonList(u.Groups), string(role), string(role), u.UpdatedAt.UnixMilli(), u.ID))
+	return s.inTx(ctx, func(tx *Store) error {
+		if role != "" && !role.IsAdmin() {
+			if err := tx.keepAnAdmin(ctx, u.ID, mappedAdmin); err != nil {
+				return err
+			}
+		}
+		return found(tx.exec(ctx, `UPDATE users SET display_name = ?, name_key = ?, email = ?, email_key = ?, email_verified = ?, idp_groups = ?,
+			role = CASE WHEN role = 'root' OR CAST(? AS TEXT) = '' THEN role ELSE CAST(? AS TEXT) END, updated_at = ? WHERE id = ?`,
+			u.Name, broker.FoldName(u.Name), u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified), jsonList(u.Groups),
+			string(role), string(role), u.UpdatedAt.UnixMilli(), u.ID))
+	})
 }
 
 // SetDisabled implements broker.UserStore.
 func (s *Store) SetDisabled(ctx context.Context, id string, at, now time.Time) error {
-	return found(s.exec(ctx, `UPDATE users SET disabled_at = ?, updated_at = ? WHERE id = ?`, millis(at), now.UnixMilli(), id))
+	return s.inTx(ctx, func(tx *Store) error {
+		if !at.IsZero() {
+			if err := tx.keepAnAdmin(ctx, id, anyAdmin); err != nil {
+				return err
+			}
+		}
+		return found(tx.exec(ctx, `UPDATE users SET disabled_at = ?, updated_at = ? WHERE id = ?`, millis(at), now.UnixMilli(), id))
+	})
 }
 
 // SetPassword implements broker.UserStore.
@@ -176,7 +193,12 @@ func (s *Store) SetNotice(ctx context.Context, id string, n broker.Notice) error
 
 // DeleteUser implements broker.UserStore.
 func (s *Store) DeleteUser(ctx context.Context, id string) error {
-	return found(s.exec(ctx, `DELETE FROM users WHERE id = ?`, id))
+	return s.inTx(ctx, func(tx *Store) error {
+		if err := tx.keepAnAdmin(ctx, id, anyAdmin); err != nil {
+			return err
+		}
+		return found(tx.exec(ctx, `DELETE FROM users WHERE id = ?`, id))
+	})
 }
 
 // HasAdmin implements broker.UserStore.

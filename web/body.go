@@ -140,6 +140,43 @@ func take(out map[string]*string, names wanted, name string, value any) error {
 	return nil
 }
 
+// members reads a JSON object into pointers by its members' names: each member
+// must be one of them, at most once, and of its type. null leaves a pointer nil.
+func members(c *gin.Context, into map[string]any) error {
+	if mediaType, _, _ := mime.ParseMediaType(c.ContentType()); mediaType != "application/json" {
+		return badRequest("the body must be application/json")
+	}
+	body, err := io.ReadAll(c.Request.Body)
+	if err != nil {
+		return bodyError(err)
+	}
+	noObject := badRequest("the body is not one JSON object")
+	d := json.NewDecoder(bytes.NewReader(body))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') || !utf8.Valid(body) || !json.Valid(body) {
+		return noObject
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		t, err := d.Token()
+		name, isName := t.(string)
+		var value json.RawMessage
+		if err != nil || !isName || d.Decode(&value) != nil {
+			return noObject
+		}
+		to, known := into[name]
+		switch {
+		case !known:
+			return badField(shown(name), "there is no such field")
+		case seen[name]:
+			return badField(name, "it is there twice")
+		case json.Unmarshal(value, to) != nil:
+			return badField(name, "it has the wrong type")
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
 // query reads one query parameter, which must not be repeated (RFC 6749
 // section 3.1).
 func query(c *gin.Context, names ...string) (map[string]string, error) {

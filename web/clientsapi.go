@@ -165,13 +165,3 @@ func (s *Server) newClientSecret(c *gin.Context, _ broker.Principal) error {
 	c.JSON(http.StatusOK, gin.H{"client_id": id, "client_secret": secret, "client_secret_expires_at": 0})
 	return nil
 }
-
-// asProblem says an error of the admin API as RFC 9457 does.
-func asProblem(_ *Server, c *gin.Context, e *broker.Error, a answer) {
-	detail := e.Message
-	if detail == "" {
-		detail = a.text
-	}
-	body, _ := json.Marshal(gin.H{"type": "about:blank", "title": a.text, "status": a.status, "detail": detail, "code": string(e.Code)})
-	c.Data(a.status, "application/problem+json", body)
-}

@@ -102,6 +102,7 @@ var answers = map[broker.Code]answer{
 	broker.Forbidden:              {403, "Forbidden", "", accessDenied},
 	broker.NotFound:               {404, "Not Found", "", "invalid_request"},
 	broker.SetupDone:              {404, "Not Found", "", "invalid_request"},
+	broker.LastAdmin:              {409, "The last administrator stays", "", accessDenied},
 
 	// The OpenID provider. Where a code is an OAuth error itself, it is said as
 	// such; see oauthError.

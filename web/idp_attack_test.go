@@ -89,7 +89,7 @@ type idpTally struct{ users, identities, sessions int }
 
 func (x *idpSite) tally() (n idpTally) {
 	x.t.Helper()
-	users, err := x.Store.ListUsers(context.Background(), "", 1000)
+	users, err := x.Store.ListUsers(context.Background(), broker.UserPage{By: broker.ByUsername, Limit: 1000})
 	if err != nil {
 		x.t.Fatal(err)
 	}

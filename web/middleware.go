@@ -94,9 +94,10 @@ func (s *Server) administrator(h principalHandler) gin.HandlerFunc {
 		noStore(c)
 		p, err := s.adminPrincipal(c)
 		if err != nil {
-			s.fail(c, err, asBearer)
+			s.fail(c, err, asAdminRefusal)
 			return
 		}
+		actAs(c, p)
 		if err := h(c, p); err != nil {
 			s.fail(c, err, asProblem)
 		}

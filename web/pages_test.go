@@ -115,7 +115,7 @@ func (x *site) setupToken() string {
 
 func (x *site) admins() (names []string) {
 	x.t.Helper()
-	users, err := x.Broker.Users(context.Background(), "", 100)
+	users, _, err := x.Broker.PageUsers(context.Background(), broker.UserFilter{}, broker.Page{Limit: 100})
 	if err != nil {
 		x.t.Fatal(err)
 	}

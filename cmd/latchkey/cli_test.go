@@ -88,6 +88,12 @@ func TestUserCommands(t *testing.T) {
 	if u.Username != "Bob" || u.Type != "admin" || !u.IsActive || u.Email != "bob@example.org" {
 		t.Fatalf("%+v", u)
 	}
+	for _, args := range [][]string{{"user", "update", "bob", "--role", "user"}, {"user", "disable", "bob"}, {"user", "delete", "bob"}} {
+		if code, _, errs := c.run("", args...); code != 1 || !strings.Contains(errs, "last_admin") {
+			t.Errorf("%v: exit %d, %q", args, code, errs)
+		}
+	}
+	c.must("correct horse\n", "user", "create", "carol", "--role", "root", "--password-stdin")
 	for name, args := range map[string][]string{
 		"username": {"user", "create", "ｂｏｂ"}, // the same name to a reader
 		"password": {"user", "create", "eve", "--password-stdin"},

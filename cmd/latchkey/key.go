@@ -21,20 +21,19 @@ func (p *program) keyCommand() *cobra.Command {
 
 func (p *program) printKeys(b *broker.Broker) error {
 	type view struct {
-		ID        string `json:"kid"`
-		Algorithm string `json:"alg"`
-		Signs     bool   `json:"signs"`
-		CreatedAt *int64 `json:"createdAt"`
-		ActiveAt  *int64 `json:"activeAt"`
-		RetiredAt *int64 `json:"retiredAt"`
+		ID        string        `json:"kid"`
+		Algorithm string        `json:"alg"`
+		State     broker.KeyUse `json:"state"`
+		Signs     bool          `json:"signs"`
+		CreatedAt *int64        `json:"createdAt"`
+		ActiveAt  *int64        `json:"activeAt"`
+		RetiredAt *int64        `json:"retiredAt"`
 	}
 	views, rows := []view{}, [][]string{}
-	signer := b.Signer()
-	for _, k := range b.KeyRing().Keys() {
-		signs := signer != nil && signer.ID == k.ID
-		views = append(views, view{k.ID, k.Algorithm, signs, millis(k.CreatedAt), millis(k.ActiveAt), millis(k.RetiredAt)})
-		state := "published"
-		if signs {
+	for _, k := range b.SigningKeys() {
+		views = append(views, view{k.ID, k.Algorithm, k.State, k.Signs, millis(k.CreatedAt), millis(k.ActiveAt), millis(k.RetiredAt)})
+		state := string(k.State)
+		if k.Signs {
 			state = "signs"
 		}
 		rows = append(rows, []string{k.ID, k.Algorithm, state, when(k.CreatedAt), when(k.ActiveAt)})

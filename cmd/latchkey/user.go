@@ -168,15 +168,15 @@ func (p *program) userList() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return p.withBroker(cmd.Context(), func(b *broker.Broker) error {
 				var all []broker.User
-				for after := ""; ; {
-					page, err := b.Users(cmd.Context(), after, 500)
+				for page := (broker.Page{Limit: broker.MaxPage}); ; {
+					users, next, err := b.PageUsers(cmd.Context(), broker.UserFilter{}, page)
 					if err != nil {
 						return err
 					}
-					if all = append(all, page...); len(page) < 500 {
+					if all = append(all, users...); next == "" {
 						return p.printUsers(all, false)
 					}
-					after = page[len(page)-1].Username
+					page.Next = next
 				}
 			})
 		},

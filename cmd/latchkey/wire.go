@@ -213,5 +213,6 @@ func (p *program) withBroker(ctx context.Context, f func(*broker.Broker) error) 
 	if err := b.Load(ctx); err != nil {
 		return err
 	}
+	b.ActAs(broker.Actor{ID: broker.ActorCommand})
 	return f(b)
 }

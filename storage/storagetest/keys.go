@@ -129,7 +129,7 @@ var auditTests = []test{
 
 func eventFields(s *suite) {
 	full := broker.Event{
-		ID: "1", At: t0, Name: "name", UserID: "user", SessionID: "session", ClientID: "client", IP: "2001:db8::1",
+		ID: "1", At: t0, Name: "name", UserID: "user", SessionID: "session", ClientID: "client", IP: "2001:db8::1", Actor: "admin",
 		Detail: map[string]string{"a": `b"'\`, "empty": ""},
 	}
 	bare := broker.Event{ID: "2", At: t0.Add(time.Millisecond), Name: "bare"}
@@ -145,7 +145,8 @@ func listEvents(s *suite) {
 	for i := range 12 {
 		s.ok(s.Store.InsertEvent(ctx, broker.Event{
 			ID: fmt.Sprintf("%02d", i), At: t0.Add(time.Duration(i/2) * time.Millisecond), Name: fmt.Sprint("name ", i%2),
-			UserID: fmt.Sprint("user ", i%3), SessionID: fmt.Sprint("session ", i%4),
+			UserID: fmt.Sprint("user ", i%3), SessionID: fmt.Sprint("session ", i%4), ClientID: fmt.Sprint("client ", i%6),
+			Actor: fmt.Sprint("actor ", i%5), IP: fmt.Sprint("10.0.0.", i%7),
 		}))
 	}
 	for _, c := range []struct {
@@ -157,14 +158,27 @@ func listEvents(s *suite) {
 		{broker.EventFilter{}, "11"}, // no limit is no licence to read everything
 		{broker.EventFilter{UserID: "user 1", Limit: 100}, "10 07 04 01"},
 		{broker.EventFilter{SessionID: "session 3", Limit: 100}, "11 07 03"},
+		{broker.EventFilter{ClientID: "client 2", Limit: 100}, "08 02"},
+		{broker.EventFilter{Actor: "actor 4", Limit: 100}, "09 04"},
+		{broker.EventFilter{IP: "10.0.0.6", Limit: 100}, "06"},
 		{broker.EventFilter{Name: "name 0", Limit: 2}, "10 08"},
+		{broker.EventFilter{NamePrefix: "name", Limit: 2}, "11 10"},
+		{broker.EventFilter{NamePrefix: "name 1", Limit: 2}, "11 09"},
+		{broker.EventFilter{NamePrefix: "n_me", Limit: 2}, ""}, // no pattern
+		{broker.EventFilter{NamePrefix: "%", Limit: 2}, ""},
 		{broker.EventFilter{UserID: "user 1", SessionID: "session 3", Name: "name 1", Limit: 100}, "07"},
 		{broker.EventFilter{UserID: "%", Limit: 100}, ""},
+		{broker.EventFilter{From: t0.Add(2 * time.Millisecond), Until: t0.Add(4 * time.Millisecond), Limit: 100}, "07 06 05 04"},
+		// A page may end between two events of one moment.
+		{broker.EventFilter{BeforeAt: t0.Add(2 * time.Millisecond), BeforeID: "05", Limit: 2}, "04 03"},
+		{broker.EventFilter{BeforeAt: t0.Add(2 * time.Millisecond), BeforeID: "05", UserID: "user 1", Limit: 2}, "04 01"},
 	} {
 		var ids []string
 		for _, e := range must(s.Store.ListEvents(ctx, c.filter))(s) {
 			ids = append(ids, e.ID)
 		}
-		same(s, strings.Join(ids, " "), c.want)
+		if got := strings.Join(ids, " "); got != c.want {
+			s.Errorf("%+v: %s, want %s", c.filter, got, c.want)
+		}
 	}
 }

@@ -30,7 +30,7 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 		name  string
 		tests []test
 	}{
-		{"users", userTests}, {"identities", identityTests}, {"password links", passwordLinkTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
+		{"users", userTests}, {"identities", identityTests}, {"administration", adminTests}, {"password links", passwordLinkTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
 		{"followers", followerTests}, {"session limit", sessionLimitTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
 		{"devices", deviceTests}, {"notices", noticeTests}, {"upstreams", upstreamTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
 		{"imports", importTests}, {"API keys", apiKeyTests},
