@@ -48,7 +48,7 @@ func (b *Broker) placeOf(list, next string) (p place, err error) {
 		return p, nil
 	}
 	tag, rest, _ := strings.Cut(next, ".")
-	text, err := base64.RawURLEncoding.DecodeString(rest)
+	text, err := base64.RawURLEncoding.Strict().DecodeString(rest)
 	if err != nil || len(next) > maxNext || !b.cfg.Secrets.CheckTag(tag, tagPage, list, string(text)) || json.Unmarshal(text, &p) != nil {
 		return p, fault(InvalidRequest, "next", "this is not what a page of this list ended with")
 	}
