@@ -61,15 +61,6 @@ func (a *answer) column(list, member string) string {
 	return strings.Join(out, " ")
 }
 
-func (x *site) idOf(name string) string {
-	x.t.Helper()
-	u, err := x.Broker.FindUser(context.Background(), name)
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	return u.ID
-}
-
 // everything pages through a list.
 func (a caller) everything(path, list, member string) string {
 	a.t.Helper()
