@@ -35,6 +35,8 @@ const (
 	EventIdPUnknown       = "idp.unknown"      // whether logins still stand at an IdP cannot be known
 	EventIdPAnswers       = "idp.answers"      // it can be known again
 	EventUpstreamUnknown  = "upstream.unknown" // whether one login still stands cannot be known
+	EventLegacyUsed       = "legacy_token.used"
+	EventLegacyEnded      = "legacy_token.ended"
 	eventRefresh          = "refresh."
 )
 

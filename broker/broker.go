@@ -92,10 +92,13 @@ type Config struct {
 	HS256Secret []byte
 	// Imported checks tokens of the system that users were imported from; nil: it
 	// has no tokens that count.
-	Imported     *tokens.ImportedSecret
-	ClientKeys   ClientKeys    // nil: private_key_jwt with jwks_uri is not offered
-	LogoutSender LogoutSender  // nil: no back-channel logout is sent
-	RetryFor     time.Duration // how long trouble of ours is tried again inside; 0: 5 s; negative: not at all
+	Imported *tokens.ImportedSecret
+	// AcceptLegacyUntil is how long its API keys and the tokens that never expire
+	// count; zero: not at all.
+	AcceptLegacyUntil time.Time
+	ClientKeys        ClientKeys    // nil: private_key_jwt with jwks_uri is not offered
+	LogoutSender      LogoutSender  // nil: no back-channel logout is sent
+	RetryFor          time.Duration // how long trouble of ours is tried again inside; 0: 5 s; negative: not at all
 	// GenerateKey makes a signing key of an algorithm; nil: tokens.GenerateSigningKey.
 	GenerateKey func(algorithm string, random io.Reader) (*tokens.SigningKey, error)
 	Now         func() time.Time

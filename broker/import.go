@@ -17,6 +17,7 @@ import (
 type Import struct {
 	Users    iter.Seq2[ImportUser, error]
 	Sessions []ImportSession
+	Keys     []ImportKey
 }
 
 // ImportUser is a user of another system. The ID stays, or is made from the
@@ -39,6 +40,13 @@ type ImportSession struct {
 	Problem string // why it could not be read, naming the field; or empty
 }
 
+// ImportKey is an API key of another system, which has signed it.
+type ImportKey struct {
+	Key      APIKey
+	Disabled bool
+	Problem  string // why it could not be read, naming the field; or empty
+}
+
 // ImportOptions say how an import is carried out.
 type ImportOptions struct {
 	// DryRun does everything and takes it back.
@@ -57,6 +65,7 @@ type ImportReport struct {
 	Users      ImportCount  `json:"users"`
 	Identities ImportCount  `json:"identities"`
 	Sessions   ImportCount  `json:"sessions"`
+	Keys       ImportCount  `json:"api_keys"`
 	Lines      []ImportLine `json:"lines"` // what was refused or left out
 	Notes      []string     `json:"notes"`
 }
@@ -72,7 +81,7 @@ type ImportCount struct {
 
 // ImportLine says why something was refused or left out.
 type ImportLine struct {
-	Kind    string `json:"kind"` // user, identity, session
+	Kind    string `json:"kind"` // user, identity, session, API key
 	Line    int    `json:"line,omitempty"`
 	ID      string `json:"id,omitempty"`
 	Name    string `json:"name,omitempty"`
@@ -82,7 +91,7 @@ type ImportLine struct {
 
 // Refused reports how many lines were refused.
 func (r *ImportReport) Refused() int {
-	return r.Users.Refused + r.Identities.Refused + r.Sessions.Refused
+	return r.Users.Refused + r.Identities.Refused + r.Sessions.Refused + r.Keys.Refused
 }
 
 const (
@@ -167,6 +176,11 @@ func (im *importer) run(ctx context.Context, from Import) (err error) {
 	}
 	for _, s := range from.Sessions {
 		if err := im.importSession(ctx, s); err != nil {
+			return err
+		}
+	}
+	for _, k := range from.Keys {
+		if err := im.importKey(ctx, k); err != nil {
 			return err
 		}
 	}

@@ -97,6 +97,7 @@ func TestImportTakesUsersAndDevicesOver(t *testing.T) {
 		counted(t, "users", report.Users, broker.ImportCount{Imported: 20})
 		counted(t, "sessions", report.Sessions, broker.ImportCount{Imported: 20})
 		counted(t, "identities", report.Identities, broker.ImportCount{Imported: 1})
+		counted(t, "API keys", report.Keys, broker.ImportCount{Imported: 1})
 		if !report.Written || len(report.Lines) != 0 || len(report.Notes) != 0 {
 			t.Errorf("%+v", report)
 		}
@@ -146,6 +147,7 @@ func TestSecondImportChangesNothing(t *testing.T) {
 		counted(t, "users", report.Users, broker.ImportCount{Unchanged: 5})
 		counted(t, "sessions", report.Sessions, broker.ImportCount{Unchanged: 4, LeftOut: 1})
 		counted(t, "identities", report.Identities, broker.ImportCount{})
+		counted(t, "API keys", report.Keys, broker.ImportCount{Unchanged: 1})
 		if w.kept(t) != before {
 			t.Error("the second import wrote something")
 		}
@@ -220,6 +222,10 @@ func TestRefusedLineKeepsEverythingOut(t *testing.T) {
 		"session without":    {`UPDATE sessions SET userId = NULL WHERE userAgent = 'Phone of reader002'`, "userId: is empty"},
 		"one token for two":  {`UPDATE sessions SET refreshToken = (SELECT refreshToken FROM sessions WHERE userAgent = 'Phone of reader004') WHERE userAgent = 'Phone of reader002'`, "refreshToken: is that of another"},
 		"expiry is no time":  {`UPDATE sessions SET expiresAt = 12 WHERE userAgent = 'Phone of reader002'`, "expiresAt: is no time"},
+		"key of nobody":      {`UPDATE apiKeys SET userId = '00000000-0000-4000-8000-000000000000'`, "userId: there is no such user"},
+		"key without a name": {`UPDATE apiKeys SET name = ''`, "name: is empty"},
+		"key's invisible":    {"UPDATE apiKeys SET name = '\u202e'", "name: is needed"},
+		"key's expiry":       {`UPDATE apiKeys SET expiresAt = 'never'`, "expiresAt: is no time"},
 		"identity of nobody": {`UPDATE users SET extraData = '{"authOpenIDSub":"subject of reader002"}' WHERE username = 'reader004'`, "is linked to another user"},
 	}
 	for name, c := range cases {
@@ -265,6 +271,21 @@ func TestDisabledUserComesDisabledAndWithoutDevices(t *testing.T) {
 	counted(t, "sessions", report.Sessions, broker.ImportCount{Imported: 1, LeftOut: 2})
 	if u, err := w.Store.UserByID(ctx, f.Users[2].ID); err != nil || u.DisabledAt.IsZero() {
 		t.Errorf("%+v %v", u, err)
+	}
+}
+
+func TestDisabledAndExpiredKeys(t *testing.T) {
+	for change, want := range map[string]broker.ImportCount{
+		`UPDATE apiKeys SET isActive = 0`:                                 {Imported: 1},
+		`UPDATE apiKeys SET expiresAt = '2025-01-01 00:00:00.000 +00:00'`: {LeftOut: 1},
+	} {
+		w := &world{Rig: harness.New(t, "", believing(t))}
+		f := absFile(t, w, 3)
+		changeFile(t, f, change)
+		counted(t, change, w.importFile(t, f, fromPocket).Keys, want)
+		if k, err := w.Store.APIKeyByID(ctx, f.Keys[0].ID); want.Imported == 1 && (err != nil || k.DisabledAt.IsZero()) {
+			t.Errorf("%+v %v", k, err)
+		}
 	}
 }
 

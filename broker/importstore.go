@@ -26,6 +26,10 @@ type ImportStore interface {
 	InsertImportedTokens(ctx context.Context, list []ImportedToken) (int, error)
 	// ImportedToken returns a token that is alive; NotFound.
 	ImportedToken(ctx context.Context, id string, now time.Time) (ImportedToken, error)
+	// DeleteImportedTokens deletes those of a kind that a user has, and returns how many.
+	DeleteImportedTokens(ctx context.Context, userID string, kind ImportedTokenKind) (int, error)
+	// LegacyUsers lists the users that have a legacy token which is alive, by name.
+	LegacyUsers(ctx context.Context, now time.Time) ([]User, error)
 	// InsertEvents writes many events.
 	InsertEvents(ctx context.Context, list []Event) error
 }

@@ -134,6 +134,18 @@ func (s *Store) ImportedToken(ctx context.Context, id string, now time.Time) (br
 	}, err
 }
 
+// DeleteImportedTokens implements broker.ImportStore.
+func (s *Store) DeleteImportedTokens(ctx context.Context, userID string, kind broker.ImportedTokenKind) (int, error) {
+	n, err := s.exec(ctx, `DELETE FROM imported_tokens WHERE user_id = ? AND kind = ?`, userID, string(kind))
+	return int(n), err
+}
+
+// LegacyUsers implements broker.ImportStore.
+func (s *Store) LegacyUsers(ctx context.Context, now time.Time) ([]broker.User, error) {
+	return s.usersWhere(ctx, `EXISTS (SELECT 1 FROM imported_tokens t WHERE t.user_id = u.id AND t.kind = ? AND t.expires_at > ?) ORDER BY u.username_key`,
+		string(broker.ImportedLegacy), now.UnixMilli())
+}
+
 // InsertEvents implements broker.ImportStore.
 func (s *Store) InsertEvents(ctx context.Context, list []broker.Event) error {
 	rows := make([][]any, len(list))

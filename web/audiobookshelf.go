@@ -28,6 +28,7 @@ type userJSON struct {
 	Email                           *string            `json:"email"`
 	Type                            string             `json:"type"`
 	Token                           string             `json:"token"`
+	IsOldToken                      bool               `json:"isOldToken,omitempty"`
 	AccessToken                     string             `json:"accessToken,omitempty"`
 	RefreshToken                    *string            `json:"refreshToken,omitempty"`
 	MediaProgress                   []string           `json:"mediaProgress"`

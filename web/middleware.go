@@ -80,7 +80,10 @@ func (s *Server) principal(c *gin.Context) (broker.Principal, error) {
 		read = s.queryPrincipal
 	}
 	p, claims, err := read(c)
-	if err == nil && p.Session.ID != "" && claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAPI) {
+	if err != nil {
+		return s.orImported(c, queryToken(c), err)
+	}
+	if p.Session.ID != "" && claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAPI) {
 		err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAPI}
 	}
 	return p, err
@@ -125,8 +128,13 @@ func (s *Server) trustedPrincipal(c *gin.Context) (broker.Principal, error) {
 		return p, err
 	}
 	p, claims, err := s.tokenPrincipal(c)
+	if err != nil {
+		if p, err = s.orImported(c, "", err); err == nil {
+			err = p.NeedSession()
+		}
+		return p, err
+	}
 	switch {
-	case err != nil:
 	case claims.ClientID != broker.AppClientID && !hasScope(claims.Scope, broker.ScopeAdmin):
 		err = &broker.Error{Code: broker.InsufficientScope, Message: "the access token lacks the scope " + broker.ScopeAdmin}
 	case claims.Algorithm == "HS256":
@@ -137,17 +145,35 @@ func (s *Server) trustedPrincipal(c *gin.Context) (broker.Principal, error) {
 
 func hasScope(scope, one string) bool { return slices.Contains(strings.Fields(scope), one) }
 
-// apiKey is the API key of a request: the one in the query, else the one in the
-// header; empty: it came with none.
+// apiKey is the API key of a request, or empty: it came with none.
 func apiKey(c *gin.Context, inQuery string) string {
-	raw := inQuery
-	if len(c.Request.Header.Values("Authorization")) == 1 { // two are nobody's
-		raw = verify.Bearer(c.Request)
-	}
+	raw := presented(c, inQuery)
 	if !tokens.LooksLikeAPIKey(raw) {
 		return ""
 	}
 	return raw
+}
+
+// presented is the token of a request: the one in the query, else the one in
+// the header.
+func presented(c *gin.Context, inQuery string) string {
+	if len(c.Request.Header.Values("Authorization")) == 1 { // two are nobody's
+		return verify.Bearer(c.Request)
+	}
+	return inQuery
+}
+
+// orImported is who comes with a token of the system that users were imported
+// from, where it was refused as none of ours.
+func (s *Server) orImported(c *gin.Context, inQuery string, err error) (broker.Principal, error) {
+	if code := broker.CodeOf(err); code != broker.InvalidToken && code != broker.WrongTokenType {
+		return broker.Principal{}, err
+	}
+	p, known, importedErr := s.broker.AuthenticateImported(c.Request.Context(), presented(c, inQuery), device(c))
+	if !known {
+		return broker.Principal{}, err
+	}
+	return p, importedErr
 }
 
 // queryToken is the token in the query of a GET below /api, where the JSON

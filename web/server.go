@@ -248,6 +248,7 @@ func (s *Server) routes(e *gin.Engine) {
 	r.PUT("/api/clients/:id", s.administrator(s.updateClient))
 	r.DELETE("/api/clients/:id", s.administrator(s.deleteClient))
 	r.POST("/api/clients/:id/secret", s.administrator(s.newClientSecret))
+	r.POST("/api/users/:id/end-legacy-tokens", s.administrator(s.endLegacyTokens))
 	r.POST("/api/users/:id/password-link", s.administrator(s.makePasswordLink))
 
 	// Pages

@@ -134,15 +134,19 @@ func trouble(err error) bool {
 // authorize is POST /api/authorize: who the access token is for. It holds no
 // token.
 func (s *Server) authorize(c *gin.Context, p broker.Principal) error {
-	c.JSON(http.StatusOK, s.profile(p.User))
+	who := s.profile(p.User)
+	who.User.IsOldToken = p.OldToken
+	c.JSON(http.StatusOK, who)
 	return nil
 }
 
 func (s *Server) me(c *gin.Context, p broker.Principal) error {
+	who := toUserJSON(p.User)
+	who.IsOldToken = p.OldToken
 	c.JSON(http.StatusOK, struct {
 		userJSON
 		Notice *noticeJSON `json:"notice,omitempty"`
-	}{toUserJSON(p.User), s.notice(p.User)})
+	}{who, s.notice(p.User)})
 	return nil
 }
 

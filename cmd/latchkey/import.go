@@ -70,7 +70,7 @@ func (p *program) printImport(r *broker.ImportReport) error {
 	for _, k := range []struct {
 		name string
 		n    broker.ImportCount
-	}{{"users", r.Users}, {"identities", r.Identities}, {"sessions", r.Sessions}} {
+	}{{"users", r.Users}, {"identities", r.Identities}, {"sessions", r.Sessions}, {"API keys", r.Keys}} {
 		rows = append(rows, []string{k.name, strconv.Itoa(k.n.Imported), strconv.Itoa(k.n.Unchanged), strconv.Itoa(k.n.LeftOut), strconv.Itoa(k.n.Refused)})
 	}
 	p.table("\tIMPORTED\tTHERE ALREADY\tLEFT OUT\tREFUSED", rows)
@@ -85,7 +85,7 @@ func (p *program) printImport(r *broker.ImportReport) error {
 		fmt.Fprintln(p.stdout, "dry run: nothing was written")
 	case !r.Written:
 		fmt.Fprintln(p.stdout, "nothing was written")
-	case r.Users.Imported+r.Identities.Imported+r.Sessions.Imported == 0:
+	case r.Users.Imported+r.Identities.Imported+r.Sessions.Imported+r.Keys.Imported == 0:
 		fmt.Fprintln(p.stdout, "nothing was new")
 	}
 	return nil

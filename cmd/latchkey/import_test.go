@@ -63,6 +63,18 @@ func TestImportAudiobookshelfCommand(t *testing.T) {
 	if list := c.must("", "session", "list"); strings.Count(list, "alive") != 5 {
 		t.Error(list)
 	}
+	if list := c.must("", "user", "legacy"); strings.Count(list, "reader") != 4 {
+		t.Error(list)
+	}
+	if out := c.must("", "user", "end-legacy", "reader003"); !strings.Contains(out, "1 ended") {
+		t.Error(out)
+	}
+	if list := c.must("", "user", "legacy", "--json"); strings.Contains(list, "reader003") || !strings.Contains(list, `"lastUsedAt": null`) {
+		t.Error(list)
+	}
+	if code, _, errs := c.run("", "user", "end-legacy", "nobody"); code != 1 || !strings.Contains(errs, "no user") {
+		t.Error(errs)
+	}
 	after, err := os.ReadFile(f.Path)
 	if err != nil || string(after) != string(before) {
 		t.Error("the file was written to", err)

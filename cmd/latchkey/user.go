@@ -55,7 +55,7 @@ func (p *program) printUsers(users []broker.User, one bool) error {
 
 func (p *program) userCommand() *cobra.Command {
 	user := &cobra.Command{Use: "user", Short: "Make and change users, on the database directly"}
-	user.AddCommand(p.userCreate(), p.userInvite(), p.userResetLink(), p.userList(), p.userUpdate())
+	user.AddCommand(p.userCreate(), p.userInvite(), p.userResetLink(), p.userList(), p.userUpdate(), p.userLegacy(), p.userEndLegacy())
 	user.AddCommand(p.onUser("show NAME", "Show a user", func(ctx context.Context, b *broker.Broker, u broker.User) error { return nil }))
 	var temporary bool
 	setPassword := p.onUser("set-password NAME --password-stdin", "Set a password; every device of the user has to log in again",

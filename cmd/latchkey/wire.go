@@ -56,6 +56,9 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 	if cfg.Imported, err = c.Import.secret(); err != nil {
 		return nil, err
 	}
+	if cfg.AcceptLegacyUntil, err = c.Import.legacyUntil(); err != nil {
+		return nil, err
+	}
 	if c.RateLimit.AuthMax > 0 {
 		limiter, err := storage.NewLimiter(c.RateLimit.AuthMax, c.RateLimit.AuthWindow.Duration(), nil)
 		if err != nil {

@@ -31,7 +31,7 @@ var tables = map[string][]string{
 	"apiKeys":  {"id", "name", "description", "expiresAt", "isActive", "createdAt", "userId", "createdByUserId"},
 }
 
-// Read reads users and sessions. An error says why the file as a whole cannot
+// Read reads users, sessions and API keys. An error says why the file as a whole cannot
 // be read.
 func Read(ctx context.Context, file string) (broker.Import, error) {
 	var from broker.Import
@@ -62,6 +62,9 @@ func Read(ctx context.Context, file string) (broker.Import, error) {
 		}
 	}
 	if from.Sessions, err = readAll(ctx, tx, "sessions", toSession); err != nil {
+		return from, fmt.Errorf("%s: %w", file, err)
+	}
+	if from.Keys, err = readAll(ctx, tx, "apiKeys", toKey); err != nil {
 		return from, fmt.Errorf("%s: %w", file, err)
 	}
 	return from, nil

@@ -136,3 +136,13 @@ func toSession(r *row) broker.ImportSession {
 	s.Problem = r.problem
 	return s
 }
+
+func toKey(r *row) broker.ImportKey {
+	k := broker.ImportKey{Key: broker.APIKey{
+		ID: r.needed("id"), Name: r.needed("name"), Description: r.text("description"), UserID: r.needed("userId"), CreatedBy: r.text("createdByUserId"),
+		ExpiresAt: r.at("expiresAt"), CreatedAt: r.neededAt("createdAt"),
+	}}
+	k.Disabled = !r.flag("isActive")
+	k.Problem = r.problem
+	return k
+}

@@ -15,6 +15,7 @@ var importTests = []test{
 	{"a session from elsewhere needs an enabled user", importSession},
 	{"a session is renewed until its device has come", renewImported},
 	{"tokens are kept once, and until they end", importedTokens},
+	{"legacy tokens are ended by user", legacyTokens},
 	{"many events", insertEvents},
 }
 
@@ -128,6 +129,23 @@ func importedTokens(s *suite) {
 	must(s.Store.Sweep(ctx, broker.Sweep{Now: t0, LoginsBefore: t0.Add(day - 1), EventsBefore: t0.Add(-day), Limit: 10}))(s)
 	must(s.Store.ImportedToken(ctx, "hash", t0))(s)
 	same(s, must(s.Store.Sweep(ctx, broker.Sweep{Now: t0, LoginsBefore: t0.Add(day), EventsBefore: t0.Add(-day), Limit: 10}))(s), 2)
+}
+
+func legacyTokens(s *suite) {
+	anna, ben := s.user("Anna"), s.user("ben")
+	token := func(id string, kind broker.ImportedTokenKind, userID string) broker.ImportedToken {
+		return broker.ImportedToken{ID: id, Kind: kind, UserID: userID, ExpiresAt: t0.Add(day)}
+	}
+	must(s.Store.InsertImportedTokens(ctx, []broker.ImportedToken{
+		token("a1", broker.ImportedLegacy, anna.ID), token("a2", broker.ImportedLegacy, anna.ID), token("a3", broker.ImportedRefresh, anna.ID),
+		token("b", broker.ImportedLegacy, ben.ID), token("of nobody", broker.ImportedLegacy, "nobody"),
+	}))(s)
+	same(s, must(s.Store.LegacyUsers(ctx, t0))(s), []broker.User{anna, ben})
+	same(s, must(s.Store.DeleteImportedTokens(ctx, anna.ID, broker.ImportedLegacy))(s), 2)
+	same(s, must(s.Store.DeleteImportedTokens(ctx, anna.ID, broker.ImportedLegacy))(s), 0)
+	same(s, must(s.Store.LegacyUsers(ctx, t0))(s), []broker.User{ben})
+	same(s, len(must(s.Store.LegacyUsers(ctx, t0.Add(day)))(s)), 0)
+	must(s.Store.ImportedToken(ctx, "a3", t0))(s)
 }
 
 func insertEvents(s *suite) {
