@@ -49,7 +49,10 @@ func TestPasswordLinkFromTheAPIToThePage(t *testing.T) {
 	if to := first.location().String(); to != publicURL+"/password" || first.Header.Get("Referrer-Policy") != "no-referrer" {
 		t.Fatalf("the token stays in the URL: %s, Referrer-Policy %q", to, first.Header.Get("Referrer-Policy"))
 	}
-	page := b.open(publicURL+"/password").want(200).says("Choose a password", "alice", "At least 8 characters")
+	page := b.open(publicURL+"/password").want(200).says("Choose a password", "At least 8 characters")
+	if !strings.Contains(page.Body, `value="alice" autocomplete="username" readonly`) {
+		t.Error("the page does not name the account to the person and the password manager")
+	}
 	if page.Header.Get("Cache-Control") != "no-store" {
 		t.Error("the page may be stored")
 	}
