@@ -80,6 +80,12 @@ type IdP interface {
 	Issuer() string
 }
 
+// Answering is an [IdP] that remembers when it was last heard from.
+type Answering interface {
+	// LastAnswer is when its discovery document last came; zero: not since the start.
+	LastAnswer() time.Time
+}
+
 // IdPToken is a verified ID token that did not come with a code of ours.
 type IdPToken struct {
 	Claims    IdPClaims

@@ -79,13 +79,13 @@ func TestU13AddedIssuerAtPrivateAddress(t *testing.T) {
 		"https://169.254.169.254", "https://[::1]:5432", "https://[fd00::1]", "https://[fe80::1]", "https://0.0.0.0", "https://[::ffff:10.0.0.1]", "https://224.0.0.1",
 	} {
 		s := added("a", func(s *broker.ProviderSettings) { s.Issuer = issuer })
-		if _, err := h.Broker.CreateProvider(ctx, "", s, ""); !faulty(err, "issuer") {
+		if _, err := h.Broker.CreateProvider(ctx, s, ""); !faulty(err, "issuer") {
 			t.Errorf("%s: %v", issuer, err)
 		}
 		s.AllowPrivate = true
-		if _, err := h.Broker.CreateProvider(ctx, "", s, ""); err != nil {
+		if _, err := h.Broker.CreateProvider(ctx, s, ""); err != nil {
 			t.Errorf("%s: %v", issuer, err)
-		} else if err := h.Broker.DeleteProvider(ctx, "", "a"); err != nil {
+		} else if err := h.Broker.DeleteProvider(ctx, "a"); err != nil {
 			t.Error(err)
 		}
 	}

@@ -165,9 +165,9 @@ func (b *Broker) FindProvider(ctx context.Context, id string) (Provider, error) 
 }
 
 // CreateProvider adds a provider, which can be used at once on this replica and
-// after its next [Broker.Load] on the others. by is the administrator.
-func (b *Broker) CreateProvider(ctx context.Context, by string, s ProviderSettings, secret string) (Provider, error) {
-	s, err := b.checkNewProvider(s, secret)
+// after its next [Broker.Load] on the others.
+func (b *Broker) CreateProvider(ctx context.Context, s ProviderSettings, secret string) (Provider, error) {
+	s, err := b.checkNewProvider(s, secret, nil)
 	if err != nil {
 		return Provider{}, err
 	}
@@ -176,7 +176,7 @@ func (b *Broker) CreateProvider(ctx context.Context, by string, s ProviderSettin
 	}
 	now := b.now()
 	row := StoredProvider{Settings: s, Sealed: b.sealProviderSecret(s.ID, secret), CreatedAt: now, UpdatedAt: now}
-	err = b.changeProvider(ctx, EventProviderCreated, by, s.ID, func(store Store) error {
+	err = b.changeProvider(ctx, EventProviderCreated, s.ID, func(store Store) error {
 		rows, err := store.ListProviders(ctx)
 		if err == nil && len(rows) >= maxStoredProviders {
 			err = refuse(InvalidRequest, "there are 100 added providers, which is the most")
@@ -195,37 +195,38 @@ func (b *Broker) CreateProvider(ctx context.Context, by string, s ProviderSettin
 // UpdateProvider replaces a provider's settings. A secret of nil leaves the one
 // that it has, but not for another issuer: that would hand it to whoever is
 // there.
-func (b *Broker) UpdateProvider(ctx context.Context, by string, s ProviderSettings, secret *string) (p Provider, err error) {
+func (b *Broker) UpdateProvider(ctx context.Context, s ProviderSettings, secret *string) (p Provider, err error) {
 	err = b.retry(ctx, func() error {
-		p, err = b.updateProvider(ctx, by, s, secret)
+		p, err = b.updateProvider(ctx, s, secret)
 		return err
 	})
 	return p, err
 }
 
-func (b *Broker) updateProvider(ctx context.Context, by string, s ProviderSettings, secret *string) (Provider, error) {
+func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret *string) (Provider, error) {
 	old, err := b.storedProvider(ctx, s.ID)
 	if err != nil {
 		return Provider{}, err
 	}
+	var bad Faults
 	if secret == nil {
 		kept, err := b.openProviderSecret(ctx, old)
 		if err != nil {
 			return Provider{}, err
 		}
 		if asked := s.withDefaults(); kept != "" && !asked.sameSecretHolder(&old.Settings) {
-			return Provider{}, Faults{{"client_secret", "is needed again where type, issuer or token_endpoint changes"}}.refusal()
+			bad.add("client_secret", "is needed again where type, issuer or token_endpoint changes")
 		}
 		secret = &kept
 	}
-	if s, err = b.checkNewProvider(s, *secret); err != nil {
+	if s, err = b.checkNewProvider(s, *secret, bad); err != nil {
 		return Provider{}, err
 	}
 	row := StoredProvider{
 		Settings: s, Sealed: b.sealProviderSecret(s.ID, *secret), CreatedAt: old.CreatedAt,
 		UpdatedAt: later(b.now(), old.UpdatedAt.Add(time.Millisecond)),
 	}
-	err = b.changeProvider(ctx, EventProviderUpdated, by, s.ID, func(store Store) error {
+	err = b.changeProvider(ctx, EventProviderUpdated, s.ID, func(store Store) error {
 		return orAgain(store.UpdateProvider(ctx, row, old.UpdatedAt), NotFound) // somebody else was quicker
 	})
 	return b.shown(row), err
@@ -234,16 +235,19 @@ func (b *Broker) updateProvider(ctx context.Context, by string, s ProviderSettin
 // DeleteProvider deletes a provider. Nobody logs in through it any more; the
 // sessions that it led to go on, and the identities stay, for the day when a
 // provider of that issuer is back.
-func (b *Broker) DeleteProvider(ctx context.Context, by, id string) error {
+func (b *Broker) DeleteProvider(ctx context.Context, id string) error {
 	if _, err := b.storedProvider(ctx, id); err != nil {
 		return err
 	}
-	return b.changeProvider(ctx, EventProviderDeleted, by, id, func(store Store) error { return store.DeleteProvider(ctx, id) })
+	return b.changeProvider(ctx, EventProviderDeleted, id, func(store Store) error { return store.DeleteProvider(ctx, id) })
 }
 
-func (b *Broker) checkNewProvider(s ProviderSettings, secret string) (ProviderSettings, error) {
+// checkNewProvider is [CheckProvider] for what comes over the API; bad is what is
+// wrong already.
+func (b *Broker) checkNewProvider(s ProviderSettings, secret string, bad Faults) (ProviderSettings, error) {
 	s, err := CheckProvider(s)
-	bad, _ := errors.AsType[Faults](err)
+	faults, _ := errors.AsType[Faults](err)
+	bad = append(bad, faults...)
 	s.checkSecret(&bad, secret)
 	s.checkAdded(&bad)
 	if err := bad.refusal(); err != nil {
@@ -271,12 +275,12 @@ func (b *Broker) storedProvider(ctx context.Context, id string) (StoredProvider,
 }
 
 // changeProvider changes the database and then the list of this process.
-func (b *Broker) changeProvider(ctx context.Context, event, by, id string, change func(Store) error) error {
+func (b *Broker) changeProvider(ctx context.Context, event, id string, change func(Store) error) error {
 	err := b.cfg.Store.Tx(ctx, func(store Store) error {
 		if err := change(store); err != nil {
 			return err
 		}
-		return b.audit(ctx, store, Event{Name: event, UserID: by, Detail: map[string]string{"provider": id}})
+		return b.audit(ctx, store, Event{Name: event, Detail: map[string]string{"provider": id}})
 	})
 	if err != nil {
 		return err

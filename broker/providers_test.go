@@ -62,7 +62,7 @@ func TestAddedProviderLogsPeopleInAtOnceAndElsewhereAfterALoad(t *testing.T) {
 	if _, err := h.enter("r", says("anna")); broker.CodeOf(err) != broker.ProviderUnknown {
 		t.Fatal(err)
 	}
-	made, err := h.Broker.CreateProvider(ctx, "admin", added("r"), "s3cret")
+	made, err := h.Broker.CreateProvider(ctx, added("r"), "s3cret")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestAddedProviderLogsPeopleInAtOnceAndElsewhereAfterALoad(t *testing.T) {
 	if ids := providerIDs(replica.Broker.Providers()); !slices.Equal(ids, []string{"p", "q", "r"}) {
 		t.Errorf("%v", ids)
 	}
-	if err := h.Broker.DeleteProvider(ctx, "admin", "r"); err != nil {
+	if err := h.Broker.DeleteProvider(ctx, "r"); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := h.Broker.BeginWeb(ctx, "r", "/", broker.IdPAsk{}); broker.CodeOf(err) != broker.ProviderUnknown {
@@ -103,7 +103,7 @@ func (h *house) load() {
 
 func (h *house) add(s broker.ProviderSettings, secret string) broker.Provider {
 	h.t.Helper()
-	p, err := h.Broker.CreateProvider(ctx, "", s, secret)
+	p, err := h.Broker.CreateProvider(ctx, s, secret)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestOnlyAChangedProviderGetsANewIdP(t *testing.T) {
 	if h.idp("a") != a || h.idp("b") != b {
 		t.Error("a load alone made a new IdP")
 	}
-	if _, err := h.Broker.UpdateProvider(ctx, "", added("a", func(s *broker.ProviderSettings) { s.Name = "A"; s.AllowPrivate = true }), nil); err != nil {
+	if _, err := h.Broker.UpdateProvider(ctx, added("a", func(s *broker.ProviderSettings) { s.Name = "A"; s.AllowPrivate = true }), nil); err != nil {
 		t.Fatal(err)
 	}
 	if idp := h.idp("a"); idp == a || idp.secret != "one" || idp.settings.Name != "A" || !idp.trusted || h.idp("b") != b {
@@ -127,7 +127,7 @@ func TestOnlyAChangedProviderGetsANewIdP(t *testing.T) {
 	}
 	a = h.idp("a")
 	for _, secret := range []string{"two", ""} { // a new one, and none any more
-		p, err := h.Broker.UpdateProvider(ctx, "", a.settings, &secret)
+		p, err := h.Broker.UpdateProvider(ctx, a.settings, &secret)
 		if err != nil || p.HasSecret != (secret != "") || h.idp("a").secret != secret {
 			t.Errorf("%+v, %v", p, err)
 		}
@@ -140,10 +140,10 @@ func TestSecretDoesNotGoToAnotherIssuer(t *testing.T) {
 	h := newHouse(t, "", nil, makingIdPs)
 	h.add(added("a"), "s3cret")
 	elsewhere := added("a", func(s *broker.ProviderSettings) { s.Issuer = "https://evil.test" })
-	if _, err := h.Broker.UpdateProvider(ctx, "", elsewhere, nil); !faulty(err, "client_secret") {
+	if _, err := h.Broker.UpdateProvider(ctx, elsewhere, nil); !faulty(err, "client_secret") {
 		t.Error(err)
 	}
-	if _, err := h.Broker.UpdateProvider(ctx, "", elsewhere, new("another")); err != nil || h.idp("a").secret != "another" {
+	if _, err := h.Broker.UpdateProvider(ctx, elsewhere, new("another")); err != nil || h.idp("a").secret != "another" {
 		t.Error(err)
 	}
 }
@@ -206,7 +206,7 @@ func TestUnusableProviderIsLeftOut(t *testing.T) {
 	if a, err := h.Broker.FindProvider(ctx, "a"); err != nil || a.IdP != nil {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if _, err := h.Broker.UpdateProvider(ctx, "", added("a"), new("three")); err != nil || h.idp("a").secret != "three" {
+	if _, err := h.Broker.UpdateProvider(ctx, added("a"), new("three")); err != nil || h.idp("a").secret != "three" {
 		t.Error(err)
 	}
 }
@@ -223,24 +223,24 @@ func (h *house) sealedOf(id string) string {
 
 func TestConfiguredProvidersAreReadOnly(t *testing.T) {
 	h := newHouse(t, "", nil, makingIdPs)
-	if _, err := h.Broker.CreateProvider(ctx, "", added("p"), ""); broker.CodeOf(err) != broker.ProviderExists {
+	if _, err := h.Broker.CreateProvider(ctx, added("p"), ""); broker.CodeOf(err) != broker.ProviderExists {
 		t.Error(err)
 	}
-	if _, err := h.Broker.UpdateProvider(ctx, "", added("p"), nil); broker.CodeOf(err) != broker.ReadOnlyProvider {
+	if _, err := h.Broker.UpdateProvider(ctx, added("p"), nil); broker.CodeOf(err) != broker.ReadOnlyProvider {
 		t.Error(err)
 	}
-	if err := h.Broker.DeleteProvider(ctx, "", "p"); broker.CodeOf(err) != broker.ReadOnlyProvider {
+	if err := h.Broker.DeleteProvider(ctx, "p"); broker.CodeOf(err) != broker.ReadOnlyProvider {
 		t.Error(err)
 	}
 	h.add(added("a"), "")
-	if _, err := h.Broker.CreateProvider(ctx, "", added("a"), ""); broker.CodeOf(err) != broker.ProviderExists {
+	if _, err := h.Broker.CreateProvider(ctx, added("a"), ""); broker.CodeOf(err) != broker.ProviderExists {
 		t.Error(err)
 	}
 	for _, id := range []string{"", "nobody", "openid", "A"} {
-		if _, err := h.Broker.UpdateProvider(ctx, "", added(id), nil); broker.CodeOf(err) != broker.ProviderUnknown {
+		if _, err := h.Broker.UpdateProvider(ctx, added(id), nil); broker.CodeOf(err) != broker.ProviderUnknown {
 			t.Errorf("%q: %v", id, err)
 		}
-		if err := h.Broker.DeleteProvider(ctx, "", id); broker.CodeOf(err) != broker.ProviderUnknown {
+		if err := h.Broker.DeleteProvider(ctx, id); broker.CodeOf(err) != broker.ProviderUnknown {
 			t.Errorf("%q: %v", id, err)
 		}
 		if _, err := h.Broker.FindProvider(ctx, id); broker.CodeOf(err) != broker.ProviderUnknown {
@@ -253,7 +253,7 @@ func TestConfiguredProvidersAreReadOnly(t *testing.T) {
 func TestConfigurationWinsOverAddedProvider(t *testing.T) {
 	database := "sqlite:" + filepath.Join(t.TempDir(), "l.db")
 	before := harness.New(t, database, makingIdPs)
-	if _, err := before.Broker.CreateProvider(ctx, "", added("p"), ""); err != nil {
+	if _, err := before.Broker.CreateProvider(ctx, added("p"), ""); err != nil {
 		t.Fatal(err)
 	}
 	h := newHouse(t, database, nil, makingIdPs)
@@ -265,7 +265,7 @@ func TestConfigurationWinsOverAddedProvider(t *testing.T) {
 func TestAddedProviderFollowsThoseOfTheConfiguration(t *testing.T) {
 	rig := harness.New(t, "", makingIdPs)
 	for _, id := range []string{"z", "a"} { // the alias openid must not move to another
-		if _, err := rig.Broker.CreateProvider(ctx, "", added(id), ""); err != nil {
+		if _, err := rig.Broker.CreateProvider(ctx, added(id), ""); err != nil {
 			t.Fatal(err)
 		}
 		rig.Clock.Advance(1e9)
@@ -283,26 +283,25 @@ func TestProvidersHaveABound(t *testing.T) {
 	for i := range 100 {
 		h.add(added(fmt.Sprint("a", i)), "")
 	}
-	if _, err := h.Broker.CreateProvider(ctx, "", added("more"), ""); broker.CodeOf(err) != broker.InvalidRequest {
+	if _, err := h.Broker.CreateProvider(ctx, added("more"), ""); broker.CodeOf(err) != broker.InvalidRequest {
 		t.Error(err)
 	}
 }
 
 func TestProviderChangesAreInTheAuditLog(t *testing.T) {
 	h := newHouse(t, "", nil, makingIdPs)
-	admin := h.user("boss", "", broker.RoleAdmin)
-	if _, err := h.Broker.CreateProvider(ctx, admin.ID, added("a"), "s3cret"); err != nil {
+	if _, err := h.Broker.CreateProvider(ctx, added("a"), "s3cret"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Broker.UpdateProvider(ctx, admin.ID, added("a"), nil); err != nil {
+	if _, err := h.Broker.UpdateProvider(ctx, added("a"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Broker.DeleteProvider(ctx, admin.ID, "a"); err != nil {
+	if err := h.Broker.DeleteProvider(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{broker.EventProviderCreated, broker.EventProviderUpdated, broker.EventProviderDeleted} {
 		events, err := h.Store.ListEvents(ctx, broker.EventFilter{Name: name, Limit: 10})
-		if err != nil || len(events) != 1 || events[0].UserID != admin.ID || events[0].Detail["provider"] != "a" {
+		if err != nil || len(events) != 1 || events[0].Detail["provider"] != "a" {
 			t.Errorf("%s: %+v, %v", name, events, err)
 		}
 	}

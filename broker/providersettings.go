@@ -93,5 +93,5 @@ func (f Faults) refusal() error {
 		return nil
 	}
 	slices.SortStableFunc(f, func(a, b Fault) int { return strings.Compare(a.Field, b.Field) })
-	return &Error{Code: InvalidRequest, Message: f.Error(), Err: f}
+	return &Error{Code: InvalidRequest, Field: f[0].Field, Message: f.Error(), Err: f}
 }

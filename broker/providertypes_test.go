@@ -107,11 +107,11 @@ func TestSecretGoesToNoOtherTokenEndpoint(t *testing.T) {
 		},
 		"another userinfo endpoint": func(s *broker.ProviderSettings) { s.UserinfoEndpoint = "https://evil.test/user" },
 	} {
-		if _, err := h.Broker.UpdateProvider(ctx, "", byEndpoints(change), nil); !faulty(err, "client_secret") {
+		if _, err := h.Broker.UpdateProvider(ctx, byEndpoints(change), nil); !faulty(err, "client_secret") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if p, err := h.Broker.UpdateProvider(ctx, "", byEndpoints(func(s *broker.ProviderSettings) { s.Name = "Cloud" }), nil); err != nil || !p.HasSecret {
+	if p, err := h.Broker.UpdateProvider(ctx, byEndpoints(func(s *broker.ProviderSettings) { s.Name = "Cloud" }), nil); err != nil || !p.HasSecret {
 		t.Error(err)
 	}
 }
@@ -125,11 +125,11 @@ func TestU13AddedEndpointsAtPrivateAddress(t *testing.T) {
 		"userinfo_endpoint":      func(s *broker.ProviderSettings) { s.UserinfoEndpoint = "http://127.0.0.1:5432/" },
 		"emails_endpoint":        func(s *broker.ProviderSettings) { s.EmailsEndpoint = "https://[::1]/" },
 	} {
-		if _, err := h.Broker.CreateProvider(ctx, "", byEndpoints(change), "s"); !faulty(err, field) {
+		if _, err := h.Broker.CreateProvider(ctx, byEndpoints(change), "s"); !faulty(err, field) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := h.Broker.CreateProvider(ctx, "", gitHub(func(s *broker.ProviderSettings) { s.Issuer = "https://192.168.1.2" }), "s"); !faulty(err, "issuer") {
+	if _, err := h.Broker.CreateProvider(ctx, gitHub(func(s *broker.ProviderSettings) { s.Issuer = "https://192.168.1.2" }), "s"); !faulty(err, "issuer") {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -42,6 +43,9 @@ func asProblem(_ *Server, c *gin.Context, e *broker.Error, a answer) {
 	problem := gin.H{"type": "about:blank", "title": a.text, "status": a.status, "detail": detail, "code": string(e.Code)}
 	if field := cmp.Or(e.Field, fieldOf[e.Code]); field != "" {
 		problem["field"] = field
+	}
+	if faults, ok := errors.AsType[broker.Faults](e.Err); ok {
+		problem["errors"] = faults // all of them, where there are several
 	}
 	body, _ := json.Marshal(problem)
 	c.Data(a.status, "application/problem+json", body)

@@ -250,6 +250,12 @@ func (s *Server) routes(e *gin.Engine) {
 	r.POST("/api/clients/:id/secret", s.administrator(s.newClientSecret))
 	r.POST("/api/users/:id/end-legacy-tokens", s.administrator(s.endLegacyTokens))
 	r.POST("/api/users/:id/password-link", s.administrator(s.makePasswordLink))
+	r.GET("/api/providers", s.administrator(s.listProviders))
+	r.POST("/api/providers", s.administrator(s.createProvider))
+	r.GET("/api/providers/:id", s.administrator(s.showProvider))
+	r.PUT("/api/providers/:id", s.administrator(s.updateProvider))
+	r.DELETE("/api/providers/:id", s.administrator(s.deleteProvider))
+	r.POST("/api/providers/:id/test", s.administrator(s.testProvider))
 
 	// Pages
 	r.GET("/", s.as(asPage, s.homePage))

@@ -104,3 +104,10 @@ func (p *Provider) inspectTimes(claims map[string]any) []broker.TokenCheck {
 }
 
 var _ broker.Inspector = (*Provider)(nil)
+
+// LastAnswer implements broker.Answering.
+func (p *Provider) LastAnswer() time.Time {
+	p.discovery.mu.Lock()
+	defer p.discovery.mu.Unlock()
+	return p.discovery.answered
+}
