@@ -96,6 +96,9 @@ type Login struct {
 	RefreshExpiresIn time.Duration       // the nearer of idle and absolute end
 }
 
+// SessionLimit is how many live sessions a user may have; 0: any number.
+func (b *Broker) SessionLimit() int { return b.cfg.SessionLimit }
+
 // newSession starts generation 0, branch 0.
 func (b *Broker) newSession(c *Client, userID string, device Device, now time.Time) Session {
 	l := b.lifetimes(c)

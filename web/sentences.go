@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -145,7 +146,7 @@ func sentence(e *broker.Error, a answer) string {
 type ending struct{ plain, full string }
 
 // endings has one sentence per cause. {when}, {days} and {idp} are the
-// session's.
+// session's, {devices} is the limit.
 var endings = map[broker.Code]ending{
 	broker.LoggedOut:       {"You logged out on this device.", ""},
 	broker.RevokedByUser:   {"You ended this device from your account page.", "You ended this device from your account page on {when}."},
@@ -153,7 +154,7 @@ var endings = map[broker.Code]ending{
 	broker.PasswordChanged: {"Your password was changed; every device has to log in again.", "Your password was changed on {when}; every device has to log in again."},
 	broker.SessionExpired:  {"This device was not used for a long time.", "This device was not used for {days}."},
 	broker.SessionMaxAge:   {"This login reached its age limit.", "This login reached its limit of {days}."},
-	broker.SessionLimit:    {"You logged in on more devices than are allowed; the one unused for longest was ended.", ""},
+	broker.SessionLimit:    {"You logged in on more devices than are allowed; the one unused for longest was ended.", "You logged in on more than {devices}; the one unused for longest was ended."},
 	broker.TokenReused:     {"Two devices used the same login, so it was ended for safety. If one of them was not you, change your password.", ""},
 	broker.CodeReused:      {"This login was redeemed twice, so it was ended for safety.", ""},
 	broker.IdPLogout:       {"Your identity provider ended your session there.", "{idp} ended your session there."},
@@ -184,9 +185,14 @@ func (s *Server) ended(c *gin.Context, code broker.Code) string {
 	case broker.SessionMaxAge:
 		life = x.AbsExpiresAt.Sub(x.CreatedAt)
 	}
-	values := map[string]string{"{when}": "", "{days}": "", "{idp}": s.providerName(x.ProviderID)}
+	values := map[string]string{"{when}": "", "{devices}": "", "{days}": "", "{idp}": s.providerName(x.ProviderID)}
 	if !x.EndedAt.IsZero() {
 		values["{when}"] = x.EndedAt.UTC().Format(dateAndTime)
+	}
+	if n := s.broker.SessionLimit(); n == 1 {
+		values["{devices}"] = "1 device"
+	} else if n > 1 {
+		values["{devices}"] = fmt.Sprint(n, " devices")
 	}
 	if life >= time.Minute {
 		values["{days}"] = span(life)
