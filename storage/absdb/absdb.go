@@ -141,12 +141,12 @@ func columnsOf(ctx context.Context, tx *sql.Tx, table string) (out []string, err
 }
 
 // readAll reads a table. SQLite's columns hold values of any type, so each is
-// read as text and judged here.
+// read as the bytes of its text, up to a NUL and beyond, and judged here.
 func readAll[T any](ctx context.Context, tx *sql.Tx, table string, to func(*row) T) (out []T, err error) {
 	columns := tables[table]
 	as := make([]string, len(columns))
 	for i, c := range columns {
-		as[i] = fmt.Sprintf(`substr(CAST("%s" AS TEXT), 1, %d)`, c, maxValue+1)
+		as[i] = fmt.Sprintf(`substr(CAST("%s" AS BLOB), 1, %d)`, c, maxValue+1)
 	}
 	rows, err := tx.QueryContext(ctx, `SELECT `+strings.Join(as, ", ")+` FROM "`+table+`"`)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3"
@@ -79,7 +80,7 @@ CREATE TABLE settings ("key" VARCHAR(255) PRIMARY KEY, value JSON, createdAt DAT
 // tenth device lost the last answer and holds the token before. The device of
 // user i was last used i minutes before now.
 func Make(path string, n int, now time.Time) (*File, error) {
-	db, err := sql.Open("sqlite3", "file:"+path)
+	db, err := sql.Open("sqlite3", "file:"+(&url.URL{Path: path}).EscapedPath())
 	if err != nil {
 		return nil, err
 	}
