@@ -93,6 +93,9 @@ func (b *Broker) DecideConsent(ctx context.Context, id, secret string, who *Prin
 	if err != nil {
 		return Step{}, err
 	}
+	if err := b.readUpstream(ctx, asked.client, who); err != nil {
+		return Step{}, err
+	}
 	if who == nil || b.needsLogin(asked, who) != "" {
 		step, err := b.next(ctx, asked, who, p)
 		if step.Waiting != nil {
@@ -119,6 +122,9 @@ func (b *Broker) DecideConsent(ctx context.Context, id, secret string, who *Prin
 func (b *Broker) WaitingAuthorization(ctx context.Context, id, secret string, who *Principal) (*Waiting, error) {
 	asked, _, err := b.pending(ctx, id, secret)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.readUpstream(ctx, asked.client, who); err != nil {
 		return nil, err
 	}
 	w := asked.waiting()
@@ -183,6 +189,9 @@ func (b *Broker) pending(ctx context.Context, id, secret string) (*authorization
 // nothing more. p is nil while it did not wait yet.
 func (b *Broker) next(ctx context.Context, asked *authorizationAsked, who *Principal, p *PendingAuthorization) (Step, error) {
 	silent := slices.Contains(asked.prompt, "none")
+	if err := b.readUpstream(ctx, asked.client, who); err != nil {
+		return Step{}, err
+	}
 	if why := b.needsLogin(asked, who); why != "" {
 		fresh := p != nil && who != nil && who.Session.ID != asked.request.SeenSession
 		if silent || fresh && why != LoginRequired {
@@ -224,6 +233,8 @@ func (b *Broker) needsLogin(asked *authorizationAsked, who *Principal) Code {
 	case slices.Contains(asked.prompt, "select_account") && !fresh && !asked.chosen:
 		return LoginRequired
 	case asked.maxAge != nil && !fresh && b.now().Unix()-who.Session.AuthTime.Unix() > *asked.maxAge:
+		return LoginRequired
+	case asked.client.distrusts(&who.Session, b.now()):
 		return LoginRequired
 	case len(asked.essentialACR) > 0 && !slices.Contains(asked.essentialACR, ACR(who.Session.AMR)):
 		if fresh {

@@ -89,6 +89,7 @@ type Client struct {
 	AccessTTL      int64    `json:"access_ttl,omitempty"`      // 0: as configured
 	RefreshTTL     int64    `json:"refresh_ttl,omitempty"`
 	SessionMaxAge  int64    `json:"session_max_age,omitempty"`
+	MaxUpstreamAge int64    `json:"max_upstream_age,omitempty"` // how long ago the login at an IdP may have been known to be alive; 0: no limit
 
 	SecretHash string    `json:"-"` // empty: it has none
 	CreatedAt  time.Time `json:"-"`

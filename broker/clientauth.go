@@ -111,7 +111,7 @@ func (b *Broker) RegistersClients() bool { return b.cfg.RegistrationToken != "" 
 // chooses neither its id nor what an administrator decides.
 func (b *Broker) RegisterClient(ctx context.Context, c Client) (Client, string, error) {
 	c.ID, c.FirstParty, c.Registered = "", false, true
-	c.AccessTTL, c.RefreshTTL, c.SessionMaxAge, c.Resources, c.Providers, c.AllowedOrigins = 0, 0, 0, nil, nil, nil
+	c.AccessTTL, c.RefreshTTL, c.SessionMaxAge, c.MaxUpstreamAge, c.Resources, c.Providers, c.AllowedOrigins = 0, 0, 0, 0, nil, nil, nil
 	scope := []string{}
 	for _, s := range strings.Fields(c.Scope) {
 		if hasScope(defaultScope, s) {

@@ -19,6 +19,7 @@ const (
 	maxClientJWKS    = 16 << 10
 	maxAccessTTL     = 24 * 60 * 60        // an ended session is in the revocation list so long
 	maxClientTTL     = 3650 * 24 * 60 * 60 // of the others
+	minUpstreamAge   = 60                  // the shortest recheck
 	maxScopeBytes    = 1024
 	defaultScope     = "openid profile email groups offline_access"
 	maxClientStrings = 200
@@ -237,6 +238,9 @@ func checkClientNumbers(c *Client) error {
 		if ttl.value < 0 || ttl.value > maxClientTTL {
 			return badMetadata(ttl.field + ": 0 (as configured) to 315360000 seconds")
 		}
+	}
+	if c.MaxUpstreamAge != 0 && (c.MaxUpstreamAge < minUpstreamAge || c.MaxUpstreamAge > maxClientTTL) {
+		return badMetadata("max_upstream_age: 0 (no limit) or 60 to 315360000 seconds")
 	}
 	if c.AccessTTL < 0 || c.AccessTTL > maxAccessTTL {
 		return badMetadata("access_ttl: 0 (as configured) to 86400 seconds")

@@ -136,6 +136,12 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 		if !c.TakesWay(s.ProviderID) {
 			return refuse(AccessDenied, c.DisplayName()+" takes another way of logging in; log out here and log in with that one, then type the code again")
 		}
+		if err := b.readUpstream(ctx, &c, &who); err != nil {
+			return err
+		}
+		if c.distrusts(&who.Session, b.now()) {
+			return refuse(AccessDenied, c.DisplayName()+" takes only a login that is known to stand; log out here and log in again, then type the code again")
+		}
 	}
 	// The device is not this browser: it outlives the browser's session.
 	granted := Authorization{
@@ -180,6 +186,9 @@ func (b *Broker) PollDevice(ctx context.Context, by Caller, deviceCode string) (
 		return nil, refuse(SlowDown, "poll more slowly")
 	case d.Decision == "":
 		return nil, refuse(AuthorizationPending, "the person has not decided yet")
+	}
+	if _, err := b.trustedUntil(ctx, &by.Client, d.Authorization.ParentID); err != nil {
+		return nil, err
 	}
 	return b.redeemDevice(ctx, by, id, now)
 }
@@ -229,6 +238,9 @@ func (b *Broker) deviceAgain(ctx context.Context, d DeviceCode, by Caller, now t
 		return nil, err
 	case s.Ended(now) != "" || u.ID == "" || !u.DisabledAt.IsZero() || s.DPoPThumbprint != by.ProvenKey:
 		return nil, used
+	}
+	if s.trustedUntil, err = b.trustedUntil(ctx, &by.Client, s.ID); err != nil {
+		return nil, err
 	}
 	login, err := b.mint(&by.Client, u, s, s.Generation, s.Branch, now)
 	if err != nil {

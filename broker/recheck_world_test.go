@@ -223,6 +223,9 @@ func withStrict(maxAge time.Duration) func(*broker.Config) {
 	return func(c *broker.Config) {
 		for _, x := range []broker.Client{
 			{ID: "web", RedirectURIs: []string{"https://web.test/cb"}},
+			{ID: "strict", RedirectURIs: []string{"https://strict.test/cb"}, MaxUpstreamAge: int64(maxAge / time.Second), GrantTypes: []string{
+				broker.GrantAuthorizationCode, broker.GrantRefreshToken, broker.GrantDeviceCode,
+			}},
 			{ID: "native", RedirectURIs: []string{"app.native:/cb"}, GrantTypes: []string{
 				broker.GrantAuthorizationCode, broker.GrantRefreshToken, broker.GrantDeviceCode,
 			}},
@@ -255,29 +258,64 @@ func (w *upstreamWorld) principal(browser *broker.Login) broker.Principal {
 	return p
 }
 
+// ask is a client's authorization request in a browser.
+func (w *upstreamWorld) ask(browser *broker.Login, client, prompt string) broker.Step {
+	w.t.Helper()
+	r := broker.AuthorizationRequest{
+		ClientID: client, ResponseType: "code", RedirectURI: w.caller(client).Client.RedirectURIs[0], Scope: "openid", State: "s",
+		CodeChallenge: challengeOf(rightVerifier), CodeChallengeMethod: "S256", Prompt: prompt,
+	}
+	who := w.principal(browser)
+	step, err := w.Broker.Authorize(ctx, r, &who)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return step
+}
+
+func (w *upstreamWorld) code(browser *broker.Login, client string) string {
+	w.t.Helper()
+	step := w.ask(browser, client, "")
+	if step.Answer == nil || step.Answer.Params.Get("code") == "" {
+		w.t.Fatalf("%+v", step)
+	}
+	return step.Answer.Params.Get("code")
+}
+
+func (w *upstreamWorld) redeem(client, code string) (*broker.Login, error) {
+	by := w.caller(client)
+	return w.Broker.RedeemCode(ctx, by, broker.CodeExchange{Code: code, RedirectURI: by.Client.RedirectURIs[0], Verifier: rightVerifier})
+}
+
 // authorized is a client's session, given in a browser.
 func (w *upstreamWorld) authorized(t testing.TB, browser *broker.Login, client string) *broker.Login {
 	t.Helper()
-	by, who := w.caller(client), w.principal(browser)
-	r := broker.AuthorizationRequest{
-		ClientID: client, ResponseType: "code", RedirectURI: by.Client.RedirectURIs[0], Scope: "openid", State: "s",
-		CodeChallenge: challengeOf(rightVerifier), CodeChallengeMethod: "S256",
-	}
-	step, err := w.Broker.Authorize(ctx, r, &who)
-	if err != nil || step.Answer == nil {
-		t.Fatalf("%+v, %v", step, err)
-	}
-	login, err := w.Broker.RedeemCode(ctx, by, broker.CodeExchange{Code: step.Answer.Params.Get("code"), RedirectURI: r.RedirectURI, Verifier: rightVerifier})
+	login, err := w.redeem(client, w.code(browser, client))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return login
 }
 
+// clientRefreshes is refreshes for a client of the OpenID provider.
+func (w *upstreamWorld) clientRefreshes(l *broker.Login, code broker.Code) {
+	w.t.Helper()
+	fresh, err := w.Broker.RefreshClient(ctx, w.caller(l.Session.ClientID), l.RefreshToken.Reveal(), "", "")
+	if code == "" && err != nil || code != "" && broker.CodeOf(err) != code {
+		w.t.Fatalf("refresh: %v, want %q", err, code)
+	}
+	if e, ok := errors.AsType[*broker.Error](err); ok && code == broker.TemporarilyUnavailable && (e.RetryAfter <= 0 || e.Message == "") {
+		w.t.Fatalf("%+v says neither why nor when", e)
+	}
+	if err == nil {
+		l.RefreshToken, l.ExpiresIn = fresh.RefreshToken, fresh.ExpiresIn
+	}
+}
+
 // device is a device's session, allowed in a browser.
-func (w *upstreamWorld) device(t testing.TB, browser *broker.Login) *broker.Login {
+func (w *upstreamWorld) device(t testing.TB, browser *broker.Login, client string) *broker.Login {
 	t.Helper()
-	by := w.caller("native")
+	by := w.caller(client)
 	d, err := w.Broker.BeginDevice(ctx, by, "openid", "")
 	if err != nil {
 		t.Fatal(err)

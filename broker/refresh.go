@@ -30,12 +30,17 @@ type presenter struct {
 	client    *Client
 	provenKey string
 	device    Device
+	// trustedUntil is the one of the session; see [Session].
+	trustedUntil time.Time
 }
 
 func (b *Broker) refreshBy(ctx context.Context, raw string, by presenter) (*Login, error) {
 	claims, err := b.parseRefresh(ctx, raw, by.device)
 	if err != nil {
 		return nil, err
+	}
+	if by.trustedUntil, err = b.trustedUntil(ctx, by.client, claims.SessionID); err != nil {
+		return nil, b.truerCause(ctx, claims.SessionID, err)
 	}
 	var login *Login
 	err = b.retry(ctx, func() error {
@@ -200,6 +205,7 @@ func (b *Broker) refreshEvent(d Decision, s *Session, device Device) Event {
 }
 
 func (b *Broker) refreshed(by presenter, o Outcome, u User, s Session, generation, branch int64, now time.Time) (*Login, error) {
+	s.trustedUntil = by.trustedUntil
 	login, err := b.mint(by.client, u, s, generation, branch, now)
 	if err == nil {
 		login.Outcome = o

@@ -41,6 +41,10 @@ type Session struct {
 	LastIP     string
 	UserAgent  string
 
+	// trustedUntil is when its client's max_upstream_age is reached; zero: it has
+	// none. No access token lives longer.
+	trustedUntil time.Time
+
 	EndedAt  time.Time // zero: not ended
 	EndCause EndCause
 	Wipe     bool // the client is asked to remove local data
@@ -170,10 +174,14 @@ func (b *Broker) mintAccess(claims tokens.AccessClaims) (tokens.AccessToken, err
 	return access, nil
 }
 
-// accessEnd is when an access token expires: never after its session, for those
-// who check tokens on their own.
+// accessEnd is when an access token expires: never after its session, nor after
+// its login is trusted, for those who check tokens on their own.
 func (b *Broker) accessEnd(c *Client, s Session, now time.Time) time.Time {
-	return earlier(now.Add(b.lifetimes(c).Access), earlier(s.IdleExpiresAt, s.AbsExpiresAt))
+	end := earlier(now.Add(b.lifetimes(c).Access), earlier(s.IdleExpiresAt, s.AbsExpiresAt))
+	if !s.trustedUntil.IsZero() {
+		end = earlier(end, s.trustedUntil)
+	}
+	return end
 }
 
 func (b *Broker) accessClaims(u User, s Session, now, end time.Time) tokens.AccessClaims {

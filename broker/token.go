@@ -56,6 +56,9 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 	case x.Verifier != "":
 		want.Challenge = challengeOf(x.Verifier)
 	}
+	if err := b.codeTrusted(ctx, &by.Client, want); err != nil {
+		return nil, err
+	}
 	now := b.now()
 	s := b.newSession(&by.Client, "", by.Device, now)
 	var code AuthorizationCode
@@ -125,6 +128,11 @@ func (b *Broker) codeNotTaken(ctx context.Context, by Caller, want Authorization
 
 // mintNew makes the tokens of a session that was just made.
 func (b *Broker) mintNew(ctx context.Context, by Caller, u User, s Session, nonce string, now time.Time) (*Login, error) {
+	until, err := b.trustedUntil(ctx, &by.Client, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	s.trustedUntil = until
 	login, err := b.mint(&by.Client, u, s, 0, 0, now)
 	if err != nil {
 		return nil, err

@@ -92,6 +92,7 @@ type clientFlags struct {
 	public               bool
 	scope                []string
 	access, refresh, age durationFlag
+	upstream             durationFlag
 }
 
 func (f *clientFlags) add(c *cobra.Command) {
@@ -116,6 +117,7 @@ func (f *clientFlags) add(c *cobra.Command) {
 	c.Flags().Var(&f.access, "access-ttl", "life of its access tokens, such as 10m (default: as configured)")
 	c.Flags().Var(&f.refresh, "refresh-ttl", "how long its sessions live unused, such as 30d (default: as configured)")
 	c.Flags().Var(&f.age, "session-max-age", "how long its sessions live at most (default: as configured)")
+	c.Flags().Var(&f.upstream, "max-upstream-age", "how long ago a login at an identity provider may have been known to be alive (default: no limit)")
 	c.Flags().BoolVar(&f.ClaimsInIDToken, "claims-in-id-token", false, "its ID tokens have what userinfo says too")
 	c.Flags().BoolVar(&f.DPoPBound, "dpop", false, "it gets no tokens without a proof of its key (RFC 9449)")
 	c.Flags().BoolVar(&f.RequirePAR, "require-par", false, "it has to push its authorization requests (RFC 9126)")
@@ -131,6 +133,7 @@ func (f *clientFlags) client(id string) (broker.Client, error) {
 	c := f.Client
 	c.ID, c.Scope = id, strings.Join(strings.Fields(strings.Join(f.scope, " ")), " ")
 	c.AccessTTL, c.RefreshTTL, c.SessionMaxAge = f.access.seconds(), f.refresh.seconds(), f.age.seconds()
+	c.MaxUpstreamAge = f.upstream.seconds()
 	for i, name := range c.GrantTypes {
 		if long, ok := grantNames[name]; ok {
 			c.GrantTypes[i] = long
@@ -229,7 +232,8 @@ func (p *program) printClient(c broker.Client, secret string) error {
 		{"id_token_signed_response_alg", c.IDTokenAlg}, {"backchannel_logout_uri", c.BackchannelLogoutURI},
 		{"providers", strings.Join(c.Providers, " ")}, {"resources", strings.Join(c.Resources, " ")},
 		{"allowed_origins", strings.Join(c.AllowedOrigins, " ")}, {"access_ttl", secondsText(c.AccessTTL)},
-		{"refresh_ttl", secondsText(c.RefreshTTL)}, {"session_max_age", secondsText(c.SessionMaxAge)}, {"made", madeAt(c)},
+		{"refresh_ttl", secondsText(c.RefreshTTL)}, {"session_max_age", secondsText(c.SessionMaxAge)},
+		{"max_upstream_age", secondsText(c.MaxUpstreamAge)}, {"made", madeAt(c)},
 	}
 	for _, r := range rows {
 		if r[1] != "" {

@@ -45,6 +45,7 @@ type clientConfig struct {
 	AccessTTL               *duration `yaml:"access_ttl,omitempty"`
 	RefreshTTL              *duration `yaml:"refresh_ttl,omitempty"`
 	SessionMaxAge           *duration `yaml:"session_max_age,omitempty"`
+	MaxUpstreamAge          *duration `yaml:"max_upstream_age,omitempty"`
 }
 
 const minClientSecretBytes = 16
@@ -109,7 +110,7 @@ func (x *clientConfig) client() broker.Client {
 		JWKS: broker.RawJSON(x.JWKS), JWKSURI: x.JWKSURI, IDTokenAlg: x.IDTokenAlg, BackchannelLogoutURI: x.BackchannelLogoutURI,
 		ClaimsInIDToken: x.ClaimsInIDToken, DPoPBound: x.DPoPBound, RequirePAR: x.RequirePAR, FirstParty: x.FirstParty, Providers: x.Providers, Resources: x.Resources,
 		AllowedOrigins: x.AllowedOrigins, AccessTTL: seconds(x.AccessTTL), RefreshTTL: seconds(x.RefreshTTL),
-		SessionMaxAge: seconds(x.SessionMaxAge), ReadOnly: true,
+		SessionMaxAge: seconds(x.SessionMaxAge), MaxUpstreamAge: seconds(x.MaxUpstreamAge), ReadOnly: true,
 	}
 	if x.Secret != "" {
 		c.SecretHash = broker.HashClientSecret(x.Secret)
@@ -159,6 +160,9 @@ func (x *clientConfig) check(p *problems, key string) broker.Client {
 		if d != nil && (*d == 0 || time.Duration(*d)%time.Second != 0) {
 			p.add(key+"."+field, "is %s, must be whole seconds; leave it out for the setting under tokens", *d)
 		}
+	}
+	if d := x.MaxUpstreamAge; d != nil && (*d == 0 || time.Duration(*d)%time.Second != 0) {
+		p.add(key+".max_upstream_age", "is %s, must be whole seconds; leave it out for no limit", *d)
 	}
 	x.checkSecret(p, key)
 	return c
