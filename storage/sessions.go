@@ -279,7 +279,11 @@ func (s *Store) ListSessions(ctx context.Context, f broker.SessionFilter, offset
 		return nil, 0, err
 	}
 	out := sessions(rows)
-	return out, total, s.addUpstreams(ctx, out)
+	page := make([]*broker.Session, len(out))
+	for i := range out {
+		page[i] = &out[i]
+	}
+	return out, total, s.addUpstreams(ctx, page)
 }
 
 // PageSessions implements broker.SessionStore.
@@ -297,7 +301,14 @@ func (s *Store) PageSessions(ctx context.Context, f broker.SessionFilter, afterI
 	for _, r := range rows {
 		out = append(out, broker.UserSession{Session: r.session(), Username: r.Username.String})
 	}
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	page := make([]*broker.Session, len(out))
+	for i := range out {
+		page[i] = &out[i].Session
+	}
+	return out, s.addUpstreams(ctx, page)
 }
 
 const pageSessions = `SELECT ` + sessionColumns + `, (SELECT u.username FROM users u WHERE u.id = sessions.user_id) AS username

@@ -122,11 +122,11 @@ func (s *Store) UpstreamOf(ctx context.Context, sessionID string) (broker.Sessio
 }
 
 // addUpstreams reads what the sessions of a page stand on.
-func (s *Store) addUpstreams(ctx context.Context, page []broker.Session) error {
+func (s *Store) addUpstreams(ctx context.Context, page []*broker.Session) error {
 	on := map[string][]*broker.Session{}
-	for i := range page {
-		if id := page[i].UpstreamID; id != "" {
-			on[id] = append(on[id], &page[i])
+	for _, n := range page {
+		if n.UpstreamID != "" {
+			on[n.UpstreamID] = append(on[n.UpstreamID], n)
 		}
 	}
 	for ids := range slices.Chunk(slices.Collect(maps.Keys(on)), perStatement) {

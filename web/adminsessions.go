@@ -30,7 +30,7 @@ type adminSessionJSON struct {
 func (s *Server) toAdminSessionJSON(x broker.UserSession, current string) adminSessionJSON {
 	cause := x.Ended(s.broker.Now())
 	return adminSessionJSON{
-		sessionJSON: toSessionJSON(x.Session, current), UserID: x.UserID, Username: x.Username, ParentID: x.ParentID,
+		sessionJSON: toSessionJSON(x.Session, current, s.broker.Now()), UserID: x.UserID, Username: x.Username, ParentID: x.ParentID,
 		AMR: orNone(x.AMR), Scope: x.Scope, CreatedIP: x.CreatedIP, AuthTime: x.AuthTime.UnixMilli(), SenderBound: x.DPoPThumbprint != "",
 		AbsoluteEnd: x.AbsExpiresAt.UnixMilli(), Live: cause == "", EndedAt: millis(x.EndedAt), EndCause: string(cause), Wipe: x.Wipe,
 	}

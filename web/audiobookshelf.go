@@ -190,14 +190,35 @@ type sessionJSON struct {
 	Current    bool    `json:"current"`
 
 	// Latchkey's own additions.
-	ExpiresAt int64  `json:"expiresAt"`
-	Provider  string `json:"provider,omitempty"`
-	ClientID  string `json:"client_id"`
+	ExpiresAt int64         `json:"expiresAt"`
+	Provider  string        `json:"provider,omitempty"`
+	ClientID  string        `json:"client_id"`
+	Upstream  *upstreamJSON `json:"upstream,omitempty"`
 }
 
-func toSessionJSON(x broker.Session, current string) sessionJSON {
+// upstreamJSON is what is known of the login at the IdP that a session stands
+// on, where that is checked again. Times are Unix milliseconds.
+type upstreamJSON struct {
+	State       broker.UpstreamState `json:"state"`
+	AliveAt     int64                `json:"aliveAt"`
+	NextCheckAt int64                `json:"nextCheckAt,omitempty"` // none where it cannot be checked any more
+}
+
+func toUpstreamJSON(u *broker.Upstream, now time.Time) *upstreamJSON {
+	if u == nil {
+		return nil
+	}
+	out := &upstreamJSON{State: u.StateAt(now), AliveAt: u.AliveAt.UnixMilli()}
+	if u.Sealed != "" {
+		out.NextCheckAt = u.NextCheckAt.UnixMilli()
+	}
+	return out
+}
+
+func toSessionJSON(x broker.Session, current string, now time.Time) sessionJSON {
 	return sessionJSON{
 		ID: x.ID, IPAddress: x.LastIP, UserAgent: x.UserAgent, CreatedAt: x.CreatedAt.UnixMilli(), UpdatedAt: x.LastSeenAt.UnixMilli(),
 		Current: x.ID == current, ExpiresAt: x.IdleExpiresAt.UnixMilli(), Provider: x.ProviderID, ClientID: x.ClientID,
+		Upstream: toUpstreamJSON(x.Upstream, now),
 	}
 }

@@ -162,7 +162,7 @@ func (s *Server) mySessions(c *gin.Context, p broker.Principal) error {
 		}
 	}
 	for _, x := range list {
-		out = append(out, toSessionJSON(x, p.Session.ID))
+		out = append(out, toSessionJSON(x, p.Session.ID, s.broker.Now()))
 	}
 	c.JSON(http.StatusOK, gin.H{
 		"total": total, "numPages": (total + size - 1) / size, "page": page, "itemsPerPage": size, "sessions": out,

@@ -249,6 +249,9 @@ func upstreamsListed(s *suite) {
 	for _, n := range list {
 		same(s, n.Upstream, want[n.ID])
 	}
+	for _, n := range must(s.Store.PageSessions(ctx, broker.SessionFilter{UserID: "id of anna"}, "", 10))(s) {
+		same(s, n.Upstream, want[n.ID])
+	}
 }
 
 func upstreamsSwept(s *suite) {
