@@ -3,6 +3,7 @@ package broker_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
 )
@@ -51,6 +52,12 @@ func TestCheckProviderNamesEveryFaultyField(t *testing.T) {
 		"long texts":            {func(s *settings) { s.ClientID, s.Claims.Groups, s.Claims.Email = long, long, "a\nb" }, []string{"client_id", "claims.groups", "claims.email"}},
 		"public issuer":         {func(s *settings) { s.Issuer = "https://Accounts.Google.com" }, []string{"provision"}},
 		"public, with domains":  {func(s *settings) { s.Issuer, s.AllowedDomains = "https://accounts.google.com", []string{"X.test"} }, nil},
+		"recheck":               {func(s *settings) { s.Recheck = broker.Interval(time.Minute) }, nil},
+		"recheck each second":   {func(s *settings) { s.Recheck = broker.Interval(time.Second) }, []string{"recheck"}},
+		"recheck in two years":  {func(s *settings) { s.Recheck = broker.Interval(730 * 24 * time.Hour) }, []string{"recheck"}},
+		"recheck by asking":     {func(s *settings) { s.Recheck, s.RecheckBy = broker.Interval(time.Hour), "introspection" }, nil},
+		"recheck by guessing":   {func(s *settings) { s.Recheck, s.RecheckBy = broker.Interval(time.Hour), "guess" }, []string{"recheck_by"}},
+		"recheck_by alone":      {func(s *settings) { s.RecheckBy = broker.RecheckByRefresh }, []string{"recheck_by"}},
 		"plain http":            {func(s *settings) { s.Issuer = "http://idp.test" }, []string{"issuer"}},
 		"plain http, said":      {func(s *settings) { s.Issuer, s.InsecureHTTP = "http://idp.test", true }, nil},
 		"plain http, loopback":  {func(s *settings) { s.Issuer = "http://127.0.0.1:8080" }, nil},

@@ -64,7 +64,9 @@ func TestRevocationAtTheIdPReachesTheApp(t *testing.T) {
 	if u := known(); u["state"] != "alive" || u["aliveAt"] != float64(start.UnixMilli()) || u["nextCheckAt"].(float64) > float64(start.Add(time.Hour).UnixMilli()) {
 		t.Errorf("%v", u)
 	}
-	idp.Script(func(s *providertest.Script) { s.Respond[providertest.EndpointToken] = providertest.Body(500, "text/plain", "") })
+	idp.Script(func(s *providertest.Script) {
+		s.Respond[providertest.EndpointToken] = providertest.Body(500, "text/plain", "")
+	})
 	x.recheck(58 * time.Minute)
 	if u := known(); u["state"] != "unknown" || u["aliveAt"] != float64(start.UnixMilli()) {
 		t.Errorf("%v", u)

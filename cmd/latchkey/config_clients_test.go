@@ -37,6 +37,7 @@ clients:
     access_ttl: 5m
     refresh_ttl: 7d
     session_max_age: 30d
+    max_upstream_age: 15m
   - client_id: phone
     token_endpoint_auth_method: none
     redirect_uris: [myapp:/oauth]
@@ -56,7 +57,7 @@ clients:
 		t.Fatalf("%+v", got)
 	}
 	wiki, phone, robot := got[0], got[1], got[2]
-	if wiki.SecretHash != broker.HashClientSecret("0123456789abcdef") || wiki.AccessTTL != 300 || wiki.RefreshTTL != 7*86400 || wiki.SessionMaxAge != 30*86400 ||
+	if wiki.SecretHash != broker.HashClientSecret("0123456789abcdef") || wiki.AccessTTL != 300 || wiki.RefreshTTL != 7*86400 || wiki.SessionMaxAge != 30*86400 || wiki.MaxUpstreamAge != 900 ||
 		!wiki.FirstParty || !wiki.ReadOnly || !wiki.RequirePAR || wiki.Scope != "openid groups" || wiki.ApplicationType != "web" || len(wiki.Providers) != 1 {
 		t.Errorf("%+v", wiki)
 	}
@@ -106,6 +107,8 @@ func TestProblemsOfClients(t *testing.T) {
 		"duration":          {"{client_id: a, access_ttl: soon, " + good + "}", []string{"soon", "30d"}},
 		"half a second":     {"{client_id: a, refresh_ttl: 500ms, " + good + "}", []string{"clients.a.refresh_ttl", "whole seconds"}},
 		"no time at all":    {"{client_id: a, session_max_age: 0, " + good + "}", []string{"clients.a.session_max_age", "leave it out"}},
+		"upstream age":      {"{client_id: a, max_upstream_age: 30s, " + good + "}", []string{"clients.a.max_upstream_age", "60"}},
+		"no upstream age":   {"{client_id: a, max_upstream_age: 0, " + good + "}", []string{"clients.a.max_upstream_age", "leave it out"}},
 		"and all at once":   {"{client_id: a, providers: [x], grant_types: [y]}", []string{"clients.a.providers", "clients.a.grant_types", "clients.a.client_secret"}},
 	} {
 		t.Run(name, func(t *testing.T) {

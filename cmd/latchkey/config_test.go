@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
 )
 
 // load reads a configuration from a file's text and an environment.
@@ -67,7 +69,7 @@ func TestProviderFromEnvironmentAndFile(t *testing.T) {
 	}
 	c, err := load(t, `
 providers:
-  - {id: pocket, issuer: "https://pocket.example.org", client_id: lk, client_secret_file: `+secret+`, role_map: {admins: admin}, claims: {groups: "urn:groups"}}
+  - {id: pocket, issuer: "https://pocket.example.org", client_id: lk, client_secret_file: `+secret+`, role_map: {admins: admin}, claims: {groups: "urn:groups"}, recheck: 12h}
 `, map[string]string{"OIDC_ISSUER": "https://auth.example.org", "OIDC_CLIENT_ID": "x", "OIDC_CLIENT_SECRET_FILE": secret, "OIDC_NAME": "Authelia"})
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +77,8 @@ providers:
 	first, second := c.Providers[0], c.Providers[1]
 	if first.ID != "openid" || first.Name != "Authelia" || first.ClientSecret != "s3cret" || first.Provision != "create" ||
 		second.ID != "pocket" || second.Name != "pocket" || second.ClientSecret != "s3cret" || second.LinkBy != "none" ||
-		second.RequireVerifiedEmail != "if_present" || second.Claims.Groups != "urn:groups" {
+		second.RequireVerifiedEmail != "if_present" || second.Claims.Groups != "urn:groups" ||
+		second.Recheck != broker.Interval(12*time.Hour) || second.RecheckBy != "refresh" || first.Recheck != 0 || first.RecheckBy != "" {
 		t.Fatalf("%+v", c.Providers)
 	}
 }
