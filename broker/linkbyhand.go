@@ -97,7 +97,9 @@ func (b *Broker) linkByHand(ctx context.Context, store Store, p *Provider, l IdP
 	}
 	i, err := b.link(ctx, store, p, u, p.identity(c, b.now()), LinkedByHand, device)
 	if err == nil {
-		err = b.updateFromIdP(ctx, store, p, i, c, &resolution{})
+		var r resolution
+		err = b.updateFromIdP(ctx, store, p, i, c, &r)
+		b.logKeptRole(ctx, p, r, err)
 	}
 	return err
 }

@@ -26,7 +26,15 @@ func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device D
 			return err
 		})
 	})
+	b.logKeptRole(ctx, p, r, err)
 	return r.user, err
+}
+
+// logKeptRole says once the login stands that its role map was not followed.
+func (b *Broker) logKeptRole(ctx context.Context, p *Provider, r resolution, err error) {
+	if err == nil && r.kept {
+		b.cfg.Log.WarnContext(ctx, "the role map takes the last administrator's role; it stays", "event", "role.kept", "user_id", r.user.ID, "provider", p.ID)
+	}
 }
 
 // resolution is what a login comes to: the user as it is then, and what decided
@@ -36,6 +44,7 @@ type resolution struct {
 	before  User   // as it was otherwise
 	user    User
 	rulings []Ruling
+	kept    bool // the last administrator's role, against the role map
 }
 
 // Ruling is one thing that a login decides about a person, and the rule that
@@ -277,7 +286,7 @@ func (b *Broker) updateFromIdP(ctx context.Context, store Store, p *Provider, i 
 	}
 	if err == nil && !u.profile().equal(before) {
 		u.UpdatedAt = b.now()
-		err = b.saveProfile(ctx, store, i, before, &u, role)
+		err = b.saveProfile(ctx, store, i, before, &u, role, r)
 	}
 	r.user = u
 	return err
@@ -297,11 +306,11 @@ func (u *User) describe(c IdPClaims) {
 
 // saveProfile writes what has changed. role is empty where the IdP has no say;
 // the last administrator keeps his, whatever the IdP says.
-func (b *Broker) saveProfile(ctx context.Context, store Store, i Identity, before Profile, u *User, role Role) error {
+func (b *Broker) saveProfile(ctx context.Context, store Store, i Identity, before Profile, u *User, role Role, r *resolution) error {
 	err := store.UpdateProfile(ctx, *u, role)
 	if errors.Is(err, LastAdmin) { // a group that was forgotten at the IdP locks nobody out here
-		b.cfg.Log.WarnContext(ctx, "the role map takes the last administrator's role; it stays", "event", "role.kept", "user_id", u.ID, "provider", i.ProviderID)
-		u.Role = before.Role
+		r.rule("role", role, before.Role, "the last administrator stays one")
+		u.Role, r.kept = before.Role, true
 		err = store.UpdateProfile(ctx, *u, "")
 	}
 	if err == nil && i.undoable(u.UpdatedAt) {

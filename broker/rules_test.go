@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/oidc"
 )
 
 func TestDefaultRole(t *testing.T) {
@@ -126,5 +127,43 @@ func TestPermissionsClaimAddsToWhatStands(t *testing.T) {
 	}
 	if u := h.enters("p", says("anna", may(claim{"canUpload": true}))); !reflect.DeepEqual(*u.Permissions, broker.Permissions{Delete: true, Upload: true}) {
 		t.Errorf("%+v", u.Permissions)
+	}
+}
+
+// A role map that takes the last administrator's role is not followed there, and
+// a dry run says so without the log's believing it.
+func TestRoleMapKeepsTheLastAdministrator(t *testing.T) {
+	h := &matrixHouse{idp: newRawIdP("https://p.test", oidc.ClaimNames{})}
+	h.house = newHouse(t, "", func(p *broker.Provider) {
+		p.IdP, p.RoleMap = h.idp, map[string]broker.Role{"admins": broker.RoleAdmin}
+	}, nil)
+	enter := func(groups ...any) broker.Role {
+		t.Helper()
+		h.idp.claims = map[string]any{"sub": "boss", "preferred_username": "boss", "groups": groups}
+		login, err := h.enterRaw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return login.User.Role
+	}
+	if role := enter("admins"); role != broker.RoleAdmin {
+		t.Fatal(role)
+	}
+	dry := h.dry("p", `{"sub":"boss","groups":[]}`)
+	if dry.User.Role != broker.RoleAdmin || dry.Rulings[len(dry.Rulings)-1].Rule != "the last administrator stays one" {
+		t.Errorf("%+v", dry)
+	}
+	if strings.Contains(h.Log.String(), "role.kept") {
+		t.Error("the dry run is in the log")
+	}
+	if role := enter(); role != broker.RoleAdmin || !strings.Contains(h.Log.String(), "role.kept") {
+		t.Errorf("%s", role)
+	}
+	h.idp.claims = map[string]any{"sub": "other", "preferred_username": "other", "groups": []any{"admins"}}
+	if _, err := h.enterRaw(); err != nil {
+		t.Fatal(err)
+	}
+	if role := enter(); role != broker.RoleUser { // there is another one now
+		t.Errorf("%s", role)
 	}
 }

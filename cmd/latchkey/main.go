@@ -65,7 +65,7 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration file (LATCHKEY_CONFIG; else ./latchkey.yaml if it is there)")
-	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.clientCommand(), p.apikeyCommand(), p.sessionCommand(), p.keyCommand(), p.configCommand(), p.importCommand(),
+	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.clientCommand(), p.apikeyCommand(), p.sessionCommand(), p.providerCommand(), p.keyCommand(), p.configCommand(), p.importCommand(),
 		p.loginCommand(), p.tokenCommand(), p.logoutCommand(), p.healthcheckCommand(), p.versionCommand())
 	p.prepare(root)
 	return root
