@@ -154,6 +154,13 @@ func TestImportedAPIKey(t *testing.T) {
 		t.Fatalf("%+v %v", keys, err)
 	}
 	x.do(http.MethodGet, "/api/me", bearer(keyOf(f.Users[0]))).refused(401, broker.InvalidToken, web.VerdictLogin)
+	// Whoever holds the old system's secret makes no token for a key of ours.
+	ours, _, err := x.Broker.CreateAPIKey(t.Context(), nil, broker.NewAPIKey{Name: "ours", UserID: k.UserID}, broker.Device{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := absfile.Sign(absfile.Secret, map[string]any{"keyId": ours.ID, "name": "ours", "type": "api", "iat": 1})
+	x.do(http.MethodGet, "/api/me", bearer(forged)).refused(401, broker.InvalidToken, web.VerdictLogin)
 	disabled := true
 	if _, err := x.Broker.UpdateAPIKey(t.Context(), nil, k.ID, broker.APIKeyChange{Disabled: &disabled}, broker.Device{}); err != nil {
 		t.Fatal(err)
