@@ -197,7 +197,8 @@ func TestTemporaryPasswordOnThePageOfAClientsLogin(t *testing.T) {
 
 // P01: nothing tells a name that exists from one that does not.
 func TestEnumerationOfAccountsByWrongPasswords(t *testing.T) {
-	x := newSite(t, setup{failures: 1000})
+	hashes := 0
+	x := newSite(t, setup{failures: 1000, broker: func(c *broker.Config) { c.Hasher = counting{c.Hasher, &hashes} }})
 	ctx := context.Background()
 	for _, n := range []broker.NewUser{
 		{Username: "through an IdP"}, {Username: "disabled", Password: harness.PasswordOf("disabled")},
@@ -223,10 +224,14 @@ func TestEnumerationOfAccountsByWrongPasswords(t *testing.T) {
 	var first *answer
 	for i, name := range []string{"alice", "nobody", "through an IdP", "disabled", "temporary", "invited"} {
 		for _, body := range []string{`"password":"a wrong password"`, `"password":""`, `"password":"a wrong password","newPassword":"another password"`, `"password":"x","newPassword":""`} {
+			hashes = 0
 			a := x.do(http.MethodPost, "/login", jsonBody(`{"username":`+toJSON(name)+`,`+body+`}`))
 			a.refused(401, broker.InvalidCredentials, "").noCookies()
 			if first == nil {
 				first = a
+			}
+			if hashes != 1 { // which is where the time goes
+				t.Errorf("%s %s: %d hashes", name, body, hashes)
 			}
 			if a.Body != first.Body || plainHeaders(a) != plainHeaders(first) {
 				t.Errorf("%d %s %s: %s %s", i, name, body, a.Body, plainHeaders(a))
