@@ -220,3 +220,32 @@ func TestProviderTestAPI(t *testing.T) {
 		t.Error("it changed something")
 	}
 }
+
+// What an administrator pastes is somebody's login.
+func TestPastedTokenIsNotLogged(t *testing.T) {
+	x, root := providersSite(t, true)
+	token := "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzb21lYm9keSJ9.the-signature-of-somebody"
+	a := x.do("POST", "/api/providers/openid/test", root, jsonBody(`{"id_token":"`+token+`"}`)).want(200)
+	x.do("POST", "/api/providers/openid/test", root, jsonBody(`{"id_token":"`+token+`.x"}`)).want(400)
+	for _, part := range strings.Split(token, ".") {
+		if strings.Contains(x.log.String(), part) || strings.Contains(a.Body, part) {
+			t.Errorf("%s is in the log or in the answer", part)
+		}
+	}
+	if sub, _ := a.at("claims.sub"); sub != "somebody" {
+		t.Errorf("%s", a.Body)
+	}
+}
+
+func TestProviderChangesNameTheAdministrator(t *testing.T) {
+	x, root := providersSite(t, false)
+	x.do("POST", "/api/providers", root, jsonBody(addedProvider)).want(201)
+	admin, err := x.Store.UserByUsername(t.Context(), "root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x.Store.ListEvents(t.Context(), broker.EventFilter{Name: broker.EventProviderCreated, Limit: 5})
+	if err != nil || len(list) != 1 || list[0].Actor != admin.ID || list[0].Detail["provider"] != "pocket" {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
