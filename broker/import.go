@@ -253,7 +253,8 @@ func (im *importer) insert(ctx context.Context, list []ImportUser) error {
 	if err != nil {
 		return err
 	}
-	for _, i := range identities {
+	for n, i := range identities {
+		identities[n].Link.How = LinkedByImport
 		im.report.Identities.Imported++
 		events = append(events, im.event(Event{Name: EventIdentityLinked, UserID: i.UserID, Detail: map[string]string{"provider": i.ProviderID, "issuer": i.Issuer, "method": "import"}}))
 	}

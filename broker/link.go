@@ -103,6 +103,11 @@ func (b *Broker) link(ctx context.Context, store Store, p *Provider, u User, i I
 	if err != nil {
 		return i, err
 	}
+	if how == LinkedByEmail { // an invitation that is still open was for whoever has come now
+		if err := store.DeletePasswordLinks(ctx, u.ID); err != nil {
+			return i, err
+		}
+	}
 	return i, store.SetNotice(ctx, u.ID, noticeOf(i, p.Name))
 }
 
@@ -117,6 +122,16 @@ func lockUnchanged(ctx context.Context, store Store, u User) error {
 		err = Unavailable(errors.New("the user was changed while an identity was being linked"))
 	}
 	return err
+}
+
+// lockIdentity keeps an undo from running beside a login, which would write again
+// what the undo has just taken back.
+func lockIdentity(ctx context.Context, store Store, i Identity) (Identity, error) {
+	if err := store.LockUser(ctx, i.UserID); err != nil {
+		return i, orAgain(err, NotFound)
+	}
+	i, err := store.IdentityBySubject(ctx, i.Issuer, i.Subject)
+	return i, orAgain(err, NotFound)
 }
 
 // noticeOf is what the owner is told of a link.

@@ -115,6 +115,9 @@ func isASCII(s string) bool {
 func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdPClaims, device Device) (r resolution, err error) {
 	identity := p.identity(c, b.now())
 	known, err := store.IdentityBySubject(ctx, c.Issuer, c.Subject)
+	if err == nil && known.undoable(identity.CreatedAt) {
+		known, err = lockIdentity(ctx, store, known)
+	}
 	if err == nil {
 		identity.UserID = known.UserID
 		r.rule("account", nil, "known", "iss and sub are linked to it")

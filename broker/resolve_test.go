@@ -297,6 +297,17 @@ func TestTrapAccountWithAPasswordIsNotLinked(t *testing.T) {
 			t.Errorf("%s: linked %v, want %v", c.user.Username, u.ID == there.ID, c.linked)
 		}
 	}
+	// An administrator may say that an address is its owner's.
+	there, err := h.Broker.CreateUser(ctx, broker.NewUser{Username: "late", Email: "late@x.test", Password: "known to the owner"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Broker.UpdateUser(ctx, there.ID, broker.UserChange{EmailVerified: new(true)}); err != nil {
+		t.Fatal(err)
+	}
+	if u := h.enters("p", says("late")); u.ID != there.ID {
+		t.Error("an address that an administrator verified is not linked")
+	}
 }
 
 func TestAllowedGroups(t *testing.T) {

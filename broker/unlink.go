@@ -33,8 +33,8 @@ func (b *Broker) UnlinkByAdmin(ctx context.Context, by Principal, userID, identi
 	if err != nil {
 		return 0, err
 	}
-	if u.Role == RoleRoot && by.User.Role != RoleRoot {
-		return 0, refuse(Forbidden, "only root unlinks root's identities")
+	if by.User.ID != u.ID && !mayAdminister(by.User, u) {
+		return 0, refuse(Forbidden, "only root unlinks the identities of administrators")
 	}
 	n, err := b.unlink(ctx, userID, func(i Identity) bool { return identityID == "" || i.ID() == identityID }, false, device.IP)
 	if identityID == "" && errors.Is(err, NotFound) {
@@ -52,42 +52,49 @@ func (b *Broker) UnlinkProvider(ctx context.Context, userID, providerID string) 
 // unlink takes away the identities that are picked; NotFound where there are none.
 func (b *Broker) unlink(ctx context.Context, userID string, pick func(Identity) bool, keepLast bool, ip string) (n int, err error) {
 	err = b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			// Whoever makes a session, or takes another identity away, comes before or after.
-			if err := store.LockUser(ctx, userID); err != nil {
-				return err
-			}
-			u, err := store.UserByID(ctx, userID)
-			if err != nil {
-				return err
-			}
-			all, err := store.IdentitiesOfUser(ctx, userID)
-			if err != nil {
-				return err
-			}
-			gone, kept := []Identity{}, []Identity{}
-			for _, i := range all {
-				if pick(i) {
-					gone = append(gone, i)
-				} else {
-					kept = append(kept, i)
-				}
-			}
-			if n = len(gone); n == 0 {
-				return &Error{Code: NotFound, Message: "there is no such identity"}
-			}
-			if keepLast && !b.hasWayIn(u, kept) {
-				return refuse(LastLoginMethod, "this is the last way to log in to your account; set a password or link another one first")
-			}
-			for _, i := range gone {
-				if err := b.removeIdentity(ctx, store, &u, i, kept, ip); err != nil {
-					return err
-				}
-			}
-			return b.afterUnlink(ctx, store, u, kept)
+		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
+			n, err = b.unlinkPicked(ctx, store, userID, pick, keepLast, ip)
+			return err
 		})
 	})
 	return n, err
+}
+
+// unlinkPicked is the body of the transaction. With the user locked, whoever
+// makes a session or takes another identity away comes before or after.
+func (b *Broker) unlinkPicked(ctx context.Context, store Store, userID string, pick func(Identity) bool, keepLast bool, ip string) (int, error) {
+	if err := store.LockUser(ctx, userID); err != nil {
+		return 0, err
+	}
+	u, err := store.UserByID(ctx, userID)
+	if err != nil {
+		return 0, err
+	}
+	all, err := store.IdentitiesOfUser(ctx, userID)
+	if err != nil {
+		return 0, err
+	}
+	gone, kept := []Identity{}, []Identity{}
+	for _, i := range all {
+		if pick(i) {
+			gone = append(gone, i)
+		} else {
+			kept = append(kept, i)
+		}
+	}
+	switch {
+	case len(gone) == 0:
+		return 0, &Error{Code: NotFound, Message: "there is no such identity"}
+	case keepLast && !b.hasWayIn(u, kept):
+		return 0, refuse(LastLoginMethod, "this is the last way to log in to your account; set a password or link another one first")
+	}
+	before := u.profile()
+	for _, i := range slices.Backward(gone) { // what came last goes back to what was before it
+		if err := b.removeIdentity(ctx, store, &u, i, kept, ip); err != nil {
+			return 0, err
+		}
+	}
+	return len(gone), b.afterUnlink(ctx, store, before, u, kept)
 }
 
 // hasWayIn reports whether a user can log in by a password or one of the
@@ -97,7 +104,7 @@ func (b *Broker) hasWayIn(u User, identities []Identity) bool {
 		return true
 	}
 	return slices.ContainsFunc(identities, func(i Identity) bool {
-		return slices.ContainsFunc(b.Providers(), func(p Provider) bool { return p.ID == i.ProviderID })
+		return slices.ContainsFunc(b.Providers(), func(p Provider) bool { return p.IdP.Issuer() == i.Issuer })
 	})
 }
 
@@ -148,11 +155,13 @@ func (b *Broker) providersOf(i Identity) []string {
 
 // afterUnlink writes the profile, and tells of the newest link that can still be
 // undone, so that no unlinking hides another link.
-func (b *Broker) afterUnlink(ctx context.Context, store Store, u User, kept []Identity) error {
+func (b *Broker) afterUnlink(ctx context.Context, store Store, before Profile, u User, kept []Identity) error {
 	now := b.now()
-	u.UpdatedAt = now
-	if err := store.UpdateProfile(ctx, u, u.Role); err != nil {
-		return err
+	if !u.profile().equal(before) {
+		u.UpdatedAt = now
+		if err := b.saveProfile(ctx, store, Identity{}, before, &u, u.Role, &resolution{}); err != nil {
+			return err
+		}
 	}
 	if err := store.SetPermissions(ctx, u.ID, u.Permissions); err != nil {
 		return err

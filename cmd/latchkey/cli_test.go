@@ -14,6 +14,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/storage"
 )
 
 // cli runs commands as a shell would, over one data folder.
@@ -103,7 +106,7 @@ func TestUserCommands(t *testing.T) {
 			t.Errorf("%v: exit %d, %q", args, code, errs)
 		}
 	}
-	c.must("", "user", "update", "bob", "--name", "Robert", "--full-name", "Robert R.", "--role", "user")
+	c.must("", "user", "update", "bob", "--name", "Robert", "--full-name", "Robert R.", "--role", "user", "--email-verified")
 	c.must("another horse and cart\n", "user", "set-password", "robert", "--password-stdin")
 	if out := c.must("", "user", "disable", "robert"); !strings.Contains(out, "disabled") {
 		t.Error(out)
@@ -159,6 +162,41 @@ func TestPasswordLinksAndTemporaryPasswordsByCommand(t *testing.T) {
 	if code, _, errs := c.run("", "user", "reset-link", "nobody"); code != 1 || !strings.Contains(errs, "nobody") {
 		t.Errorf("exit %d, %s", code, errs)
 	}
+}
+
+func TestUserUnlink(t *testing.T) {
+	c := newCLI(t)
+	var u userView
+	if err := json.Unmarshal([]byte(c.must("", "user", "create", "bob", "--json")), &u); err != nil {
+		t.Fatal(err)
+	}
+	store, err := storage.Open(context.Background(), storage.Options{URL: "sqlite:" + filepath.Join(c.env["LATCHKEY_DATA_DIR"], "latchkey.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for _, provider := range []string{"one", "two", "three"} {
+		i := broker.Identity{Issuer: "https://" + provider + ".example.org", Subject: "s", ProviderID: provider, UserID: u.ID, CreatedAt: time.Now(), LastUsedAt: time.Now()}
+		if err := store.InsertIdentity(context.Background(), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	linked := func(want int) {
+		t.Helper()
+		if list, err := store.IdentitiesOfUser(context.Background(), u.ID); err != nil || len(list) != want {
+			t.Errorf("%d are linked, want %d; %v", len(list), want, err)
+		}
+	}
+	if code, _, errs := c.run("", "user", "unlink", "bob", "--provider", "four"); code != 1 || !strings.Contains(errs, `nothing of that kind is linked to "bob"`) {
+		t.Errorf("exit %d, %q", code, errs)
+	}
+	linked(3)
+	c.must("", "user", "unlink", "bob", "--provider", "two")
+	linked(2)
+	if out := c.must("", "user", "unlink", "bob", "--json"); !strings.Contains(out, `"hasOpenIDLink": false`) {
+		t.Error(out)
+	}
+	linked(0)
 }
 
 func TestConfigPrintRedactsSecrets(t *testing.T) {

@@ -78,7 +78,8 @@ func (p *program) userCommand() *cobra.Command {
 		}),
 		p.onUser("delete NAME", "Delete a user and its identities; all sessions end", func(ctx context.Context, b *broker.Broker, u broker.User) error {
 			return b.DeleteUser(ctx, u.ID)
-		}))
+		}),
+		p.userUnlink())
 	return user
 }
 
@@ -187,6 +188,7 @@ func (p *program) userList() *cobra.Command {
 
 func (p *program) userUpdate() *cobra.Command {
 	var name, fullName, email, role string
+	var verified bool
 	var flags interface{ Changed(string) bool }
 	c := p.onUser("update NAME", "Change a user; a rename logs nobody out", func(ctx context.Context, b *broker.Broker, u broker.User) error {
 		change := broker.UserChange{}
@@ -197,6 +199,9 @@ func (p *program) userUpdate() *cobra.Command {
 			return nil
 		}
 		change.Username, change.Name, change.Email = set("name", &name), set("full-name", &fullName), set("email", &email)
+		if flags.Changed("email-verified") {
+			change.EmailVerified = &verified
+		}
 		if flags.Changed("role") {
 			r := broker.Role(role)
 			if !r.Valid() {
@@ -210,8 +215,23 @@ func (p *program) userUpdate() *cobra.Command {
 	c.Flags().StringVar(&name, "name", "", "new username")
 	c.Flags().StringVar(&fullName, "full-name", "", "new full name")
 	c.Flags().StringVar(&email, "email", "", "new e-mail address")
+	c.Flags().BoolVar(&verified, "email-verified", false, "the e-mail address is known to be the user's own")
 	c.Flags().StringVar(&role, "role", "", "new role: root, admin, user or guest")
 	flags = c.Flags()
+	return c
+}
+
+func (p *program) userUnlink() *cobra.Command {
+	var provider string
+	c := p.onUser("unlink NAME", "Take the linked logins of identity providers from a user; what logged in through them has to log in again",
+		func(ctx context.Context, b *broker.Broker, u broker.User) error {
+			_, err := b.UnlinkProvider(ctx, u.ID, provider)
+			if errors.Is(err, broker.NotFound) {
+				return fmt.Errorf("nothing of that kind is linked to %q", u.Username)
+			}
+			return err
+		})
+	c.Flags().StringVar(&provider, "provider", "", "id of the provider; without it, all")
 	return c
 }
 

@@ -93,10 +93,10 @@ func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, 
 	return p.oauth(m, req).AuthCodeURL(req.State, options...), nil
 }
 
-// prompt is what the provider knows of what it is asked: Google refuses login,
-// and lets people choose an account instead.
+// prompt is what the provider knows of what it is asked: Google has no login, and
+// lets people choose an account.
 func (p *Provider) prompt(asked string) string {
-	if p.cfg.Issuer == "https://accounts.google.com" {
+	if p.cfg.Issuer == google {
 		return strings.ReplaceAll(asked, "login", "select_account")
 	}
 	return asked
