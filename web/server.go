@@ -160,6 +160,7 @@ func (s *Server) routes(e *gin.Engine) {
 	// Operation
 	e.GET("/healthz", s.healthz)
 	e.GET("/readyz", s.readyz)
+	e.GET("/openapi.yaml", s.openAPI)
 	e.GET("/static/*file", s.static)
 
 	r := e.Group("", s.whenReady)

@@ -246,9 +246,11 @@ func (x *site) try(method, target string, options ...option) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answer{
+	a := &answer{
 		t: x.t, request: method + " " + req.URL.Path, Status: res.StatusCode, Header: res.Header, Body: string(text), cookies: res.Cookies(),
-	}, nil
+	}
+	x.checkDocumented(a, req)
+	return a, nil
 }
 
 func (a *answer) want(status int) *answer {
