@@ -98,6 +98,7 @@ func TestK01KeyState(t *testing.T) {
 // T08: a demotion counts at the next use.
 func TestT08DemotedOwnerOfKey(t *testing.T) {
 	x := newSite(t, setup{})
+	x.User(t, "second", broker.RoleRoot)
 	_, key := x.keyFor("root", nil)
 	role := broker.RoleGuest
 	if _, err := x.Broker.UpdateUser(context.Background(), x.idOf("root"), broker.UserChange{Role: &role}); err != nil {

@@ -231,6 +231,7 @@ func TestGitHubOrganizations(t *testing.T) {
 	x := socialStart(t, func(p *broker.Provider) {
 		p.AllowedGroups, p.RoleMap = []string{"acme/readers"}, map[string]broker.Role{"acme/admins": broker.RoleAdmin}
 	})
+	x.User(t, "root", broker.RoleRoot)
 	member := func(orgs []any, teams ...string) {
 		list := []any{}
 		for _, team := range teams {
