@@ -82,7 +82,11 @@ func (w *keyWorld) create(by, owner string, change func(*broker.NewAPIKey)) (bro
 	if change != nil {
 		change(&n)
 	}
-	k, text, err := w.Broker.CreateAPIKey(context.Background(), w.by(by), n, broker.Device{IP: "192.0.2.1"})
+	var who *broker.Principal
+	if u := w.by(by); u != nil {
+		who = &broker.Principal{User: *u}
+	}
+	k, text, err := w.Broker.CreateAPIKey(context.Background(), who, n, broker.Device{IP: "192.0.2.1"})
 	return k, text.Reveal(), err
 }
 

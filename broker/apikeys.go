@@ -37,11 +37,21 @@ type APIKeyChange struct {
 	Disabled    *bool
 }
 
-// CreateAPIKey makes a key. by is who asks: people make keys for themselves,
+// CreateAPIKey makes a key. who is who asks: people make keys for themselves,
 // guests none, administrators for everybody, but for root only root does. A nil
-// by is the command line, which may everything. The key itself comes back this
+// who is the command line, which may everything. The key itself comes back this
 // once.
-func (b *Broker) CreateAPIKey(ctx context.Context, by *User, n NewAPIKey, device Device) (OwnedAPIKey, tokens.APIKey, error) {
+func (b *Broker) CreateAPIKey(ctx context.Context, who *Principal, n NewAPIKey, device Device) (OwnedAPIKey, tokens.APIKey, error) {
+	var by *User
+	if who != nil {
+		by = &who.User
+		if _, undoable, err := b.throughLink(ctx, *who); err != nil {
+			return OwnedAPIKey{}, "", err
+		} else if undoable {
+			return OwnedAPIKey{}, "", refuse(LoginRequired, "a key outlives its login, and yours came through a link that can still be undone; "+
+				"log in in the way that you have used for longest")
+		}
+	}
 	k, err := b.prepareKey(by, n)
 	if err != nil {
 		return OwnedAPIKey{}, "", err

@@ -234,20 +234,27 @@ func (b *Broker) RecentlyProven(ctx context.Context, p Principal) (bool, error) 
 	if s.ClientID != AppClientID || now.Sub(s.AuthTime) > recentLogin {
 		return false, nil
 	}
+	linked, undoable, err := b.throughLink(ctx, p)
+	return linked && !undoable, err
+}
+
+// throughLink reports whether what a session was made through still leads to its
+// user, and whether it is a link that can be undone: then the owner of the
+// account may be somebody else. The only way in cannot be undone.
+func (b *Broker) throughLink(ctx context.Context, p Principal) (linked, undoable bool, err error) {
+	s := p.Session
 	if s.ProviderID == "" {
-		return true, nil
+		return true, false, nil
 	}
 	all, err := b.cfg.Store.IdentitiesOfUser(ctx, p.User.ID)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
-	through := func(i Identity) bool {
+	at := slices.IndexFunc(all, func(i Identity) bool {
 		return i.Subject == s.IdPSubject && slices.Contains(b.providersOf(i), s.ProviderID)
+	})
+	if at < 0 || !all[at].undoable(b.now()) {
+		return at >= 0, false, nil
 	}
-	at := slices.IndexFunc(all, through)
-	if at < 0 || !all[at].undoable(now) {
-		return at >= 0, nil
-	}
-	// The only way in cannot be undone.
-	return !b.hasWayIn(p.User, slices.Delete(slices.Clone(all), at, at+1)), nil
+	return true, b.hasWayIn(p.User, slices.Delete(slices.Clone(all), at, at+1)), nil
 }

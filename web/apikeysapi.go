@@ -105,7 +105,7 @@ func (s *Server) createAPIKey(c *gin.Context, p broker.Principal) error {
 	set(&n.UserID, f.userID)
 	set(&n.Scope, f.scope)
 	set(&n.Disabled, f.disabled)
-	made, key, err := s.broker.CreateAPIKey(c.Request.Context(), &p.User, n, device(c))
+	made, key, err := s.broker.CreateAPIKey(c.Request.Context(), &p, n, device(c))
 	if err != nil {
 		return err
 	}

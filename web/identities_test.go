@@ -426,12 +426,16 @@ func TestALinkThatCanBeUndoneMakesNothingLasting(t *testing.T) {
 	access := evil.send(http.MethodPost, "/auth/refresh").text("user.accessToken")
 	x.do(http.MethodPatch, "/api/me/password", bearer(access), jsonBody(`{"password":null,"newPassword":"a password of the attacker"}`)).refused(400, broker.WrongPassword, "")
 	evil.link("p1").refused(400, broker.LoginRequired, "").says("in the way that you have used for longest")
+	key := jsonBody(`{"name":"a key that outlives the undo","userId":"` + x.user("anna").ID + `"}`)
+	x.do(http.MethodPost, "/api/api-keys", bearer(access), key).refused(400, broker.LoginRequired, "")
 	for _, i := range x.mine(access) {
 		x.do(http.MethodDelete, "/api/me/identities/"+i["id"].(string), bearer(access)).refused(400, broker.LoginRequired, "")
 	}
 	x.wait(8 * 24 * time.Hour)
 	evil = x.through("p2", "mallory")
 	evil.link("p1").want(303)
+	access = evil.send(http.MethodPost, "/auth/refresh").text("user.accessToken")
+	x.do(http.MethodPost, "/api/api-keys", bearer(access), key).want(200)
 }
 
 // An account keeps a way in.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -14,9 +15,18 @@ import (
 
 func (p *program) importCommand() *cobra.Command {
 	c := &cobra.Command{Use: "import", Short: "Take users over from another system, on the database directly"}
-	abs := p.importFrom("audiobookshelf --from FILE", "Take over the users and devices of an Audiobookshelf database (SQLite, 2.35 or newer)", absdb.Read)
+	var verified bool
+	abs := p.importFrom("audiobookshelf --from FILE", "Take over the users and devices of an Audiobookshelf database (SQLite, 2.35 or newer)",
+		func(ctx context.Context, file string) (broker.Import, error) {
+			from, err := absdb.Read(ctx, file)
+			if verified && err == nil {
+				from.Users = withVerifiedEmail(from.Users)
+			}
+			return from, err
+		})
 	abs.Long = abs.Short + ".\n\nDevices stay logged in where import.audiobookshelf_secret is the secret that Audiobookshelf signed with. The file is\n" +
 		"only read. Everything is written in one transaction, and nothing where a line is refused, unless --allow-partial."
+	abs.Flags().BoolVar(&verified, "emails-verified", false, "the e-mail addresses are known to be the users' own, so that link_by: verified_email may go by them")
 	users := p.importFrom("users --from FILE.jsonl", "Take over users from a file with one JSON object a line", userfile.Read)
 	users.Long = users.Short + ":\n\n" + `  {"username":"anna","email":"anna@example.org","email_verified":true,"name":"Anna","role":"user","password_hash":"$2b$12$..."}` +
 		"\n\nMore fields: id (a UUID), disabled, permissions, and identities with issuer, subject and provider. Hashes are argon2, scrypt,\n" +
@@ -24,6 +34,18 @@ func (p *program) importCommand() *cobra.Command {
 		"unless --allow-partial."
 	c.AddCommand(abs, users)
 	return c
+}
+
+// withVerifiedEmail vouches for the addresses, which Audiobookshelf says nothing of.
+func withVerifiedEmail(users iter.Seq2[broker.ImportUser, error]) iter.Seq2[broker.ImportUser, error] {
+	return func(yield func(broker.ImportUser, error) bool) {
+		for u, err := range users {
+			u.User.EmailVerified = u.User.Email != ""
+			if !yield(u, err) {
+				return
+			}
+		}
+	}
 }
 
 // importFrom is a command that reads a file and imports it.

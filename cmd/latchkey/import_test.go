@@ -54,11 +54,14 @@ func TestImportAudiobookshelfCommand(t *testing.T) {
 	if list := c.must("", "user", "list", "--json"); strings.TrimSpace(list) != "[]" {
 		t.Error("a dry run wrote", list)
 	}
-	if out := c.must("", args...); !strings.Contains(out, "users") || strings.Contains(out, "nothing") {
+	if out := c.must("", append(args, "--emails-verified")...); !strings.Contains(out, "users") || strings.Contains(out, "nothing") {
 		t.Error(out)
 	}
 	if out := c.must("", args...); !strings.Contains(out, "nothing was new") {
 		t.Error(out)
+	}
+	if list := c.must("", "user", "list", "--json"); strings.Count(list, `"emailVerified": true`) != 5 {
+		t.Error("not vouched for:", list)
 	}
 	if list := c.must("", "session", "list"); strings.Count(list, "alive") != 5 {
 		t.Error(list)

@@ -19,6 +19,7 @@ type userView struct {
 	Username  string `json:"username"`
 	Name      string `json:"name"`
 	Email     string `json:"email"`
+	Verified  bool   `json:"emailVerified"`
 	Type      string `json:"type"`
 	IsActive  bool   `json:"isActive"`
 	HasOpenID bool   `json:"hasOpenIDLink"`
@@ -28,7 +29,7 @@ type userView struct {
 
 func viewUser(u broker.User) userView {
 	return userView{
-		ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, Type: string(u.Role), IsActive: u.DisabledAt.IsZero(),
+		ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, Verified: u.EmailVerified, Type: string(u.Role), IsActive: u.DisabledAt.IsZero(),
 		HasOpenID: u.HasIdentity, CreatedAt: millis(u.CreatedAt), LastSeen: millis(u.LastSeenAt),
 	}
 }
