@@ -50,8 +50,6 @@ type UserStore interface {
 	// meantime (name to log in with, disabled) it leaves alone. LastAdmin where
 	// the role would be the last administrator's loss.
 	UpdateProfile(ctx context.Context, u User, role Role) error
-	// SetDisabled disables a user as of a moment, or with the zero time enables; LastAdmin.
-	SetDisabled(ctx context.Context, id string, at, now time.Time) error
 	// SetPassword replaces the hash where the stored one is still old; an old
 	// of nil replaces any. It reports whether it did. temporary is
 	// User.PasswordTemporary.

@@ -26,7 +26,7 @@ func (s *Store) InsertEvent(ctx context.Context, e broker.Event) error {
 	return err
 }
 
-// eventsWhere writes a filter as a condition.
+// eventsWhere writes a list as what stands behind WHERE.
 func eventsWhere(f broker.EventFilter) (string, []any) {
 	conditions, args := []string{"1 = 1"}, []any{}
 	add := func(condition string, values ...any) {
@@ -53,7 +53,7 @@ func eventsWhere(f broker.EventFilter) (string, []any) {
 	if f.BeforeID != "" {
 		add("(at, id) < (?, ?)", f.BeforeAt.UnixMilli(), f.BeforeID)
 	}
-	return strings.Join(conditions, " AND "), args
+	return strings.Join(conditions, " AND ") + ` ORDER BY at DESC, id DESC LIMIT ?`, append(args, max(f.Limit, 1))
 }
 
 // ListEvents implements broker.AuditStore.
@@ -71,7 +71,7 @@ func (s *Store) ListEvents(ctx context.Context, f broker.EventFilter) ([]broker.
 		Detail    string `db:"detail"`
 	}
 	err := s.list(ctx, &rows, `SELECT id, at, name, user_id, session_id, client_id, ip, actor, detail FROM audit_events
-		WHERE `+condition+` ORDER BY at DESC, id DESC LIMIT ?`, append(args, max(f.Limit, 1))...)
+		WHERE `+condition, args...)
 	events := make([]broker.Event, 0, len(rows))
 	for _, r := range rows {
 		e := broker.Event{

@@ -10,5 +10,12 @@ var (
 	FollowersOf     = followersOf
 )
 
+// Pages of lists, as what stands behind WHERE.
+var (
+	PageOfUsers    = pageOfUsers
+	PageOfSessions = pageOfSessions
+	EventsWhere    = eventsWhere
+)
+
 // EndedSince is the condition of the method.
 const EndedSince = endedSince

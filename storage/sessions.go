@@ -288,15 +288,12 @@ func (s *Store) ListSessions(ctx context.Context, f broker.SessionFilter, offset
 
 // PageSessions implements broker.SessionStore.
 func (s *Store) PageSessions(ctx context.Context, f broker.SessionFilter, afterID string, limit int) ([]broker.UserSession, error) {
-	condition, args := where(f)
-	if afterID != "" {
-		condition, args = condition+" AND id < ?", append(args, afterID)
-	}
+	condition, args := pageOfSessions(f, afterID, limit)
 	var rows []struct {
 		sessionRow
 		Username sql.NullString `db:"username"`
 	}
-	err := s.list(ctx, &rows, pageSessions+condition+` ORDER BY id DESC LIMIT ?`, append(args, limit)...)
+	err := s.list(ctx, &rows, pageSessions+condition, args...)
 	out := make([]broker.UserSession, 0, len(rows))
 	for _, r := range rows {
 		out = append(out, broker.UserSession{Session: r.session(), Username: r.Username.String})
@@ -309,6 +306,15 @@ func (s *Store) PageSessions(ctx context.Context, f broker.SessionFilter, afterI
 		page[i] = &out[i].Session
 	}
 	return out, s.addUpstreams(ctx, page)
+}
+
+// pageOfSessions writes a page as what stands behind WHERE.
+func pageOfSessions(f broker.SessionFilter, afterID string, limit int) (string, []any) {
+	condition, args := where(f)
+	if afterID != "" {
+		condition, args = condition+" AND id < ?", append(args, afterID)
+	}
+	return condition + " ORDER BY id DESC LIMIT ?", append(args, limit)
 }
 
 const pageSessions = `SELECT ` + sessionColumns + `, (SELECT u.username FROM users u WHERE u.id = sessions.user_id) AS username

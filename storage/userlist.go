@@ -22,9 +22,16 @@ var searched = []struct {
 	{broker.ByName, "u.name_key", broker.FoldName},
 }
 
-// ListUsers implements broker.UserStore. Each column has an index in the order
-// of bytes; a range of it is what a pattern would be, without wildcards.
+// ListUsers implements broker.UserStore.
 func (s *Store) ListUsers(ctx context.Context, p broker.UserPage) ([]broker.User, error) {
+	where, args := pageOfUsers(p)
+	return s.usersWhere(ctx, where, args...)
+}
+
+// pageOfUsers writes a page as what stands behind WHERE. Each column has an
+// index in the order of bytes; a range of it is what a pattern would be, without
+// wildcards.
+func pageOfUsers(p broker.UserPage) (string, []any) {
 	conditions, args := []string{}, []any{}
 	add := func(condition string, values ...any) {
 		conditions, args = append(conditions, condition), append(args, values...)
@@ -57,5 +64,5 @@ func (s *Store) ListUsers(ctx context.Context, p broker.UserPage) ([]broker.User
 	if p.ProviderID != "" {
 		add("EXISTS (SELECT 1 FROM identities p WHERE p.provider_id = ? AND p.user_id = u.id)", p.ProviderID)
 	}
-	return s.usersWhere(ctx, strings.Join(conditions, " AND ")+" ORDER BY "+order+", u.id LIMIT ?", append(args, p.Limit)...)
+	return strings.Join(conditions, " AND ") + " ORDER BY " + order + ", u.id LIMIT ?", append(args, p.Limit)
 }

@@ -158,18 +158,6 @@ func (s *Store) UpdateProfile(ctx context.Context, u broker.User, role broker.Ro
 	})
 }
 
-// SetDisabled implements broker.UserStore.
-func (s *Store) SetDisabled(ctx context.Context, id string, at, now time.Time) error {
-	return s.inTx(ctx, func(tx *Store) error {
-		if !at.IsZero() {
-			if err := tx.keepAnAdmin(ctx, id, anyAdmin); err != nil {
-				return err
-			}
-		}
-		return found(tx.exec(ctx, `UPDATE users SET disabled_at = ?, updated_at = ? WHERE id = ?`, millis(at), now.UnixMilli(), id))
-	})
-}
-
 // SetPassword implements broker.UserStore.
 func (s *Store) SetPassword(ctx context.Context, id string, old *broker.PasswordHash, hash broker.PasswordHash, temporary bool, now time.Time) (bool, error) {
 	query, args := `UPDATE users SET password_hash = ?, password_temporary = ?, updated_at = ? WHERE id = ?`,

@@ -87,7 +87,7 @@ func importSession(s *suite) {
 	s.ok(err)
 	same(s, got, n)
 	same(s, owner, u) // nothing is said of when the user was last here
-	s.ok(s.Store.SetDisabled(ctx, u.ID, t0, t0))
+	s.disable(u, t0)
 	s.code(s.Store.ImportSession(ctx, imported("of a disabled user", u.ID)), broker.UserDisabled)
 	s.code(s.Store.ImportSession(ctx, imported("of nobody", "nobody")), broker.UserDisabled)
 	s.gone("of a disabled user")

@@ -76,7 +76,7 @@ func sessionState(s *suite) {
 	s.session("of nobody", gone.ID)
 	s.end("ended")
 	s.ok(s.Store.DeleteUser(ctx, gone.ID))
-	s.ok(s.Store.SetDisabled(ctx, u.ID, t0, t0))
+	s.disable(u, t0)
 	for _, id := range []string{"alive", "ended", "of nobody"} {
 		row, owner, err := s.Store.SessionByID(ctx, id)
 		s.ok(err)

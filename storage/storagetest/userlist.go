@@ -163,13 +163,12 @@ func pagesOfSessions(s *suite) {
 
 // losses are the ways in which somebody stops being an administrator.
 var losses = map[string]func(tx broker.Store, u broker.User) error{
-	"delete":  func(tx broker.Store, u broker.User) error { return tx.DeleteUser(ctx, u.ID) },
-	"disable": func(tx broker.Store, u broker.User) error { return tx.SetDisabled(ctx, u.ID, t0, t0) },
+	"delete": func(tx broker.Store, u broker.User) error { return tx.DeleteUser(ctx, u.ID) },
 	"demote": func(tx broker.Store, u broker.User) error {
 		u.Role = broker.RoleUser
 		return tx.UpdateUser(ctx, u)
 	},
-	"disable by an update": func(tx broker.Store, u broker.User) error {
+	"disable": func(tx broker.Store, u broker.User) error {
 		u.DisabledAt = t0
 		return tx.UpdateUser(ctx, u)
 	},
