@@ -412,6 +412,9 @@ func TestDeadlockVictimRunsAgain(t *testing.T) {
 		return s.Tx(ctx, func(tx broker.Store) error {
 			runs.Add(1)
 			for _, name := range names {
+				if err := tx.LockUser(ctx, newUser(name).ID); err != nil {
+					return err
+				}
 				u, err := tx.UserByUsername(ctx, name)
 				if err != nil {
 					return err
