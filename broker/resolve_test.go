@@ -354,6 +354,23 @@ func TestRequireVerifiedEmail(t *testing.T) {
 	}
 }
 
+// A group that somebody forgot at the IdP locks nobody out: the last
+// administrator keeps the role, and says nothing about the next.
+func TestRoleMapKeepsTheLastAdmin(t *testing.T) {
+	h := newHouse(t, "", func(p *broker.Provider) { p.RoleMap = map[string]broker.Role{"admins": broker.RoleAdmin} }, nil)
+	u := h.enters("p", says("anna", groups("admins")))
+	if u = h.enters("p", says("anna", groups("readers"))); u.Role != broker.RoleAdmin || len(u.Groups) != 1 {
+		t.Errorf("%+v", u)
+	}
+	h.enters("p", says("eve", groups("admins")))
+	if u = h.enters("p", says("anna", groups("readers", "more"))); u.Role != broker.RoleUser {
+		t.Errorf("%+v", u)
+	}
+	if u = h.enters("p", says("eve")); u.Role != broker.RoleAdmin {
+		t.Errorf("%+v", u)
+	}
+}
+
 func TestRoleMap(t *testing.T) {
 	h := newHouse(t, "", func(p *broker.Provider) {
 		if p.ID == "p" {

@@ -108,7 +108,7 @@ func TestAdminMakesUsers(t *testing.T) {
 			"username": `{"name":"x"}`, "email": `{"username":"x","email":"a@b@c"}`, "password": `{"username":"x","password":"short"}`, "role": `{"username":"x","role":"king"}`,
 			"type": `{"username":"x","role":"user","type":"admin"}`, "permissions": `{"username":"x","permissions":{"fly":true}}`,
 			"librariesAccessible": `{"username":"x","librariesAccessible":[""]}`, "itemTagsSelected": `{"username":"x","permissions":{"itemTagsSelected":"t"}}`,
-			"passwordHash": `{"username":"x","passwordHash":"y"}`, "isActive": `{"username":"x","isActive":"yes"}`, "name": `{"username":"x","name":"a","name":"b"}`,
+			"passwordHash": `{"username":"x","passwordHash":"y"}`, "isActive": `{"username":"x","isActive":"yes"}`, "temporary": `{"username":"x","temporary":true}`, "name": `{"username":"x","name":"a","name":"b"}`,
 		} {
 			a := root.send("POST", "/api/users", text).want(400)
 			a.field(400, broker.Code(a.text("code")), field)

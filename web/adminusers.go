@@ -109,6 +109,9 @@ func readUser(c *gin.Context) (f userFields, err error) {
 	if f.Role != nil && f.Type != nil && *f.Role != *f.Type {
 		return f, badField("type", "role says another one")
 	}
+	if or(f.Temporary) && f.Password == nil {
+		return f, badField("temporary", "it goes with a password")
+	}
 	if f.Role == nil {
 		f.Role = f.Type
 	}
