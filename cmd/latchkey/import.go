@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -32,7 +33,30 @@ func (p *program) importCommand() *cobra.Command {
 		"\n\nMore fields: id (a UUID), disabled, permissions, and identities with issuer, subject and provider. Hashes are argon2, scrypt,\n" +
 		"pbkdf2, bcrypt, or as Django stores them. Everything is written in one transaction, and nothing where a line is refused,\n" +
 		"unless --allow-partial."
-	c.AddCommand(abs, users)
+	c.AddCommand(abs, p.importSecret(), users)
+	return c
+}
+
+// importSecret prints a secret for who has no sqlite3 that reads the file: that
+// takes 3.44.
+func (p *program) importSecret() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use: "audiobookshelf-secret --from FILE", Args: cobra.NoArgs,
+		Short: "Print the secret that Audiobookshelf made for itself to sign with",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			secret, err := absdb.Secret(cmd.Context(), file)
+			if err == nil && secret == "" {
+				err = errors.New("Audiobookshelf has made no secret: it was given one as JWT_SECRET_KEY")
+			}
+			if err == nil {
+				_, err = fmt.Fprintln(p.stdout, secret)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&file, "from", "", "the file to read")
+	_ = c.MarkFlagRequired("from")
 	return c
 }
 

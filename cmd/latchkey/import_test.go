@@ -37,6 +37,9 @@ func TestImportAudiobookshelfCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if out := c.must("", "import", "audiobookshelf-secret", "--from", f.Path); out != absfile.Secret+"\n" {
+		t.Error(out)
+	}
 	// One person is known at an IdP that nobody named.
 	code, out, errs := c.run("", "import", "audiobookshelf", "--from", f.Path)
 	if code != 1 || !strings.Contains(out, `refused: identity "reader002": no issuer`) || !strings.Contains(errs, "1 refused, nothing was written") {

@@ -33,41 +33,61 @@ var tables = map[string][]string{
 
 // Read reads users, sessions and API keys. An error says why the file as a whole cannot
 // be read.
-func Read(ctx context.Context, file string) (broker.Import, error) {
-	var from broker.Import
-	db, err := open(file)
-	if err != nil {
-		return from, err
-	}
-	defer db.Close()
-	// One snapshot of all tables, and no other connection.
-	db.SetMaxOpenConns(1)
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return from, fmt.Errorf("%s: %w", file, err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	if err := check(ctx, tx); err != nil {
-		return from, fmt.Errorf("%s: %w", file, err)
-	}
-	users, err := readAll(ctx, tx, "users", toUser)
-	if err != nil {
-		return from, fmt.Errorf("%s: %w", file, err)
-	}
-	from.Users = func(yield func(broker.ImportUser, error) bool) {
-		for _, u := range users {
-			if !yield(u, nil) {
-				return
+func Read(ctx context.Context, file string) (from broker.Import, err error) {
+	err = snapshot(ctx, file, func(tx *sql.Tx) error {
+		users, err := readAll(ctx, tx, "users", toUser)
+		if err != nil {
+			return err
+		}
+		from.Users = func(yield func(broker.ImportUser, error) bool) {
+			for _, u := range users {
+				if !yield(u, nil) {
+					return
+				}
 			}
 		}
+		if from.Sessions, err = readAll(ctx, tx, "sessions", toSession); err != nil {
+			return err
+		}
+		from.Keys, err = readAll(ctx, tx, "apiKeys", toKey)
+		return err
+	})
+	return from, err
+}
+
+// Secret is what Audiobookshelf made for itself to sign with, because it was
+// given no JWT_SECRET_KEY; empty: it made none.
+func Secret(ctx context.Context, file string) (secret string, err error) {
+	err = snapshot(ctx, file, func(tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, `SELECT COALESCE(json_extract(value, '$.tokenSecret'), '') FROM settings WHERE key = 'server-settings'`).Scan(&secret)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return secret, err
+}
+
+// snapshot shows the file at one moment, in one connection, once it is known to
+// be such a database.
+func snapshot(ctx context.Context, file string, read func(tx *sql.Tx) error) error {
+	db, err := open(file)
+	if err != nil {
+		return err
 	}
-	if from.Sessions, err = readAll(ctx, tx, "sessions", toSession); err != nil {
-		return from, fmt.Errorf("%s: %w", file, err)
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err == nil {
+		defer func() { _ = tx.Rollback() }()
+		if err = check(ctx, tx); err == nil {
+			err = read(tx)
+		}
 	}
-	if from.Keys, err = readAll(ctx, tx, "apiKeys", toKey); err != nil {
-		return from, fmt.Errorf("%s: %w", file, err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
 	}
-	return from, nil
+	return nil
 }
 
 // headerBytes is how much of the header is looked at: the magic, and whether

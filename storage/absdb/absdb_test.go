@@ -106,3 +106,21 @@ func TestNULLsAndWrongTypes(t *testing.T) {
 		}
 	}
 }
+
+func TestSecret(t *testing.T) {
+	for _, c := range []struct{ change, want string }{
+		{`SELECT 1`, absfile.Secret},
+		{`UPDATE settings SET value = '{"id":"server-settings","tokenSecret":null}'`, ""},
+		{`UPDATE settings SET value = '{}'`, ""},
+		{`DELETE FROM settings`, ""},
+	} {
+		if got, err := absdb.Secret(context.Background(), file(t, c.change).Path); err != nil || got != c.want {
+			t.Errorf("%s: %q, %v", c.change, got, err)
+		}
+	}
+	for _, change := range []string{`UPDATE settings SET value = 'no JSON'`, `DROP TABLE settings`, `DROP TABLE sessions`} {
+		if got, err := absdb.Secret(context.Background(), file(t, change).Path); err == nil || got != "" {
+			t.Errorf("%s: %q", change, got)
+		}
+	}
+}

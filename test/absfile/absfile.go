@@ -74,6 +74,10 @@ CREATE TABLE apiKeys (id UUID PRIMARY KEY, name VARCHAR(255) NOT NULL, descripti
 	isActive TINYINT(1) NOT NULL DEFAULT 0, permissions JSON, createdAt DATETIME NOT NULL, updatedAt DATETIME NOT NULL,
 	userId UUID REFERENCES users (id) ON DELETE CASCADE ON UPDATE CASCADE, createdByUserId UUID REFERENCES users (id) ON DELETE SET NULL ON UPDATE CASCADE);
 CREATE TABLE settings ("key" VARCHAR(255) PRIMARY KEY, value JSON, createdAt DATETIME NOT NULL, updatedAt DATETIME NOT NULL);
+-- SQLite before 3.44 cannot read a schema with such a trigger, and Audiobookshelf's has some.
+CREATE TRIGGER names_in_order AFTER INSERT ON settings BEGIN
+	UPDATE settings SET updatedAt = (SELECT group_concat(updatedAt, ', ' ORDER BY "key") FROM settings) WHERE 0;
+END;
 `
 
 // Make writes a file with n people, root first, and one device each. Every
@@ -91,7 +95,8 @@ func Make(path string, n int, now time.Time) (*File, error) {
 	for i := range n {
 		err = errors.Join(err, f.addUser(db, i, now), f.addSession(db, i, now))
 	}
-	err = errors.Join(err, f.addKey(db, now), run(db, `INSERT INTO settings VALUES ('server-settings', '{"id":"server-settings"}', ?, ?)`, Time(now), Time(now)))
+	err = errors.Join(err, f.addKey(db, now), run(db, `INSERT INTO settings VALUES ('server-settings', json_object('id', 'server-settings', 'tokenSecret', ?), ?, ?)`,
+		Secret, Time(now), Time(now)))
 	return f, errors.Join(err, run(db, "COMMIT"))
 }
 
