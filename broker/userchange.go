@@ -148,9 +148,13 @@ func (b *Broker) mayChange(ctx context.Context, u User, c UserChange) error {
 			return err
 		}
 	}
-	if c.Password != nil && !actor.unbound() && actor.ID == u.ID {
+	switch {
+	case c.Password == nil || actor.unbound():
+	case actor.ID == u.ID:
 		// Here nobody asks for the current one, which a stolen access token does not know.
 		return fault(Forbidden, "password", "change your own password where you are asked for the current one")
+	case !mayAdminister(User{Role: actor.Role}, u):
+		return fault(Forbidden, "password", "only root sets the passwords of administrators")
 	}
 	return nil
 }

@@ -75,6 +75,7 @@ func TestA01AdminReachesForRoot(t *testing.T) {
 	}
 	deputy.send("POST", "/api/users", `{"username":"second","role":"root","password":"a password of second"}`).field(403, broker.Forbidden, "role")
 	deputy.send("PATCH", "/api/users/"+x.idOf("alice"), `{"role":"admin"}`).want(200) // no more than he is
+	deputy.send("PATCH", "/api/users/"+x.idOf("alice"), `{"password":"a password of the deputy"}`).field(403, broker.Forbidden, "password")
 	x.as("root").send("PATCH", "/api/users/"+x.idOf("alice"), `{"role":"root"}`).want(200)
 	deputy.send("PATCH", "/api/users/"+x.idOf("alice"), `{"role":"user"}`).problem(403, broker.Forbidden)
 }
