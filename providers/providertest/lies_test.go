@@ -245,6 +245,7 @@ func TestFaults(t *testing.T) {
 	if _, body, err := ask(Drip(strings.Repeat("x", 1000), 10*time.Millisecond)); !isTimeout(err) || len(body) == 0 {
 		t.Errorf("Drip: %q, %v", body, err)
 	}
+	client.Timeout = time.Minute // what follows is answered in the end
 	if _, body, err := ask(Flood(1 << 20)); err != nil || len(body) != 1<<20+8 || !json.Valid(body) {
 		t.Errorf("Flood: %d bytes, %v", len(body), err)
 	}
