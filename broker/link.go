@@ -61,7 +61,9 @@ func (l *Link) undo(p Profile) Profile {
 	if p.Email == l.After.Email && p.EmailVerified == l.After.EmailVerified {
 		p.Email, p.EmailVerified = l.Before.Email, l.Before.EmailVerified
 	}
-	if p.Role == l.After.Role {
+	// Nobody becomes an administrator by an undo: whoever took that role away since
+	// may have found it taken already.
+	if p.Role == l.After.Role && (p.Role.IsAdmin() || !l.Before.Role.IsAdmin()) {
 		p.Role = l.Before.Role
 	}
 	if slices.Equal(p.Groups, l.After.Groups) {

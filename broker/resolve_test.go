@@ -109,8 +109,8 @@ func (h *house) enter(provider string, c broker.IdPClaims) (*broker.Login, error
 	if err != nil {
 		return nil, err
 	}
-	c.Issuer = "https://" + provider + ".test"
 	idp := h.providers[slices.IndexFunc(h.providers, func(p broker.Provider) bool { return p.ID == provider })].IdP.(*sayingIdP)
+	c.Issuer = idp.issuer
 	idp.mu.Lock()
 	idp.say = c
 	idp.mu.Unlock()

@@ -114,7 +114,7 @@ type IdentityStore interface {
 	// SetLink writes the Link of an identity alone.
 	SetLink(ctx context.Context, i Identity) error
 	// DeleteIdentity deletes it where it is that user's; NotFound. Of two at once
-	// one does it.
+	// one does it. The last way in of the last administrator stays: LastAdmin.
 	DeleteIdentity(ctx context.Context, issuer, subject, userID string) error
 	// InsertUndoneLink remembers that the identity was taken from the user.
 	InsertUndoneLink(ctx context.Context, issuer, subject, userID string, now time.Time) error

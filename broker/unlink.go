@@ -132,8 +132,7 @@ func (b *Broker) removeIdentity(ctx context.Context, store Store, u *User, i Ide
 			}
 		}
 	}
-	for _, provider := range b.providersOf(i) {
-		made := SessionFilter{UserID: u.ID, ProviderID: provider, IdPSubject: i.Subject}
+	for _, made := range b.madeThrough(i, kept) {
 		if _, err := b.endSessions(ctx, store, made, LinkUndone, false, ip); err != nil {
 			return err
 		}
@@ -141,8 +140,22 @@ func (b *Broker) removeIdentity(ctx context.Context, store Store, u *User, i Ide
 	return b.audit(ctx, store, Event{Name: EventIdentityUnlinked, UserID: u.ID, IP: ip, Detail: detail})
 }
 
-// providersOf are the ids under which sessions of an identity may have been
-// made: an issuer may be set up more than once.
+// madeThrough names the sessions of an identity. A provider may have had another
+// id when they were made, so that the subject decides, unless another identity of
+// the user has the same.
+func (b *Broker) madeThrough(i Identity, kept []Identity) (out []SessionFilter) {
+	f := SessionFilter{UserID: i.UserID, IdPSubject: i.Subject}
+	if !slices.ContainsFunc(kept, func(k Identity) bool { return k.Subject == i.Subject }) {
+		return []SessionFilter{f}
+	}
+	for _, f.ProviderID = range b.providersOf(i) {
+		out = append(out, f)
+	}
+	return out
+}
+
+// providersOf are the ids under which an identity's issuer is known: it may be
+// set up more than once.
 func (b *Broker) providersOf(i Identity) []string {
 	ids := []string{i.ProviderID}
 	for _, p := range b.Providers() {
@@ -253,6 +266,9 @@ func (b *Broker) throughLink(ctx context.Context, p Principal) (linked, undoable
 	at := slices.IndexFunc(all, func(i Identity) bool {
 		return i.Subject == s.IdPSubject && slices.Contains(b.providersOf(i), s.ProviderID)
 	})
+	if at < 0 { // the provider may have had another id then
+		at = slices.IndexFunc(all, func(i Identity) bool { return i.Subject == s.IdPSubject })
+	}
 	if at < 0 || !all[at].undoable(b.now()) {
 		return at >= 0, false, nil
 	}

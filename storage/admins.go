@@ -7,10 +7,12 @@ import (
 )
 
 // Who is asked about by keepAnAdmin: whoever administrates now, or of those the
-// ones whose role an IdP may take.
+// ones whose role an IdP may take, or whose last way in an identity is.
 const (
 	anyAdmin    = `u.role IN ('root', 'admin') AND u.disabled_at IS NULL`
 	mappedAdmin = `u.role = 'admin' AND u.disabled_at IS NULL`
+	linkedAdmin = anyAdmin + ` AND u.password_hash = '' AND EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id AND i.issuer = ? AND i.subject = ?)
+		AND (SELECT COUNT(*) FROM identities i WHERE i.user_id = u.id) = 1`
 )
 
 // keepAnAdmin fails with LastAdmin where a user who is about to lose the
@@ -20,12 +22,12 @@ const (
 // one that is lost. Then comes one row that all such losses share: on PostgreSQL
 // the second of two waits there, and the statement after it sees what the first
 // has committed.
-func (s *Store) keepAnAdmin(ctx context.Context, id, asked string) error {
+func (s *Store) keepAnAdmin(ctx context.Context, id, asked string, args ...any) error {
 	if err := s.LockUser(ctx, id); err != nil {
 		return err
 	}
 	loses, err := s.exec(ctx, `INSERT INTO facts (name, value) SELECT 'admin_lost', u.id FROM users u WHERE u.id = ? AND `+asked+`
-		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, id)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, append([]any{id}, args...)...)
 	if err != nil || loses == 0 {
 		return err
 	}

@@ -79,7 +79,12 @@ func (s *Store) SetLink(ctx context.Context, i broker.Identity) error {
 
 // DeleteIdentity implements broker.IdentityStore.
 func (s *Store) DeleteIdentity(ctx context.Context, issuer, subject, userID string) error {
-	return found(s.exec(ctx, `DELETE FROM identities WHERE issuer = ? AND subject = ? AND user_id = ?`, issuer, subject, userID))
+	return s.inTx(ctx, func(tx *Store) error {
+		if err := tx.keepAnAdmin(ctx, userID, linkedAdmin, issuer, subject); err != nil {
+			return err
+		}
+		return found(tx.exec(ctx, `DELETE FROM identities WHERE issuer = ? AND subject = ? AND user_id = ?`, issuer, subject, userID))
+	})
 }
 
 // InsertUndoneLink implements broker.IdentityStore.

@@ -3,6 +3,7 @@ package storagetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -207,15 +208,30 @@ func lastAdmin(s *suite) {
 	s.ok(s.Store.InsertIdentity(ctx, newIdentity("sub", "id of without a way in")))
 	s.ok(s.Store.DeleteUser(ctx, u.ID))
 	s.code(s.Store.DeleteUser(ctx, "id of without a way in"), broker.LastAdmin)
+	// Which is then the way in that stays, until there is another.
+	s.code(s.Store.DeleteIdentity(ctx, issuer, "sub", "id of without a way in"), broker.LastAdmin)
+	s.ok(s.Store.InsertIdentity(ctx, newIdentity("another", "id of without a way in")))
+	s.ok(s.Store.DeleteIdentity(ctx, issuer, "sub", "id of without a way in"))
+	s.code(s.Store.DeleteIdentity(ctx, issuer, "another", "id of without a way in"), broker.LastAdmin)
+	s.admin("next", nil)
+	s.ok(s.Store.DeleteIdentity(ctx, issuer, "another", "id of without a way in"))
 }
 
 // Of many administrators who take each other away at once, one is left.
 func lastAdminParallel(s *suite) {
 	before := []broker.User{}
-	for name, lose := range losses {
+	all := maps.Clone(losses)
+	all["unlink"] = func(tx broker.Store, u broker.User) error { return tx.DeleteIdentity(ctx, issuer, u.ID, u.ID) }
+	for name, lose := range all {
 		admins := []broker.User{}
 		for i := range takers {
-			admins = append(admins, s.admin(fmt.Sprint(name, i), nil))
+			u := s.admin(fmt.Sprint(name, i), func(u *broker.User) {
+				if name == "unlink" { // or the identity is not the last way in
+					u.PasswordHash = ""
+				}
+			})
+			s.ok(s.Store.InsertIdentity(ctx, newIdentity(u.ID, u.ID)))
+			admins = append(admins, u)
 		}
 		for _, u := range before {
 			if err := s.Store.DeleteUser(ctx, u.ID); !errors.Is(err, broker.NotFound) {
