@@ -45,6 +45,31 @@ func TestSeveralWordsAreGoodInAnyLanguage(t *testing.T) {
 	}
 }
 
+func TestRepetitionIsSeenInAnyScript(t *testing.T) {
+	for _, password := range []string{"пппппппппп", "\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0", "ПпПпПпПпПп", "😀😀😀😀😀😀😀😀"} {
+		if got := (Judge{}).Weakness(password, known); !strings.Contains(got, "repeats itself") {
+			t.Errorf("%s: %q", password, got)
+		}
+	}
+}
+
+// Each symbol that may stand for a letter multiplies the work: 64 characters of
+// them once kept a core busy for a second.
+func TestPasswordOfSymbolsCostsNoMoreThanAnother(t *testing.T) {
+	const worst = "c@9(0{-369!1|-0[$+%ß4@8( 2{!İ9!1|705$9%24!8+{0<369!1bb00|382{@8("
+	began := time.Now()
+	for range 5 {
+		_ = Judge{}.Weakness(worst, known)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("five judgements took %v", took)
+	}
+	// What is weak in its first part only is not weak.
+	if got := (Judge{}).Weakness("4@8(4@8(4@8(4@8( kitchen lamp orange ({[<1!|", known); got != "" {
+		t.Error(got)
+	}
+}
+
 // The estimate takes more than twice as long for twice the length.
 func TestLongPasswordIsJudgedInBoundedTime(t *testing.T) {
 	for _, part := range []string{"a", "p4ssw0rd", "1234567890", "@4$!0p", "19870101"} {
