@@ -118,7 +118,7 @@ func (b *Broker) Import(ctx context.Context, from Import, o ImportOptions) (*Imp
 	err := b.cfg.Store.Tx(ctx, func(store Store) error {
 		im := &importer{
 			b: b, store: store, options: o, now: b.now(), users: map[string]importedUser{}, names: map[string]bool{},
-			linked: map[[2]string]bool{}, hashes: map[string]bool{}, report: &ImportReport{DryRun: o.DryRun, Lines: []ImportLine{}, Notes: []string{}},
+			linked: map[[2]string]bool{}, holders: map[string]int{}, report: &ImportReport{DryRun: o.DryRun, Lines: []ImportLine{}, Notes: []string{}},
 		}
 		report = im.report
 		if err := im.run(ctx, from); err != nil {
@@ -147,7 +147,7 @@ type importer struct {
 	users    map[string]importedUser // of this import, by ID
 	names    map[string]bool         // folded, of this import
 	linked   map[[2]string]bool      // identities of this import
-	hashes   map[string]bool         // of refresh tokens of this import
+	holders  map[string]int          // how many live sessions hold a refresh token, by its hash
 	unsigned int                     // sessions whose token does not verify
 }
 
@@ -174,6 +174,7 @@ func (im *importer) run(ctx context.Context, from Import) (err error) {
 	if err := im.importUsers(ctx, batch); err != nil {
 		return err
 	}
+	im.countHolders(from.Sessions)
 	for _, s := range from.Sessions {
 		if err := im.importSession(ctx, s); err != nil {
 			return err

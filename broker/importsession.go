@@ -37,7 +37,7 @@ func (im *importer) importSession(ctx context.Context, from ImportSession) error
 		return nil
 	}
 	if line.Reason == "" {
-		line.Reason = im.notePresented(from)
+		line.Reason = im.checkTokens(from)
 	}
 	if line.Reason != "" {
 		im.refused(&im.report.Sessions, line)
@@ -55,18 +55,32 @@ func (im *importer) importSession(ctx context.Context, from ImportSession) error
 	return im.writeSession(ctx, fresh, list)
 }
 
-// notePresented remembers the tokens of a session, or says why they name none.
-func (im *importer) notePresented(from ImportSession) string {
+// countHolders finds the tokens that are of more than one session: two devices
+// that go on from one token would be taken for an owner and a thief.
+func (im *importer) countHolders(list []ImportSession) {
+	for _, s := range list {
+		if !im.now.Before(s.Session.IdleExpiresAt) {
+			continue
+		}
+		own := map[string]bool{}
+		for _, raw := range s.Tokens {
+			if h := hashImported(raw.Reveal()); !own[h] {
+				own[h] = true
+				im.holders[h]++
+			}
+		}
+	}
+}
+
+// checkTokens says why the tokens of a session name none.
+func (im *importer) checkTokens(from ImportSession) string {
 	if len(from.Tokens) == 0 {
 		return "refreshToken: there is none"
 	}
 	for _, raw := range from.Tokens {
-		if h := hashImported(raw.Reveal()); im.hashes[h] {
+		if im.holders[hashImported(raw.Reveal())] > 1 {
 			return "refreshToken: is that of another session too, and so names neither of the two"
 		}
-	}
-	for _, raw := range from.Tokens {
-		im.hashes[hashImported(raw.Reveal())] = true
 	}
 	if im.b.cfg.Imported != nil {
 		if _, err := im.b.cfg.Imported.Parse(from.Tokens[0].Reveal(), im.now); errors.Is(err, tokens.ErrMalformed) {

@@ -154,10 +154,19 @@ func (b *Broker) PasswordLinkUser(ctx context.Context, secret string) (User, err
 	return u, noSuchLink(err)
 }
 
-// linkedUser is the user of a link that may still be used.
+// linkedUser is the user of a link that may still be used. An administrator
+// knows the links that he made, so that they are worth no more than he may today:
+// the user may have become more than he is, or he less.
 func linkedUser(ctx context.Context, store Store, l PasswordLink) (User, error) {
 	u, err := store.UserByID(ctx, l.UserID)
 	if err == nil && (!u.DisabledAt.IsZero() || u.PasswordHash != l.Password) {
+		err = NotFound
+	}
+	if err != nil || l.CreatedBy == "" {
+		return u, err
+	}
+	by, err := store.UserByID(ctx, l.CreatedBy)
+	if err == nil && (!by.DisabledAt.IsZero() || !mayAdminister(by, u)) {
 		err = NotFound
 	}
 	return u, err

@@ -210,3 +210,50 @@ func TestPasswordLinksAreMadeByWhoeverMayAndForWhomTheyFit(t *testing.T) {
 		}
 	}
 }
+
+// The maker of a link knows it: it must not outlast what he may.
+func TestPasswordLinkIsWorthNoMoreThanItsMakerMay(t *testing.T) {
+	role := func(r broker.Role) func(*harness.Rig, string) error {
+		return func(rig *harness.Rig, id string) error {
+			_, err := rig.Broker.UpdateUser(context.Background(), id, broker.UserChange{Role: &r})
+			return err
+		}
+	}
+	for name, c := range map[string]struct {
+		whom   string
+		change func(*harness.Rig, string) error
+	}{
+		"the user became root":     {"alice", role(broker.RoleRoot)},
+		"the user became an admin": {"alice", role(broker.RoleAdmin)},
+		"the maker was demoted":    {"admin", role(broker.RoleUser)},
+		"the maker was disabled":   {"admin", func(rig *harness.Rig, id string) error { return rig.Broker.SetDisabled(context.Background(), id, true) }},
+		"the maker was deleted":    {"admin", func(rig *harness.Rig, id string) error { return rig.Broker.DeleteUser(context.Background(), id) }},
+		"nothing changed":          {"", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rig, ctx := harness.New(t, "", nil), context.Background()
+			rig.User(t, "root", broker.RoleRoot)
+			users := map[string]broker.User{"admin": rig.User(t, "admin", broker.RoleAdmin), "alice": rig.User(t, "alice", broker.RoleUser)}
+			by := users["admin"]
+			link, err := rig.Broker.MakePasswordLink(ctx, &by, users["alice"].ID, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := broker.Code("")
+			if c.change != nil {
+				if err := c.change(rig, users[c.whom].ID); err != nil {
+					t.Fatal(err)
+				}
+				want = broker.PasswordLinkInvalid
+			}
+			_, err = rig.Broker.PasswordLinkUser(ctx, secretOf(t, link))
+			if want == "" && err != nil || want != "" && !errors.Is(err, want) {
+				t.Errorf("shown: %v, want %q", err, want)
+			}
+			_, err = rig.Broker.UsePasswordLink(ctx, secretOf(t, link), "chosen by the maker", here)
+			if want == "" && err != nil || want != "" && !errors.Is(err, want) {
+				t.Errorf("used: %v, want %q", err, want)
+			}
+		})
+	}
+}

@@ -106,7 +106,8 @@ func TestAdminMakesUsers(t *testing.T) {
 		}
 		for field, text := range map[string]string{
 			"username": `{"name":"x"}`, "email": `{"username":"x","email":"a@b@c"}`, "password": `{"username":"x","password":"short"}`, "role": `{"username":"x","role":"king"}`,
-			"type": `{"username":"x","role":"user","type":"admin"}`, "permissions": `{"username":"x","permissions":{"fly":true}}`,
+			"temporary": `{"username":"x","temporary":true}`,
+			"type":      `{"username":"x","role":"user","type":"admin"}`, "permissions": `{"username":"x","permissions":{"fly":true}}`,
 			"librariesAccessible": `{"username":"x","librariesAccessible":[""]}`, "itemTagsSelected": `{"username":"x","permissions":{"itemTagsSelected":"t"}}`,
 			"passwordHash": `{"username":"x","passwordHash":"y"}`, "isActive": `{"username":"x","isActive":"yes"}`, "temporary": `{"username":"x","temporary":true}`, "name": `{"username":"x","name":"a","name":"b"}`,
 		} {
@@ -145,6 +146,8 @@ func TestAdminChangesUsers(t *testing.T) {
 		if got, _ := change(`{"email":"other@example.org","username":null}`).at("user.emailVerified"); got != false {
 			t.Error("another address is verified")
 		}
+		// Only a password that is being set can be temporary.
+		root.send("PATCH", path, `{"temporary":true}`).field(400, broker.InvalidRequest, "temporary")
 		// A password ends every session, and a disabling, with their causes.
 		change(`{"password":"another password of alice"}`)
 		x.refresh(alice.refresh).refused(401, broker.PasswordChanged, web.VerdictLogin)
