@@ -63,9 +63,6 @@ func (b *Broker) prepareUser(ctx context.Context, n NewUser) (User, error) {
 	if err := n.Permissions.apply(&u); err != nil {
 		return User{}, err
 	}
-	if n.Temporary && n.Password == "" {
-		return User{}, errTemporary
-	}
 	if n.Password != "" {
 		if err := b.checkPassword(n.Password, u); err != nil {
 			return User{}, err
@@ -77,10 +74,6 @@ func (b *Broker) prepareUser(ctx context.Context, n NewUser) (User, error) {
 	}
 	return u, nil
 }
-
-// errTemporary: whoever asks for it alone would believe that the password that
-// stands is temporary now.
-var errTemporary = fault(InvalidRequest, "temporary", "is said of a password in the same request")
 
 func errRole() error {
 	return fault(InvalidRequest, "role", "the role is one of root, admin, user, guest")

@@ -91,7 +91,7 @@ func (b *Broker) AuthenticateKey(ctx context.Context, raw string, device Device)
 	if !ok {
 		return Principal{}, b.failedKey(ctx, id, device)
 	}
-	b.goodKeys.first(k.SecretHash, b.now())
+	b.goodKeys.again(k.SecretHash, b.now())
 	return b.admitKey(ctx, k)
 }
 

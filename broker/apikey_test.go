@@ -283,6 +283,22 @@ func TestKeyGuessing(t *testing.T) {
 	must2(w.use(text, "198.51.100.1"))(t)
 }
 
+// A script that runs every hour goes on for ever behind an address from which
+// another one tries a wrong key without end.
+func TestKeyInUseIsNeverLockedOutByANeighbour(t *testing.T) {
+	w := newKeyWorld(t)
+	k, text := w.made("alice", nil)
+	for hour := range 50 {
+		if _, err := w.use(text, "198.51.100.1"); err != nil {
+			t.Fatalf("after %d hours: %v", hour, err)
+		}
+		w.Clock.Advance(time.Hour)
+		for range 2 * guessesAllowed {
+			_, _ = w.use(guess(t, k.ID), "198.51.100.1")
+		}
+	}
+}
+
 // K03: what no key can be costs no statement and counts as no guess; nothing in
 // a key is a pattern.
 func TestMalformedKeysAreNotAskedAfter(t *testing.T) {

@@ -141,11 +141,22 @@ func (o *onceADay) first(key string, now time.Time) bool {
 	if o.within(key, now) {
 		return false
 	}
-	if len(o.seen) >= onceADaySize {
+	o.set(key, now)
+	return true
+}
+
+// again notes that something was seen, so that its day begins anew.
+func (o *onceADay) again(key string, now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.set(key, now)
+}
+
+func (o *onceADay) set(key string, now time.Time) {
+	if _, known := o.seen[key]; !known && len(o.seen) >= onceADaySize {
 		o.seen = map[string]time.Time{}
 	}
 	o.seen[key] = now
-	return true
 }
 
 func (o *onceADay) has(key string, now time.Time) bool {

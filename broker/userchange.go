@@ -135,9 +135,6 @@ func (b *Broker) mayChange(ctx context.Context, u User, c UserChange) error {
 	if err := actor.mayTouch(u); err != nil {
 		return err
 	}
-	if c.Temporary && c.Password == nil {
-		return errTemporary
-	}
 	if c.Role != nil && *c.Role != u.Role {
 		if err := actor.mayGive(*c.Role); err != nil {
 			return err

@@ -106,8 +106,7 @@ func TestAdminMakesUsers(t *testing.T) {
 		}
 		for field, text := range map[string]string{
 			"username": `{"name":"x"}`, "email": `{"username":"x","email":"a@b@c"}`, "password": `{"username":"x","password":"short"}`, "role": `{"username":"x","role":"king"}`,
-			"temporary": `{"username":"x","temporary":true}`,
-			"type":      `{"username":"x","role":"user","type":"admin"}`, "permissions": `{"username":"x","permissions":{"fly":true}}`,
+			"type": `{"username":"x","role":"user","type":"admin"}`, "permissions": `{"username":"x","permissions":{"fly":true}}`,
 			"librariesAccessible": `{"username":"x","librariesAccessible":[""]}`, "itemTagsSelected": `{"username":"x","permissions":{"itemTagsSelected":"t"}}`,
 			"passwordHash": `{"username":"x","passwordHash":"y"}`, "isActive": `{"username":"x","isActive":"yes"}`, "temporary": `{"username":"x","temporary":true}`, "name": `{"username":"x","name":"a","name":"b"}`,
 		} {
