@@ -215,7 +215,7 @@ func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret 
 			return Provider{}, err
 		}
 		if asked := s.withDefaults(); kept != "" && !asked.sameSecretHolder(&old.Settings) {
-			bad.add("client_secret", "is needed again where type, issuer or token_endpoint changes")
+			bad.add("client_secret", "is needed again where type, issuer, token_endpoint or emails_endpoint changes")
 		}
 		secret = &kept
 	}

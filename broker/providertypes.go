@@ -124,8 +124,8 @@ func (s *ProviderSettings) checkGroupNames(bad *Faults) {
 	}
 }
 
-// sameSecretHolder reports whether a client secret goes to the same place by
-// both settings.
+// sameSecretHolder reports whether a client secret, and the access tokens that it
+// buys, go to the same places by both settings.
 func (s *ProviderSettings) sameSecretHolder(o *ProviderSettings) bool {
-	return s.Type == o.Type && s.Issuer == o.Issuer && s.TokenEndpoint == o.TokenEndpoint
+	return s.Type == o.Type && s.Issuer == o.Issuer && s.TokenEndpoint == o.TokenEndpoint && (s.EmailsEndpoint == o.EmailsEndpoint || s.EmailsEndpoint == "")
 }

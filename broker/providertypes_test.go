@@ -105,6 +105,7 @@ func TestSecretGoesToNoOtherTokenEndpoint(t *testing.T) {
 		"another type": func(s *broker.ProviderSettings) {
 			*s = gitHub(func(s *broker.ProviderSettings) { s.ID, s.Issuer = "cloud", "https://evil.test" })
 		},
+		"another endpoint of addresses, which is sent people's access tokens": func(s *broker.ProviderSettings) { s.EmailsEndpoint = "https://evil.test/emails" },
 		"another userinfo endpoint": func(s *broker.ProviderSettings) { s.UserinfoEndpoint = "https://evil.test/user" },
 	} {
 		if _, err := h.Broker.UpdateProvider(ctx, byEndpoints(change), nil); !faulty(err, "client_secret") {

@@ -210,7 +210,7 @@ func TestQ01Injection(t *testing.T) {
 				"/api/users?search=" + q, "/api/users?provider=" + q, "/api/users?role=" + q, "/api/users?next=" + q, "/api/users?" + q + "=1", "/api/users/" + url.PathEscape(text),
 				"/api/sessions?user=" + q, "/api/sessions?client=" + q, "/api/sessions?provider=" + q, "/api/sessions?ip=" + q, "/api/sessions?cause=" + q, "/api/sessions/" + url.PathEscape(text),
 				"/api/audit?user=" + q, "/api/audit?session=" + q, "/api/audit?client=" + q, "/api/audit?actor=" + q, "/api/audit?ip=" + q, "/api/audit?name=" + q, "/api/audit?name_prefix=" + q,
-				"/api/clients/" + url.PathEscape(text),
+				"/api/clients/" + url.PathEscape(text), "/api/users/" + url.PathEscape(text) + "/identities", "/api/providers/" + url.PathEscape(text),
 			} {
 				a := root.get(path)
 				empty := a.Status == 200 && (strings.Contains(a.Body, `":[]`))
@@ -236,6 +236,17 @@ func TestQ01Injection(t *testing.T) {
 					if a := root.send(method, path+url.PathEscape(text), `{"name":"x"}`); a.Status >= 500 || a.Status < 400 {
 						t.Errorf("%s %q: %d", method, text, a.Status)
 					}
+				}
+			}
+			for _, r := range [][2]string{
+				{"DELETE", alice + "/identities/" + url.PathEscape(text)}, {"DELETE", "/api/users/" + url.PathEscape(text) + "/identities/" + url.PathEscape(text)},
+				{"PATCH", "/api/users/" + url.PathEscape(text) + "/openid-unlink"}, {"POST", "/api/users/" + url.PathEscape(text) + "/password-link"},
+				{"PUT", "/api/providers/" + url.PathEscape(text)}, {"DELETE", "/api/providers/" + url.PathEscape(text)},
+				{"POST", "/api/providers/" + url.PathEscape(text) + "/test"}, {"PATCH", "/api/api-keys/" + url.PathEscape(text)},
+				{"DELETE", "/api/api-keys/" + url.PathEscape(text)}, {"DELETE", "/api/clients/" + url.PathEscape(text)},
+			} {
+				if a := root.send(r[0], r[1], "{}"); a.Status >= 500 || a.Status < 400 {
+					t.Errorf("%s %.60q: %d %.200s", r[0], r[1], a.Status, a.Body)
 				}
 			}
 			for _, name := range []string{"userId", "clientId", "providerId"} {
