@@ -21,7 +21,8 @@ func (i *Interval) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (i Interval) MarshalText() ([]byte, error) { return []byte(FormatDuration(time.Duration(i))), nil }
 
-var errDuration = errors.New("must be a duration such as 90s, 10m, 1h or 30d")
+// ErrDuration is the error of a text that is no duration.
+var ErrDuration = errors.New("must be a duration such as 90s, 10m, 1h or 30d")
 
 // ParseDuration takes Go's units and d for days; a bare number has the unit.
 // Nothing is negative.
@@ -29,7 +30,7 @@ func ParseDuration(text string, unit time.Duration) (time.Duration, error) {
 	text = strings.TrimSpace(text)
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		if n < 0 || n > int64(1<<62)/int64(unit) {
-			return 0, errDuration
+			return 0, ErrDuration
 		}
 		return time.Duration(n) * unit, nil
 	}
@@ -37,7 +38,7 @@ func ParseDuration(text string, unit time.Duration) (time.Duration, error) {
 	if head, tail, ok := strings.Cut(text, "d"); ok {
 		n, err := strconv.ParseInt(head, 10, 32)
 		if err != nil || n < 0 || n > 100_000 {
-			return 0, errDuration
+			return 0, ErrDuration
 		}
 		if days, text = time.Duration(n)*24*time.Hour, tail; text == "" {
 			return days, nil
@@ -45,7 +46,7 @@ func ParseDuration(text string, unit time.Duration) (time.Duration, error) {
 	}
 	rest, err := time.ParseDuration(text)
 	if err != nil || rest < 0 {
-		return 0, errDuration
+		return 0, ErrDuration
 	}
 	return days + rest, nil
 }

@@ -263,8 +263,14 @@ func TestAdminSessions(t *testing.T) {
 			t.Error(ended)
 		}
 		x.refresh(two.refresh).refused(401, broker.RevokedByAdmin, web.VerdictWipe)
-		for _, text := range []string{`{}`, `{"wipe":true}`, `{"all":false}`, `{"all":true,"userId":"x"}`, `{"userId":""}`} {
+		for _, text := range []string{`{}`, `{"wipe":true}`, `{"all":false}`, `{"all":true,"userId":"x"}`} {
 			root.send("POST", "/api/sessions/end", text).field(400, broker.InvalidRequest, "all")
+		}
+		// A name that a script has not filled in is not one that everybody fits.
+		for field, text := range map[string]string{
+			"userId": `{"userId":"","clientId":"latchkey-app"}`, "clientId": `{"userId":"` + id + `","clientId":""}`, "providerId": `{"all":true,"providerId":""}`,
+		} {
+			root.send("POST", "/api/sessions/end", text).field(400, broker.InvalidRequest, field)
 		}
 		root.send("POST", "/api/sessions/end", `{"clientId":"nobody's","providerId":"p"}`).want(200)
 		if n := root.send("POST", "/api/sessions/end", `{"all":true}`).want(200).json()["ended"]; n != 1.0 { // the caller's own too

@@ -111,7 +111,7 @@ func (p params) moment(name string) (time.Time, error) {
 		return time.UnixMilli(ms), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
+	if err != nil || at.IsZero() { // which would be no bound
 		return at, badField(name, "a time as 2026-01-31T12:00:00Z, or Unix milliseconds")
 	}
 	return at, nil

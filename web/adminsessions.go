@@ -126,6 +126,11 @@ func (s *Server) endSessions(c *gin.Context, _ broker.Principal) error {
 	if err != nil {
 		return err
 	}
+	for field, name := range map[string]*string{"userId": userID, "clientId": clientID, "providerId": providerID} {
+		if name != nil && *name == "" { // every session would fit it
+			return badField(field, "is empty; leave it out")
+		}
+	}
 	f := broker.SessionFilter{UserID: or(userID), ClientID: or(clientID), ProviderID: or(providerID), All: or(all)}
 	if named := f.UserID+f.ClientID+f.ProviderID != ""; named == f.All {
 		return badField("all", "name userId, clientId or providerId, or say all: true, and not both")

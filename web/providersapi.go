@@ -128,6 +128,9 @@ func strictJSON(c *gin.Context, into any) error {
 		path = slices.DeleteFunc(path, func(name string) bool { return name == "" || unicode.IsUpper(rune(name[0])) })
 		return badField(strings.Join(path, "."), "it has the wrong type")
 	}
+	if errors.Is(err, broker.ErrDuration) { // there is one field of that type
+		return badField("recheck", err.Error())
+	}
 	if quoted, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		name, _ := strconv.Unquote(quoted)
 		return badField(shown(name), "there is no such field")
