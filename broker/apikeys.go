@@ -279,6 +279,11 @@ func (b *Broker) DeleteAPIKey(ctx context.Context, by *User, id string, device D
 		if err := store.DeleteAPIKey(ctx, id); err != nil {
 			return err
 		}
+		if k.SecretHash == "" {
+			if _, err := store.InsertImportedTokens(ctx, []ImportedToken{endedKey(k.APIKey, b.now())}); err != nil {
+				return err
+			}
+		}
 		return b.auditKey(ctx, store, EventAPIKeyDeleted, by, k.APIKey, device)
 	})
 }

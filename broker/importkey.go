@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // importKey takes an API key over. It counts only while legacy tokens do, by
@@ -37,7 +38,7 @@ func (im *importer) importKey(ctx context.Context, from ImportKey) error {
 	there, err := im.store.APIKeyByID(ctx, k.ID)
 	switch {
 	case errors.Is(err, NotFound):
-		return im.insertKey(ctx, k, line)
+		return im.insertNewKey(ctx, k, line)
 	case err != nil:
 		return err
 	case there.SecretHash != "":
@@ -66,6 +67,26 @@ func (im *importer) prepareKey(from ImportKey, k *APIKey) string {
 		k.DisabledAt = im.now
 	}
 	return ""
+}
+
+// endedKey is what is left of an imported key, so that no import brings back what
+// somebody took away.
+func endedKey(k APIKey, now time.Time) ImportedToken {
+	return ImportedToken{ID: hash("imported key", k.ID), Kind: ImportedEndedKey, UserID: k.UserID, ExpiresAt: now.Add(noMaxAge)}
+}
+
+// insertNewKey inserts a key that is not there, unless it was deleted here.
+func (im *importer) insertNewKey(ctx context.Context, k APIKey, line ImportLine) error {
+	_, err := im.store.ImportedToken(ctx, endedKey(k, im.now).ID, im.now)
+	switch {
+	case errors.Is(err, NotFound):
+		return im.insertKey(ctx, k, line)
+	case err != nil:
+		return err
+	}
+	line.Reason = "it was deleted here"
+	im.leftOut(&im.report.Keys, line)
+	return nil
 }
 
 func (im *importer) insertKey(ctx context.Context, k APIKey, line ImportLine) error {

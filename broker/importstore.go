@@ -47,8 +47,10 @@ type ImportedToken struct {
 // ImportedTokenKind says what an imported token stands for.
 type ImportedTokenKind string
 
-// What an imported token stands for.
+// What an imported token stands for. An ended key is the mark of an API key that
+// was deleted here.
 const (
-	ImportedRefresh ImportedTokenKind = "refresh"
-	ImportedLegacy  ImportedTokenKind = "legacy"
+	ImportedRefresh  ImportedTokenKind = "refresh"
+	ImportedLegacy   ImportedTokenKind = "legacy"
+	ImportedEndedKey ImportedTokenKind = "ended key"
 )

@@ -95,7 +95,8 @@ CREATE TABLE providers (
 );
 
 -- Tokens of the system that users were imported from, by their hash: a refresh
--- token stands for a session, a legacy token for its user.
+-- token stands for a session, a legacy token for its user. An ended key is the
+-- mark of an API key that was deleted here.
 CREATE TABLE imported_tokens (
     id          TEXT PRIMARY KEY,
     kind        TEXT NOT NULL,

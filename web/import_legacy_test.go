@@ -138,6 +138,27 @@ func TestEndLegacyTokens(t *testing.T) {
 	x.do(http.MethodGet, "/api/me", bearer(f.Users[2].Legacy)).refused(401, broker.UserDeleted, web.VerdictLogin)
 }
 
+// Who takes a key away because it leaked must not get it back with the next
+// import, whose file still has it.
+func TestDeletedImportedKeyDoesNotComeBack(t *testing.T) {
+	x, f := importedSite(t, 4, forAWhile)
+	k := f.Keys[0]
+	x.do(http.MethodGet, "/api/me", bearer(k.Token)).want(200)
+	if err := x.Broker.DeleteAPIKey(t.Context(), nil, k.ID, broker.Device{}); err != nil {
+		t.Fatal(err)
+	}
+	x.importFile(f)
+	x.do(http.MethodGet, "/api/me", bearer(k.Token)).refused(401, broker.InvalidToken, web.VerdictLogin)
+	x.Clock.Advance(300 * 24 * time.Hour)
+	if err := x.Broker.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x.importFile(f)
+	if keys, err := x.Broker.APIKeys(t.Context(), nil, k.UserID, "", 10); err != nil || len(keys) != 0 {
+		t.Errorf("%+v %v", keys, err)
+	}
+}
+
 func TestImportedAPIKey(t *testing.T) {
 	x, f := importedSite(t, 4, forAWhile)
 	k := f.Keys[0]
