@@ -97,7 +97,8 @@ type newPassword struct {
 }
 
 // replacePassword is the body of the transaction that changes a password: no
-// session survives it, and no link with which another could be set.
+// session survives it, no legacy token, and no link with which another could be
+// set.
 func (b *Broker) replacePassword(ctx context.Context, store Store, userID string, n newPassword) error {
 	done, err := store.SetPassword(ctx, userID, n.old, n.hash, n.temporary, b.now())
 	if err != nil {
@@ -110,6 +111,9 @@ func (b *Broker) replacePassword(ctx context.Context, store Store, userID string
 		return err
 	}
 	if _, err := b.endSessions(ctx, store, SessionFilter{UserID: userID}, PasswordChanged, false, n.ip); err != nil {
+		return err
+	}
+	if _, err := b.endLegacy(ctx, store, userID, n.ip); err != nil {
 		return err
 	}
 	return b.audit(ctx, store, Event{Name: EventPasswordChanged, UserID: userID, IP: n.ip, Detail: map[string]string{"how": n.how}})

@@ -98,16 +98,21 @@ func (b *Broker) noteLegacy(ctx context.Context, u User, device Device) {
 // many there were. No import brings them back.
 func (b *Broker) EndLegacyTokens(ctx context.Context, userID string, device Device) (n int, err error) {
 	err = b.cfg.Store.Tx(ctx, func(store Store) error {
-		u, err := store.UserByID(ctx, userID)
-		if err != nil {
+		if _, err := store.UserByID(ctx, userID); err != nil {
 			return err
 		}
-		if n, err = store.DeleteImportedTokens(ctx, u.ID, ImportedLegacy); err != nil || n == 0 {
-			return err
-		}
-		return b.audit(ctx, store, Event{Name: EventLegacyEnded, UserID: u.ID, IP: device.IP, Detail: map[string]string{"username": u.Username}})
+		n, err = b.endLegacy(ctx, store, userID, device.IP)
+		return err
 	})
 	return n, err
+}
+
+func (b *Broker) endLegacy(ctx context.Context, store Store, userID, ip string) (int, error) {
+	n, err := store.DeleteImportedTokens(ctx, userID, ImportedLegacy)
+	if err != nil || n == 0 {
+		return n, err
+	}
+	return n, b.audit(ctx, store, Event{Name: EventLegacyEnded, UserID: userID, IP: ip})
 }
 
 // LegacyUse is a user whose token that never expires can still be used.

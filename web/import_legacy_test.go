@@ -138,6 +138,23 @@ func TestEndLegacyTokens(t *testing.T) {
 	x.do(http.MethodGet, "/api/me", bearer(f.Users[2].Legacy)).refused(401, broker.UserDeleted, web.VerdictLogin)
 }
 
+// Every login of old gave the token away that never expires. Whoever changes the
+// password because a stranger was in the account ends that too.
+func TestLegacyTokenDoesNotOutlastThePassword(t *testing.T) {
+	x, f := importedSite(t, 4, forAWhile)
+	u := f.Users[3]
+	x.do(http.MethodGet, "/api/me", bearer(u.Legacy)).want(200)
+	if err := x.Broker.ResetPassword(t.Context(), u.ID, "another password of "+u.Name, false); err != nil {
+		t.Fatal(err)
+	}
+	x.do(http.MethodGet, "/api/me", bearer(u.Legacy)).refused(401, broker.InvalidToken, web.VerdictLogin)
+	events, err := x.Broker.Events(t.Context(), broker.EventFilter{UserID: u.ID, Name: broker.EventLegacyEnded, Limit: 10})
+	if err != nil || len(events) != 1 {
+		t.Errorf("%d events: %v", len(events), err)
+	}
+	x.do(http.MethodGet, "/api/me", bearer(f.Users[2].Legacy)).want(200)
+}
+
 // Who takes a key away because it leaked must not get it back with the next
 // import, whose file still has it.
 func TestDeletedImportedKeyDoesNotComeBack(t *testing.T) {
