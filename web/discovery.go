@@ -56,7 +56,7 @@ func (s *Server) describe() gin.H {
 		"id_token_signing_alg_values_supported": []string{"RS256", "ES256", "EdDSA"},
 		"claims_supported":                      append([]string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash"}, broker.UserClaimNames()...),
 		"claim_types_supported":                 []string{"normal"},
-		"ui_locales_supported":                  []string{"en"},
+		"ui_locales_supported":                  s.tongues.names(),
 		"prompt_values_supported":               []string{"none", "login", "consent", "select_account"},
 		"code_challenge_methods_supported":      []string{"S256"},
 

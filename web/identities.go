@@ -108,15 +108,17 @@ func (s *Server) unlinkAll(c *gin.Context, p broker.Principal) error {
 
 // identityView is a linked identity as a person reads it.
 type identityView struct {
-	ID, Provider, Name, Email, How, UndoUntil string
-	Linked, Used                              moment
+	ID, Provider, Name, Email string
+	How                       *text
+	UndoUntil                 *text // what unlinking does until then; nil: no more than that
+	Linked, Used              moment
 }
 
-var howTexts = map[string]string{
-	"":                    "your account was made for it",
-	broker.LinkedByHand:   "you linked it",
-	broker.LinkedByEmail:  "linked by your e-mail address",
-	broker.LinkedByImport: "an administrator linked it",
+var howTexts = map[string]*text{
+	"":                    say("your account was made for it"),
+	broker.LinkedByHand:   say("you linked it"),
+	broker.LinkedByEmail:  say("linked by your e-mail address"),
+	broker.LinkedByImport: say("an administrator linked it"),
 }
 
 // identitiesPage lists what is linked, with a form for each and one for each
@@ -134,7 +136,7 @@ func (s *Server) identitiesPage(c *gin.Context) error {
 }
 
 func (s *Server) identitiesView(c *gin.Context, p broker.Principal) (page, error) {
-	view := page{Title: "Your logins", User: &p.User, outward: true}
+	view := page{Title: say("Your logins"), User: &p.User, outward: true}
 	list, err := s.broker.Identities(c.Request.Context(), p.User.ID)
 	if err != nil {
 		return view, err
@@ -148,7 +150,7 @@ func (s *Server) identitiesView(c *gin.Context, p broker.Principal) (page, error
 			v.Provider = i.ProviderID
 		}
 		if until := i.UndoUntil(); s.broker.Now().Before(until) {
-			v.UndoUntil = until.UTC().Format(dateAndTime)
+			v.UndoUntil = say("Until {when}, your account becomes again what it was before the link.", until)
 		}
 		view.Identities = append(view.Identities, v)
 	}

@@ -94,6 +94,9 @@ func testServer(t *testing.T, add func(s *Server, e *gin.Engine)) (http.Handler,
 	if s.pages, err = loadPages(); err != nil {
 		t.Fatal(err)
 	}
+	if s.tongues, err = loadTongues(); err != nil {
+		t.Fatal(err)
+	}
 	e, err := s.engine()
 	if err != nil {
 		t.Fatal(err)

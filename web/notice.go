@@ -1,8 +1,6 @@
 package web
 
 import (
-	"strings"
-
 	"github.com/gin-gonic/gin"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -17,9 +15,12 @@ type noticeJSON struct {
 	Message string `json:"message"`
 }
 
-// noticeTexts has a sentence per notice; {detail} and {when} are the notice's.
-var noticeTexts = map[string]string{
-	broker.EventIdentityLinked: "A login of {detail} was linked to your account on {when}. If that was not you, undo it.",
+// noticeText is the sentence of a notice.
+func noticeText(n broker.Notice) *text {
+	if n.Code == broker.EventIdentityLinked {
+		return say("A login of {provider} was linked to your account on {when}. If that was not you, undo it.", n.Detail, n.At)
+	}
+	return say("Your account was changed on {when}.", n.At)
 }
 
 // notice is what a user is to be told now, or nil.
@@ -28,24 +29,24 @@ func (s *Server) notice(u broker.User) *noticeJSON {
 	if n.Code == "" || !s.broker.Now().Before(n.Until) {
 		return nil
 	}
-	text := noticeTexts[n.Code]
-	if text == "" {
-		text = "Your account was changed on {when}."
+	return &noticeJSON{
+		Code: n.Code, At: n.At.UnixMilli(), Until: n.Until.UnixMilli(), Detail: n.Detail, Message: english.plain(noticeText(n)),
 	}
-	message := strings.NewReplacer("{detail}", n.Detail, "{when}", n.At.UTC().Format(dateAndTime)).Replace(text)
-	return &noticeJSON{Code: n.Code, At: n.At.UnixMilli(), Until: n.Until.UnixMilli(), Detail: n.Detail, Message: message}
 }
 
 // told is a notice on a page. Undo is the id of the identity to unlink, if that
 // is what undoes it.
-type told struct{ Message, Undo string }
+type told struct {
+	Message *text
+	Undo    string
+}
 
 func (s *Server) told(c *gin.Context, u broker.User) (*told, error) {
 	n := s.notice(u)
 	if n == nil {
 		return nil, nil
 	}
-	t := &told{Message: n.Message}
+	t := &told{Message: noticeText(u.Notice)}
 	if n.Code != broker.EventIdentityLinked {
 		return t, nil
 	}

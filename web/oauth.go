@@ -166,7 +166,7 @@ func (s *Server) consentPage(c *gin.Context, w *broker.Waiting) error {
 		return err
 	}
 	return s.show(c, http.StatusOK, "consent", page{
-		Title: "Continue to " + w.Client.DisplayName(), User: &p.User, Token: w.ID, Client: clientView(&w.Client, w.RedirectURI),
+		Title: say("Continue to {app}", w.Client.DisplayName()), locales: w.UILocales, User: &p.User, Token: w.ID, Client: clientView(&w.Client, w.RedirectURI),
 		Scopes: scopeSentences(w.Scope), Onward: s.broker.PublicURL() + "/login?switch=1&next=" + url.QueryEscape(s.continueURL(w.ID)),
 		outward: true, popup: true,
 	})
@@ -221,7 +221,7 @@ func (s *Server) answerClient(c *gin.Context, a *broker.Answer) error {
 		}
 		site, app := whereTo(a.RedirectURI)
 		return s.show(c, http.StatusOK, "form_post", page{
-			Title: "Back to the app", Client: &client{Site: site, App: app}, Action: template.URL(a.RedirectURI), Fields: fields,
+			Title: say("Back to the app"), Client: &client{Site: site, App: app}, Action: template.URL(a.RedirectURI), Fields: fields,
 			outward: true, popup: true,
 		})
 	}

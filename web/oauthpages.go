@@ -49,21 +49,24 @@ func whereTo(redirectURI string) (site string, app bool) {
 }
 
 // scopeSentences say what a client will get, for a person.
-func scopeSentences(scope string) (out []string) {
+func scopeSentences(scope string) (out []*text) {
 	own := slices.DeleteFunc(strings.Fields(scope), func(s string) bool { return slices.Contains(knownScopes, s) })
-	for _, s := range []struct{ scope, text string }{
-		{broker.ScopeProfile, "see your name and username"},
-		{broker.ScopeEmail, "see your e-mail address"},
-		{broker.ScopeGroups, "see the groups that you are in"},
-		{broker.ScopeAPI, "use Latchkey in your name: your devices and your password"},
-		{broker.ScopeAdmin, "administer Latchkey in your name, as far as you may yourself"},
+	for _, s := range []struct {
+		scope string
+		text  *text
+	}{
+		{broker.ScopeProfile, say("see your name and username")},
+		{broker.ScopeEmail, say("see your e-mail address")},
+		{broker.ScopeGroups, say("see the groups that you are in")},
+		{broker.ScopeAPI, say("use Latchkey in your name: your devices and your password")},
+		{broker.ScopeAdmin, say("administer Latchkey in your name, as far as you may yourself")},
 	} {
 		if hasScope(scope, s.scope) {
 			out = append(out, s.text)
 		}
 	}
 	if len(own) > 0 {
-		out = append(out, "act in your name at its own service: "+strings.Join(own, ", "))
+		out = append(out, say("act in your name at its own service: {scopes}", strings.Join(own, ", ")))
 	}
 	return out
 }
@@ -87,7 +90,7 @@ func (s *Server) devicePage(c *gin.Context) error {
 		return err
 	}
 	if q["done"] != "" {
-		return s.show(c, http.StatusOK, "device", page{Title: "Connect a device", Done: q["done"], User: userOf(who)})
+		return s.show(c, http.StatusOK, "device", page{Title: say("Connect a device"), Done: q["done"], User: userOf(who)})
 	}
 	if who == nil {
 		next := s.broker.PublicURL() + "/device"
@@ -97,7 +100,7 @@ func (s *Server) devicePage(c *gin.Context) error {
 		c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/login?next="+url.QueryEscape(next))
 		return nil
 	}
-	p := page{Title: "Connect a device", User: &who.User, Values: map[string]string{"user_code": code}}
+	p := page{Title: say("Connect a device"), User: &who.User, Values: map[string]string{"user_code": code}}
 	if code == "" {
 		return s.show(c, http.StatusOK, "device", p)
 	}
@@ -136,7 +139,7 @@ func (s *Server) deviceForm(c *gin.Context) error {
 	if err != nil {
 		return s.toLogin(c, err)
 	}
-	p := page{Title: "Connect a device", User: &who.User, Values: map[string]string{"user_code": code}}
+	p := page{Title: say("Connect a device"), User: &who.User, Values: map[string]string{"user_code": code}}
 	if f["decision"] == nil {
 		return s.askAboutDevice(c, p, code)
 	}
@@ -155,7 +158,8 @@ func (s *Server) deviceForm(c *gin.Context) error {
 	return nil
 }
 
-// logoutParams are those of an RP-initiated logout; others are ignored.
+// logoutParams are those of an RP-initiated logout; others are ignored. The page
+// itself reads ui_locales.
 var logoutParams = []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"}
 
 func logoutRequest(values url.Values) (r broker.LogoutRequest, err error) {
@@ -180,7 +184,7 @@ func (s *Server) logoutFromClient(c *gin.Context) error {
 		return err
 	}
 	kept := url.Values{}
-	for _, name := range logoutParams {
+	for _, name := range append([]string{"ui_locales"}, logoutParams...) {
 		value, err := once(form, name)
 		if err != nil {
 			return err
@@ -241,7 +245,7 @@ func (s *Server) logoutBy(c *gin.Context, values url.Values, confirmed bool) err
 }
 
 func (s *Server) askToLogOut(c *gin.Context, r broker.LogoutRequest, plan broker.LogoutPlan, who *broker.Principal) error {
-	p := page{Title: "Log out?", User: &who.User, outward: true, popup: true}
+	p := page{Title: say("Log out?"), User: &who.User, outward: true, popup: true}
 	if plan.Client != nil {
 		p.Client = clientView(plan.Client, plan.RedirectURI)
 	}

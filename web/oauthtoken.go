@@ -448,7 +448,7 @@ func asOAuth(s *Server, c *gin.Context, e *broker.Error, a answer) {
 	body := gin.H{"error": code, "code": string(e.Code)}
 	if e.Message != "" {
 		body["error_description"] = plainDescription(e.Message)
-	} else if text := sentence(e, a); text != "" {
+	} else if text := english.plain(sentence(e, a)); text != "" {
 		body["error_description"] = plainDescription(text)
 	}
 	if a.verdict != "" {

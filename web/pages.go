@@ -17,16 +17,16 @@ func (s *Server) homePage(c *gin.Context) error {
 	if err != nil {
 		return s.toLogin(c, err)
 	}
-	method := "with a password"
+	method := say("with a password")
 	if name := s.providerName(p.Session.ProviderID); name != "" {
-		method = "through " + name
+		method = say("through {provider}", name)
 	}
 	told, err := s.told(c, p.User)
 	if err != nil {
 		return err
 	}
 	return s.show(c, http.StatusOK, "home", page{
-		Title: "You are logged in", User: &p.User, Method: method, Since: s.moment(p.Session.CreatedAt), Told: told,
+		Title: say("You are logged in"), User: &p.User, Role: roles[p.User.Role], Method: method, Since: s.moment(p.Session.CreatedAt), Told: told,
 		outward: s.broker.EndSessionURL(c.Request.Context(), p.Session, s.afterLogout()) != "",
 	})
 }
@@ -70,15 +70,15 @@ func (s *Server) loginPage(c *gin.Context) error {
 		p.Notice, p.Code = s.ended(c, code), string(code)
 		s.clearSession(c)
 	}
-	if code := broker.Code(q["ended"]); p.Notice == "" && p.User == nil && endings[code].plain != "" {
+	if code := broker.Code(q["ended"]); p.Notice == nil && p.User == nil && endings[code].plain != nil {
 		if p.Notice = endings[code].plain; code != broker.LoggedOut { // which nobody has to ask about
 			p.Code = string(code)
 		}
 	}
 	if q["password"] == "set" {
-		p.Notice, p.Code = "Your password is set. Log in with it.", ""
+		p.Notice, p.Code = say("Your password is set. Log in with it."), ""
 	}
-	if code := broker.Code(q["error"]); sentences[code] != "" {
+	if code := broker.Code(q["error"]); sentences[code] != nil {
 		p.Error, p.Code = sentence(&broker.Error{Code: code}, answers[code]), string(code)
 	}
 	return s.show(c, http.StatusOK, "login", p)
@@ -91,13 +91,13 @@ func (s *Server) doorFor(c *gin.Context, next string) page {
 	w := s.waitingFor(c, next)
 	if w == nil {
 		if u, err := url.Parse(p.Onward); err == nil && u.Path == strings.TrimSuffix(s.publicURL.Path, "/")+"/device" {
-			p.Title, p.Device = "Log in to connect a device", true
+			p.Title, p.Device = say("Log in to connect a device"), true
 		}
 		return p
 	}
 	p.Client, p.popup, p.outward = clientView(&w.Client, w.RedirectURI), true, true
-	p.Title, p.Again, p.Choose = "Continue to "+p.Client.Name, w.Again, w.Choose
-	p.Values["username"] = w.LoginHint
+	p.Title, p.Again, p.Choose = say("Continue to {app}", p.Client.Name), w.Again, w.Choose
+	p.Values["username"], p.locales = w.LoginHint, w.UILocales
 	if p.Choose {
 		p.Onward += "&chosen=1"
 	}
@@ -113,7 +113,7 @@ func (s *Server) doorFor(c *gin.Context, next string) page {
 
 // door is the login page for somebody on the way to next.
 func (s *Server) door(next string) page {
-	p := page{Title: "Log in", Local: s.cfg.LocalLogin, Onward: s.broker.PublicURL() + "/", Values: map[string]string{}}
+	p := page{Title: say("Log in"), Local: s.cfg.LocalLogin, Onward: s.broker.PublicURL() + "/", Values: map[string]string{}}
 	if to, ok := s.ownPage(next); ok {
 		p.Next, p.Onward = next, to
 	}
@@ -212,7 +212,7 @@ func (s *Server) setupPage(c *gin.Context) error {
 	if err := s.broker.CheckSetup(c.Request.Context(), q["token"]); err != nil {
 		return err
 	}
-	return s.show(c, http.StatusOK, "setup", page{Title: "Set up Latchkey", Token: q["token"], Wrong: "username"})
+	return s.show(c, http.StatusOK, "setup", page{Title: say("Set up Latchkey"), Token: q["token"], Wrong: "username"})
 }
 
 func (s *Server) setupForm(c *gin.Context) error {
@@ -225,7 +225,7 @@ func (s *Server) setupForm(c *gin.Context) error {
 	}
 	l, err := s.broker.Setup(c.Request.Context(), *f["token"], broker.NewUser{Username: *f["username"], Password: *f["password"]}, device(c))
 	if err != nil {
-		p := page{Title: "Set up Latchkey", Token: *f["token"], Values: map[string]string{"username": bounded(*f["username"])}}
+		p := page{Title: say("Set up Latchkey"), Token: *f["token"], Values: map[string]string{"username": bounded(*f["username"])}}
 		return s.again(c, "setup", p, err)
 	}
 	s.setSession(c, l)

@@ -32,7 +32,7 @@ func (s *Server) passwordPage(c *gin.Context) error {
 		c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/password")
 		return nil
 	}
-	p := page{Title: "Choose a password", Token: readCookie(c, s.hostName(c, cookieLink)), Wrong: "password"}
+	p := page{Title: say("Choose a password"), Token: readCookie(c, s.hostName(c, cookieLink)), Wrong: "password"}
 	u, err := s.broker.PasswordLinkUser(c.Request.Context(), p.Token)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (s *Server) passwordForm(c *gin.Context) error {
 	}
 	u, err := s.broker.UsePasswordLink(c.Request.Context(), *f["token"], *f["password"], device(c))
 	if broker.CodeOf(err) == broker.WeakPassword {
-		return s.again(c, "password", page{Title: "Choose a password", Token: *f["token"], User: &u}, err)
+		return s.again(c, "password", page{Title: say("Choose a password"), Token: *f["token"], User: &u}, err)
 	}
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (s *Server) askForPassword(c *gin.Context, p page, e *broker.Error) error {
 	if err != nil {
 		return err
 	}
-	p.Title, p.User, p.Ticket, p.Wrong = "Choose another password", &u, e.Ticket, "password"
+	p.Title, p.User, p.Ticket, p.Wrong = say("Choose another password"), &u, e.Ticket, "password"
 	c.Header("Latchkey-Code", string(e.Code))
 	return s.show(c, answers[e.Code].status, "password", p)
 }
@@ -97,7 +97,7 @@ func (s *Server) newPasswordForm(c *gin.Context) error {
 		if err2 != nil {
 			return err2
 		}
-		p.Title, p.User, p.Ticket = "Choose another password", &u, *f["ticket"]
+		p.Title, p.User, p.Ticket = say("Choose another password"), &u, *f["ticket"]
 		return s.again(c, "password", p, err)
 	case broker.InvalidState:
 		c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/login?error="+string(broker.InvalidState)+"&next="+url.QueryEscape(p.Next))

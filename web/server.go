@@ -41,6 +41,7 @@ type Server struct {
 	// introspection and its kin.
 	anyAudience *verify.Verifier
 	pages       *pages
+	tongues     *tongues
 	csrf        *http.CrossOriginProtection
 	metadata    []byte // the discovery document
 	broker      *broker.Broker
@@ -66,6 +67,9 @@ func New(cfg Config) (http.Handler, error) {
 		return nil, err
 	}
 	if s.pages, err = loadPages(); err != nil {
+		return nil, err
+	}
+	if s.tongues, err = loadTongues(); err != nil {
 		return nil, err
 	}
 	for _, origin := range append([]string{public.Scheme + "://" + public.Host}, cfg.CORSOrigins...) {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -58,7 +57,7 @@ func loadPages() (*pages, error) {
 		if path.Base(name) == "layout.html" {
 			continue
 		}
-		t, err := template.New("").Funcs(template.FuncMap{"asset": p.url}).ParseFS(templateFiles, "templates/layout.html", name)
+		t, err := template.New("").Funcs(template.FuncMap{"asset": p.url, "person": person}).ParseFS(templateFiles, "templates/layout.html", name)
 		if err != nil {
 			return nil, err
 		}
@@ -78,12 +77,12 @@ func (p *pages) url(name string) (string, error) {
 
 // page is what every template gets. Base is the path prefix of the public URL.
 type page struct {
-	Title  string
+	Title  *text
 	Base   string
-	Notice string // a sentence about what happened
-	Error  string // a sentence about what went wrong
+	Notice *text  // a sentence about what happened
+	Error  *text  // a sentence about what went wrong
 	Code   string // of the notice or error, for support
-	Help   string // a sentence on what to do about the error
+	Help   *text  // a sentence on what to do about the error
 	Detail string // the error as whoever set the app up reads it
 	Wrong  string // the field to look at
 	Values map[string]string
@@ -96,13 +95,14 @@ type page struct {
 	Next    string
 	Buttons []button
 	User    *broker.User // who is logged in
-	Method  string
+	Role    *text
+	Method  *text
 	Since   moment
 	Onward  string // the way on for whoever is logged in
 
-	Client *client  // the program that a login, a consent or a logout is about
-	Scopes []string // what it will get
-	Fields []field  // hidden fields of the page's form
+	Client *client // the program that a login, a consent or a logout is about
+	Scopes []*text // what it will get
+	Fields []field // hidden fields of the page's form
 	// Action is where a form leads outside: a redirect URI that was registered,
 	// of a scheme that html/template may not know.
 	Action template.URL
@@ -121,48 +121,23 @@ type page struct {
 	popup bool
 	// outward: a form of the page leads on to a client or an IdP.
 	outward bool
+	// locales are the ui_locales of the authorization request that waits.
+	locales string
+	tongue  *tongue
 }
 
-// button leads on: to an IdP, or to what helps after an error.
+// button leads on: to an IdP, which has a name, or to what helps after an error.
 type button struct {
 	Name, URL string
+	Text      *text
 	id        string // of the provider
-}
-
-// moment is a time as a person reads it.
-type moment struct{ Relative, Text, Machine string }
-
-func (s *Server) moment(t time.Time) moment {
-	t = t.UTC()
-	m := moment{Text: t.Format(dateAndTime), Machine: t.Format(time.RFC3339)}
-	if m.Relative = "just now"; s.broker.Now().Sub(t) >= time.Minute {
-		m.Relative = span(s.broker.Now().Sub(t)) + " ago"
-	}
-	return m
-}
-
-const dateAndTime = "2 January 2006 at 15:04 UTC"
-
-// span says a duration in its largest unit, up to days.
-func span(d time.Duration) string {
-	n, unit := int(d/time.Minute), "minute"
-	switch {
-	case d >= 24*time.Hour:
-		n, unit = int(d/(24*time.Hour)), "day"
-	case d >= time.Hour:
-		n, unit = int(d/time.Hour), "hour"
-	}
-	if n = max(n, 1); n > 1 {
-		unit += "s"
-	}
-	return fmt.Sprint(n, " ", unit)
 }
 
 // show renders whole before it writes: a template that fails is an error, not
 // half a page.
 func (s *Server) show(c *gin.Context, status int, name string, p page) error {
 	p.Base = strings.TrimSuffix(s.publicURL.EscapedPath(), "/")
-	p.MinPassword = s.broker.MinPassword()
+	p.MinPassword, p.tongue = s.broker.MinPassword(), s.tongueFor(c, p.locales)
 	var out bytes.Buffer
 	if err := s.pages.byName[name].ExecuteTemplate(&out, "layout.html", p); err != nil {
 		return err
@@ -185,6 +160,7 @@ func (s *Server) show(c *gin.Context, status int, name string, p page) error {
 	// http it says nothing else by which checkOrigin could know them.
 	c.Header("Referrer-Policy", "same-origin")
 	c.Header("Cache-Control", "no-store")
+	c.Writer.Header().Add("Vary", "Accept-Language")
 	c.Data(status, "text/html; charset=utf-8", out.Bytes())
 	return nil
 }
