@@ -139,16 +139,17 @@ func inspect(ctx context.Context, p *Provider, in DryRunInput, out *DryRun) (c I
 
 func (b *Broker) dryResolve(ctx context.Context, p *Provider, c IdPClaims) (r resolution, refused, err error) {
 	err = b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
+		err := b.cfg.Store.Tx(ctx, func(store Store) error {
 			if r, refused = b.findOrMake(ctx, store, p, c, Device{}); CodeOf(refused) == TemporarilyUnavailable && refused != nil {
 				return refused
 			}
 			return errDryRun
 		})
+		if errors.Is(err, errDryRun) { // no trouble, which would be tried again
+			return nil
+		}
+		return err
 	})
-	if errors.Is(err, errDryRun) {
-		err = nil
-	}
 	return r, refused, err
 }
 

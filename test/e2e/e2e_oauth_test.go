@@ -44,8 +44,7 @@ func TestClients(t *testing.T) {
 	const long = "Volkshochschule Oberammergau-Unterstinkenbrunn, Kursbuchungen" // 60 characters
 	hostile := `\"><svg onload=alert(1)>\u202Etxt.exe ` + strings.Repeat("Aa ", 3000)
 	port := freePort(t)
-	o := &op{port: freePort(t), latchkey: fmt.Sprintf("http://localhost:%d", port)}
-	o.start(t)
+	o := newOP(t, fmt.Sprintf("http://localhost:%d", port), readers, "npm")
 	const password = "a password of a test"
 	public := func(id, name, more string) string {
 		return fmt.Sprintf("  - {client_id: %s, client_name: \"%s\", token_endpoint_auth_method: none, %s}\n", id, name, more)

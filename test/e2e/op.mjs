@@ -1,31 +1,39 @@
 // A certified OpenID provider (npm oidc-provider) as the external IdP.
-//   node op.mjs <port> <Latchkey's public URL>
+//   node op.mjs <port> <file>
+// The file is JSON: {"redirect_uris", "post_logout_redirect_uris", "accounts"}. An account's claims are what its id
+// stands for in accounts; they are read again at each use, so that they may change.
 // It ends when its standard input does: it does not outlive who started it.
+import { readFileSync } from 'node:fs';
 import './node18.mjs';
 
 const { Provider } = await import('oidc-provider');
 
-const [port, latchkey] = process.argv.slice(2);
+const [port, file] = process.argv.slice(2);
+const read = () => JSON.parse(readFileSync(file, 'utf8'));
+const { redirect_uris, post_logout_redirect_uris } = read();
 const issuer = `http://127.0.0.1:${port}`;
-
-const accounts = {
-  anna: { email: 'anna@example.org', email_verified: true, preferred_username: 'anna', name: 'Anna Example', groups: ['readers', 'editors'] },
-  bo: { email: 'bo@example.org', email_verified: true, preferred_username: 'bo', name: 'Bo', groups: ['readers'] },
-};
 
 const provider = new Provider(issuer, {
   clients: [{
     client_id: 'latchkey',
     client_secret: 'a secret of a test',
-    redirect_uris: [`${latchkey}/auth/npm/callback`],
-    post_logout_redirect_uris: [`${latchkey}/login`],
-    grant_types: ['authorization_code'],
+    redirect_uris,
+    post_logout_redirect_uris,
+    grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
   }],
-  claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'preferred_username', 'groups'] },
-  findAccount: (_ctx, id) => accounts[id] && { accountId: id, claims: () => ({ sub: id, ...accounts[id] }) },
+  claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'preferred_username', 'groups', 'may'] },
+  // In the ID token as well as in userinfo, as most providers do: a dry run has the ID token alone.
+  conformIdTokenClaims: false,
+  findAccount: (_ctx, id) => {
+    const claims = read().accounts[id];
+    return claims && { accountId: id, claims: () => ({ ...claims, sub: id }) };
+  },
+  rotateRefreshToken: true,
   cookies: { keys: ['a cookie key of a test'] },
-  features: { devInteractions: { enabled: true }, rpInitiatedLogout: { enabled: true } },
+  features: {
+    devInteractions: { enabled: true }, introspection: { enabled: true }, revocation: { enabled: true }, rpInitiatedLogout: { enabled: true },
+  },
   pkce: { required: () => true },
 });
 

@@ -165,6 +165,7 @@ func freePort(t *testing.T) int {
 type latchkey struct {
 	*process
 	base string
+	dir  string // the working directory, with latchkey.yaml
 }
 
 // provider is a line of the configuration.
@@ -178,7 +179,7 @@ func provider(id, name, issuer string) string {
 func serve(t *testing.T, port int, config string, env ...string) *latchkey {
 	t.Helper()
 	dir := t.TempDir()
-	x := &latchkey{base: fmt.Sprintf("http://localhost:%d", port)}
+	x := &latchkey{base: fmt.Sprintf("http://localhost:%d", port), dir: dir}
 	config = fmt.Sprintf("public_url: %s\nlisten: 127.0.0.1:%d\ndata_dir: %s\nlog: {format: json}\n%s", x.base, port, filepath.Join(dir, "data"), config)
 	if err := os.WriteFile(filepath.Join(dir, "latchkey.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -209,18 +210,59 @@ func (x *latchkey) setupLink(t *testing.T) string {
 	return link
 }
 
+// claims are what the OP says of an account.
+type claims map[string]any
+
+// readers are the accounts of tests that do not ask who somebody is.
+var readers = map[string]claims{
+	"anna": {"email": "anna@example.org", "email_verified": true, "preferred_username": "anna", "name": "Anna Example", "groups": []string{"readers", "editors"}},
+	"bo":   {"email": "bo@example.org", "email_verified": true, "preferred_username": "bo", "name": "Bo", "groups": []string{"readers"}},
+}
+
 // op is the external IdP.
 type op struct {
 	*process
 	port     int
 	issuer   string
 	latchkey string
+	file     string // what op.mjs reads
+	known    []string
+}
+
+// newOP starts an OP that knows a latchkey's providers of these ids.
+func newOP(t *testing.T, latchkey string, accounts map[string]claims, providers ...string) *op {
+	t.Helper()
+	o := &op{port: freePort(t), latchkey: latchkey, file: filepath.Join(t.TempDir(), "op.json"), known: providers}
+	o.issuer = fmt.Sprintf("http://127.0.0.1:%d", o.port)
+	o.say(t, accounts)
+	o.start(t)
+	return o
+}
+
+// say changes what the OP says of its accounts, from now on. It may be reading.
+func (o *op) say(t *testing.T, accounts map[string]claims) {
+	t.Helper()
+	var callbacks []string
+	for _, id := range o.known {
+		callbacks = append(callbacks, o.latchkey+"/auth/"+id+"/callback")
+	}
+	text, err := json.Marshal(map[string]any{
+		"redirect_uris": callbacks, "post_logout_redirect_uris": []string{o.latchkey + "/login"}, "accounts": accounts,
+	})
+	if err == nil {
+		err = os.WriteFile(o.file+".new", text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(o.file+".new", o.file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (o *op) start(t *testing.T) {
 	t.Helper()
-	o.issuer = fmt.Sprintf("http://127.0.0.1:%d", o.port)
-	o.process = start(t, exec.Command("node", "op.mjs", fmt.Sprint(o.port), o.latchkey))
+	o.process = start(t, exec.Command("node", "op.mjs", fmt.Sprint(o.port), o.file))
 	o.until(t, "the OP answers", func() bool { return answers(o.issuer + "/.well-known/openid-configuration") })
 }
 
@@ -228,8 +270,7 @@ func (o *op) start(t *testing.T) {
 func withOP(t *testing.T) (*latchkey, *op) {
 	t.Helper()
 	port := freePort(t)
-	o := &op{port: freePort(t), latchkey: fmt.Sprintf("http://localhost:%d", port)}
-	o.start(t)
+	o := newOP(t, fmt.Sprintf("http://localhost:%d", port), readers, "npm")
 	x := serve(t, port, "providers:\n"+provider("npm", "The Test IdP", o.issuer),
 		"LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD=a password of a test")
 	return x, o
