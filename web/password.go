@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -14,7 +15,7 @@ import (
 const (
 	cookieLink = "latchkey_password" // the secret of the password link that was opened
 	linkLife   = 30 * time.Minute
-	maxSecret  = 64 // of a link; they have 43 characters
+	maxSecret  = 64 // of a link; they have 43 characters of base64url
 )
 
 // passwordPage is where a password link leads. The secret goes into a cookie at
@@ -25,7 +26,7 @@ func (s *Server) passwordPage(c *gin.Context) error {
 		return err
 	}
 	if token := q["token"]; token != "" {
-		if len(token) > maxSecret {
+		if len(token) > maxSecret || strings.ContainsFunc(token, notBase64URL) {
 			return &broker.Error{Code: broker.PasswordLinkInvalid}
 		}
 		s.setCookie(c, s.hostName(c, cookieLink), token, linkLife)
@@ -39,6 +40,10 @@ func (s *Server) passwordPage(c *gin.Context) error {
 	}
 	p.User = &u
 	return s.show(c, http.StatusOK, "password", p)
+}
+
+func notBase64URL(r rune) bool {
+	return r != '-' && r != '_' && !('0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z')
 }
 
 // passwordForm sets the password. It logs nobody in: whoever found the link

@@ -1,9 +1,12 @@
 package web_test
 
 import (
+	"bytes"
 	"context"
+	stdlog "log"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -311,5 +314,23 @@ func TestNeighboursOfAPasswordAreRefused(t *testing.T) {
 	}
 	for _, path := range []string{"/login", "/login/password"} {
 		x.do(http.MethodPost, path, form("username", "alice", "password", "nul\x00 in a password")).refused(400, broker.InvalidRequest, "")
+	}
+}
+
+// What no link of ours has in it goes into no cookie, which net/http would mend
+// with a line in the log that is none of ours.
+func TestPasswordLinkOfOddBytesSetsNoCookie(t *testing.T) {
+	x := newSite(t, setup{})
+	var log bytes.Buffer
+	stdlog.SetOutput(&log)
+	defer stdlog.SetOutput(os.Stderr)
+	for _, token := range []string{"%F0%9F%98%80", "a%3Bb", "a%22b", "a%20b", "a%2Cb", "%0d%0aSet-Cookie:x=y", strings.Repeat("a", 65)} {
+		a := x.do(http.MethodGet, "/password?token="+token).want(400)
+		if len(a.Header.Values("Set-Cookie")) > 0 {
+			t.Errorf("%s: %v", token, a.Header)
+		}
+	}
+	if log.Len() > 0 {
+		t.Error(log.String())
 	}
 }
