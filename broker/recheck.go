@@ -71,6 +71,8 @@ func (b *Broker) recheckSome(ctx context.Context, p *Provider) (int, error) {
 		return 0, nil
 	}
 	d := DueUpstreams{ProviderID: p.ID, IssuedBy: p.issuedBy(), Now: now, LeaseUntil: now.Add(recheckLease), Limit: limit}
+	// Later than any is planned: the interval was longer, or a clock was ahead.
+	d.NotAfter = now.Add(time.Duration(p.Recheck) + upstreamOverdue)
 	if p.RecheckBy != RecheckByIntrospection {
 		d.Doubt = 1
 	}

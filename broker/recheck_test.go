@@ -495,6 +495,35 @@ func TestSealedTokenMovedToAnotherRow(t *testing.T) {
 }
 
 // The worker stops when it is told to, and finishes what it began.
+// A check that was put off for longer than the interval is made all the same: the
+// interval was made shorter, or the clock was wrong when the check was planned.
+func TestRevocationIsSeenAfterAClockThatJumpedAhead(t *testing.T) {
+	const day = 24 * time.Hour
+	for name, then := range map[string]func(w *upstreamWorld){
+		"the clock was a year ahead for one check": func(w *upstreamWorld) {
+			w.clock.Advance(365 * day)
+			w.check()
+			w.clock.Advance(-365 * day)
+		},
+		"recheck was a month": func(w *upstreamWorld) {
+			w.every = time.Hour
+			w.start()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newUpstreamWorld(t, "", func(w *upstreamWorld) { w.every = 30 * day })
+			login := w.enter("anna")
+			then(w)
+			w.clock.Advance(time.Hour)
+			w.respond(providertest.EndpointToken, providertest.Body(400, form, `{"error":"invalid_grant"}`))
+			w.check()
+			if _, err := w.Broker.Authenticate(ctx, login.Session.ID); broker.CodeOf(err) != broker.IdPRevoked || err == nil {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
 func TestRecheckStops(t *testing.T) {
 	w := newUpstreamWorld(t, "", nil)
 	w.rotating()

@@ -383,6 +383,7 @@ type DueUpstreams struct {
 	ProviderID string
 	IssuedBy   string
 	Now        time.Time
+	NotAfter   time.Time // a check that is planned for later is due too
 	LeaseUntil time.Time
 	Doubt      int64 // added to Doubtful: 1 where the check may use the token up
 	Limit      int

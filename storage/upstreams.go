@@ -43,18 +43,23 @@ func (s *Store) InsertUpstream(ctx context.Context, u broker.Upstream) error {
 }
 
 // DueUpstreams implements broker.UpstreamStore. The condition stands outside the
-// choice as well, as in DueLogoutNotices.
+// choice as well, as in DueLogoutNotices. Each half of the choice is a range of
+// the index.
 func (s *Store) DueUpstreams(ctx context.Context, d broker.DueUpstreams) ([]broker.Upstream, error) {
-	const due = `token <> '' AND next_check_at <= ?`
+	const (
+		due  = `token <> '' AND (next_check_at <= ? OR next_check_at > ?)`
+		some = `SELECT id, next_check_at FROM (SELECT id, next_check_at FROM upstreams WHERE provider_id = ? AND issued_by = ? AND token <> '' AND EXISTS (
+			SELECT 1 FROM sessions s WHERE s.upstream_id = upstreams.id AND s.upstream_id <> '' AND s.ended_at IS NULL) AND next_check_at `
+		first = ` ORDER BY next_check_at LIMIT ?)`
+	)
 	var rows []upstreamRow
-	at := d.Now.UnixMilli()
+	at, late := d.Now.UnixMilli(), d.NotAfter.UnixMilli()
 	err := s.inTx(ctx, func(tx *Store) error {
 		rows = nil // it may run again
 		return tx.list(ctx, &rows, `UPDATE upstreams SET doubtful = doubtful + ?, next_check_at = ? WHERE id IN (
-			SELECT id FROM upstreams WHERE provider_id = ? AND issued_by = ? AND `+due+` AND EXISTS (
-				SELECT 1 FROM sessions s WHERE s.upstream_id = upstreams.id AND s.upstream_id <> '' AND s.ended_at IS NULL)
-			ORDER BY next_check_at LIMIT ?) AND `+due+` RETURNING `+upstreamColumns,
-			d.Doubt, d.LeaseUntil.UnixMilli(), d.ProviderID, d.IssuedBy, at, d.Limit, at)
+			SELECT id FROM (`+some+`<= ?`+first+` AS due UNION ALL `+some+`> ?`+first+` AS late) AS planned ORDER BY next_check_at LIMIT ?)
+			AND `+due+` RETURNING `+upstreamColumns,
+			d.Doubt, d.LeaseUntil.UnixMilli(), d.ProviderID, d.IssuedBy, at, d.Limit, d.ProviderID, d.IssuedBy, late, d.Limit, d.Limit, at, late)
 	})
 	out := make([]broker.Upstream, 0, len(rows))
 	for _, r := range rows {

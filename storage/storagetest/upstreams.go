@@ -45,7 +45,9 @@ func (s *suite) upstream(id string, change ...func(*broker.Upstream)) broker.Ups
 }
 
 func dueAt(at time.Time, limit int) broker.DueUpstreams {
-	return broker.DueUpstreams{ProviderID: "provider", IssuedBy: "issuer", Now: at, LeaseUntil: at.Add(time.Minute), Doubt: 1, Limit: limit}
+	return broker.DueUpstreams{
+		ProviderID: "provider", IssuedBy: "issuer", Now: at, NotAfter: at.Add(30 * day), LeaseUntil: at.Add(time.Minute), Doubt: 1, Limit: limit,
+	}
 }
 
 func (s *suite) lease(at time.Time, limit int) []broker.Upstream {
@@ -97,6 +99,13 @@ func upstreamsDue(s *suite) {
 	again := dueAt(at.Add(2*time.Minute), 1)
 	again.Doubt = 0
 	same(s, must(s.Store.DueUpstreams(ctx, again))(s)[0].Doubtful, int64(2))
+	// Nothing is planned for later than that.
+	for id, after := range map[string]time.Duration{"planned too late": time.Millisecond, "planned late": 0} {
+		s.upstream(id, func(u *broker.Upstream) { u.NextCheckAt = t0.Add(30*day + after) })
+	}
+	same(s, upstreamIDs(s.lease(t0, 10)), []string{"planned too late"})
+	same(s, upstreamIDs(s.lease(t0, 10)), []string{})
+	same(s, len(s.lease(at.Add(time.Hour), 2)), 2)
 }
 
 func upstreamsParallel(s *suite) {
