@@ -112,7 +112,7 @@ func (s *ProviderSettings) checkChoices(bad *Faults) {
 		}
 	}
 	oneOf("type", s.Type, TypeOIDC, TypeGitHub, TypeDiscord, TypeOAuth2)
-	oneOf("token_endpoint_auth", s.TokenEndpointAuth, AuthAuto, AuthBasic, AuthPost, AuthNone)
+	oneOf("token_endpoint_auth", s.TokenEndpointAuth, AuthAuto, AuthBasic, AuthPost, AuthPrivateKeyJWT, AuthNone)
 	oneOf("provision", string(s.Provision), string(ProvisionCreate), string(ProvisionMatch), string(ProvisionDeny))
 	oneOf("link_by", string(s.LinkBy), string(LinkNone), string(LinkVerifiedEmail))
 	oneOf("require_verified_email", string(s.RequireVerifiedEmail), string(EmailAlways), string(EmailIfPresent), string(EmailNever))
@@ -224,6 +224,8 @@ func (s *ProviderSettings) checkSecret(bad *Faults, secret string) {
 		bad.add("client_secret", "is needed with type %s", s.Type)
 	case secret == "" && (s.TokenEndpointAuth == AuthBasic || s.TokenEndpointAuth == AuthPost):
 		bad.add("client_secret", "is needed for token_endpoint_auth %s", s.TokenEndpointAuth)
+	case secret != "" && s.TokenEndpointAuth == AuthPrivateKeyJWT:
+		bad.add("client_secret", "is of no use with token_endpoint_auth %s; remove one of them", AuthPrivateKeyJWT)
 	case len(secret) > maxProviderSecret || strings.ContainsFunc(secret, unicode.IsControl) || strings.ToValidUTF8(secret, "") != secret:
 		bad.add("client_secret", "must be at most %d bytes, without control characters", maxProviderSecret)
 	}

@@ -28,6 +28,7 @@ func TestCheckProviderNamesEveryFaultyField(t *testing.T) {
 		"type":               {func(s *settings) { s.Type = "saml" }, []string{"type"}},
 		"choices":            {func(s *settings) { s.Provision, s.LinkBy, s.RequireVerifiedEmail = "x", "y", "z" }, []string{"provision", "link_by", "require_verified_email"}},
 		"auth":               {func(s *settings) { s.TokenEndpointAuth = "tls" }, []string{"token_endpoint_auth"}},
+		"auth by a key":      {func(s *settings) { s.TokenEndpointAuth = broker.AuthPrivateKeyJWT }, nil},
 		"root by a group":    {func(s *settings) { s.RoleMap = map[string]broker.Role{"g": broker.RoleRoot} }, []string{"role_map.g"}},
 		"no group":           {func(s *settings) { s.RoleMap = map[string]broker.Role{"": broker.RoleUser} }, []string{"role_map"}},
 		"default role": {func(s *settings) {

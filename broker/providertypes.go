@@ -73,6 +73,8 @@ func (s *ProviderSettings) checkType(bad *Faults) {
 	}
 	if s.Type == TypeGitHub {
 		only("token_endpoint_auth", s.TokenEndpointAuth != AuthAuto && s.TokenEndpointAuth != AuthPost)
+	} else {
+		only("token_endpoint_auth", s.TokenEndpointAuth == AuthPrivateKeyJWT, TypeOIDC)
 	}
 	s.checkGroupNames(bad)
 }

@@ -108,6 +108,7 @@ func TestA06StrangeProviderSettings(t *testing.T) {
 		`"scopes":["openid","a b"]`: "scopes", `"claims":{"groups":7}`: "claims.groups", `"claims":{"gruops":"x"}`: "gruops", `"client_secret":7`: "client_secret",
 		`"client_secret":"a\nb"`: "client_secret", `"token_endpoint_auth":"none "`: "token_endpoint_auth", `"type":"saml"`: "type", `"isuer":"x"`: "isuer",
 		`"__proto__":{}`: "__proto__", `"allow_private":"yes"`: "allow_private", `"recheck":"-1h"`: "recheck", `"recheck":"often"`: "recheck", `"recheck":true`: "recheck", `"client_id":""`: "client_id", `"name":{}`: "name",
+		`"token_endpoint_auth":"private_key_jwt","client_secret":"s"`: "client_secret", `"token_endpoint_auth":"private_key_jwt","type":"oauth2"`: "token_endpoint_auth",
 	} {
 		text := `{"id":"pocket","issuer":"https://pocket.test","client_id":"latchkey",` + change + `}`
 		for _, to := range []struct{ method, path, body string }{

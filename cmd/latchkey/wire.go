@@ -38,8 +38,12 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 	if err != nil {
 		return nil, err
 	}
+	var b *broker.Broker // signs for the providers, which are made before it
+	sign := func(ctx context.Context, clientID, audience, algorithm string) (tokens.ClientAssertion, error) {
+		return b.ClientAssertion(ctx, clientID, audience, algorithm)
+	}
 	cfg := broker.Config{
-		Store: store, Secrets: secrets, Hasher: hasher, Judge: password.Judge{}, MinPassword: c.Passwords.MinLength, Providers: c.brokerProviders(store),
+		Store: store, Secrets: secrets, Hasher: hasher, Judge: password.Judge{}, MinPassword: c.Passwords.MinLength, Providers: c.brokerProviders(store, sign),
 		PublicURL: c.PublicURL, Algorithm: c.Tokens.Algorithm, LocalLogin: c.LocalLogin, MobileRedirectURIs: c.MobileRedirectURIs,
 		Lifetimes: broker.Lifetimes{
 			Access: c.Tokens.AccessTTL.Duration(), Refresh: c.Tokens.RefreshTTL.Duration(), MaxAge: c.Tokens.SessionMaxAge.Duration(),
@@ -48,7 +52,7 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 		SessionLimit: c.Tokens.SessionLimit,
 		Clients:      c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
 		NewIdP: func(s broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
-			return newIdP(s, secret, trusted, store), nil
+			return newIdP(s, secret, trusted, store, sign), nil
 		},
 		ClientKeys: rp.NewKeys(nil), LogoutSender: rp.NewSender(),
 		Log: log,
@@ -66,14 +70,15 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 		}
 		cfg.Limiter = limiter
 	}
-	return broker.New(cfg)
+	b, err = broker.New(cfg)
+	return b, err
 }
 
-func (c *config) brokerProviders(cache oidc.Cache) []broker.Provider {
+func (c *config) brokerProviders(cache oidc.Cache, sign oidc.Signer) []broker.Provider {
 	out := []broker.Provider{}
 	for _, x := range c.Providers {
 		out = append(out, broker.Provider{
-			ProviderSettings: x.ProviderSettings, HasSecret: x.ClientSecret != "", IdP: newIdP(x.ProviderSettings, x.ClientSecret, true, cache),
+			ProviderSettings: x.ProviderSettings, HasSecret: x.ClientSecret != "", IdP: newIdP(x.ProviderSettings, x.ClientSecret, true, cache, sign),
 		})
 	}
 	return out
@@ -81,13 +86,14 @@ func (c *config) brokerProviders(cache oidc.Cache) []broker.Provider {
 
 // newIdP makes what asks an IdP. Whoever is not trusted with our own network
 // reaches public addresses alone.
-func newIdP(s broker.ProviderSettings, secret string, trusted bool, cache oidc.Cache) broker.IdP {
+func newIdP(s broker.ProviderSettings, secret string, trusted bool, cache oidc.Cache, sign oidc.Signer) broker.IdP {
 	if make, ok := plainOAuth[s.Type]; ok {
 		return make(oauth2Config(s, secret, trusted))
 	}
 	cfg := oidc.Config{
 		Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: secret, Scopes: s.Scopes, TokenEndpointAuth: s.TokenEndpointAuth,
 		Claims: oidc.ClaimNames(s.Claims), Logout: s.Logout, Offline: s.Recheck > 0, ExchangeAudiences: s.ExchangeAudiences, Cache: cache,
+		Assertion: sign,
 	}
 	if !trusted {
 		cfg.HTTPClient = oidc.NewPublicHTTPClient()

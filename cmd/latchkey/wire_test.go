@@ -31,7 +31,7 @@ providers:
 		{"https://discord.com", "https://discord.com/oauth2/authorize", "identify email guilds"},
 		{"https://cloud.test/u#id", "https://cloud.test/a", "profile"},
 	} {
-		p := c.brokerProviders(nil)[i]
+		p := c.brokerProviders(nil, nil)[i]
 		to, err := p.IdP.AuthURL(t.Context(), request)
 		u, _ := url.Parse(to)
 		if err != nil || p.IdP.Issuer() != want.issuer || u.Scheme+"://"+u.Host+u.Path != want.at || u.Query().Get("scope") != want.scope {
@@ -48,7 +48,7 @@ func TestU13AddedProviderWithoutOpenID(t *testing.T) {
 	s := broker.ProviderSettings{Type: broker.TypeGitHub, Issuer: inside.URL, ClientID: "lk"}
 	for trusted, want := range map[bool]int32{true: 1, false: 0} {
 		calls.Store(0)
-		if _, err := newIdP(s, "secret", trusted, nil).Exchange(t.Context(), broker.IdPRequest{}, broker.IdPResponse{Code: "c"}); err == nil || calls.Load() != want {
+		if _, err := newIdP(s, "secret", trusted, nil, nil).Exchange(t.Context(), broker.IdPRequest{}, broker.IdPResponse{Code: "c"}); err == nil || calls.Load() != want {
 			t.Errorf("trusted %v: %d requests, %v", trusted, calls.Load(), err)
 		}
 	}

@@ -26,6 +26,7 @@ type Metadata struct {
 	Scopes                []string `json:"scopes_supported,omitempty"`
 	SigningAlgs           []string `json:"id_token_signing_alg_values_supported"`
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported,omitempty"`
+	AssertionAlgs         []string `json:"token_endpoint_auth_signing_alg_values_supported,omitempty"`
 	IssParameter          bool     `json:"authorization_response_iss_parameter_supported,omitempty"`
 }
 

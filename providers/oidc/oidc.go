@@ -28,8 +28,10 @@ type Config struct {
 	ClientID     string
 	ClientSecret string
 	Scopes       []string // empty: openid profile email
-	// TokenEndpointAuth is auto, client_secret_basic, client_secret_post or none.
+	// TokenEndpointAuth is auto, client_secret_basic, client_secret_post,
+	// private_key_jwt or none.
 	TokenEndpointAuth string
+	Assertion         Signer // needed for private_key_jwt
 	Claims            ClaimNames
 	Logout            bool // end the IdP's session too
 	// Offline asks the IdP for refresh tokens, with which its logins are checked
@@ -122,9 +124,13 @@ func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res brok
 	if res.Issuer != "" && res.Issuer != p.cfg.Issuer || res.Issuer == "" && m.IssParameter {
 		return broker.IdPClaims{}, &broker.Error{Code: broker.IssuerMismatch, Message: "the answer is not from the identity provider that was asked"}
 	}
-	token, err := p.oauth(m, req).Exchange(p.client(ctx), res.Code, oauth2.VerifierOption(req.Verifier))
+	proof, err := p.proof(ctx, m)
 	if err != nil {
-		return broker.IdPClaims{}, idp.ExchangeError(err, res.Code, req.Verifier, p.cfg.ClientSecret)
+		return broker.IdPClaims{}, err
+	}
+	token, err := p.oauth(m, req).Exchange(p.client(ctx), res.Code, append(proofOptions(proof), oauth2.VerifierOption(req.Verifier))...)
+	if err != nil {
+		return broker.IdPClaims{}, idp.ExchangeError(err, res.Code, req.Verifier, p.cfg.ClientSecret, proof.Get(clientAssertion))
 	}
 	raw, ok := token.Extra("id_token").(string)
 	if !ok || raw == "" || len(raw) > idp.MaxAnswer {

@@ -69,9 +69,12 @@ type Client struct {
 	// RedirectURIs are compared as strings. After a logout, the browser may
 	// return to any place on their origins.
 	RedirectURIs []string
-	// TokenAuth is "none" for a client without a secret. Otherwise the secret
-	// may come by HTTP Basic or in the form.
+	// TokenAuth is "none" for a client without a secret, and "private_key_jwt"
+	// for one that signs with its Keys. Otherwise the secret may come by HTTP
+	// Basic or in the form.
 	TokenAuth string
+	// Keys gives the key set of the client (RFC 7517), as its jwks_uri would.
+	Keys func() []byte
 }
 
 // Config is what a provider starts with.
@@ -104,6 +107,8 @@ type IdP struct {
 	codes   map[string]grant
 	tokens  map[string]grant
 	refresh map[string]grant
+
+	assertions map[string]bool // by jti: those that were taken
 }
 
 // New returns a provider with keys of its own, to be served at cfg.Issuer.
@@ -123,7 +128,7 @@ func newIdP(cfg Config, newKey keySource) (*IdP, error) {
 		codes:  map[string]grant{},
 		tokens: map[string]grant{},
 
-		refresh: map[string]grant{},
+		refresh: map[string]grant{}, assertions: map[string]bool{},
 	}
 	if p.now == nil {
 		p.now = time.Now

@@ -63,8 +63,11 @@ func (p *IdP) authenticate(r *http.Request) (Client, bool) {
 	if !known {
 		return Client{}, false
 	}
-	if client.TokenAuth == "none" {
+	switch client.TokenAuth {
+	case "none":
 		return client, secret == ""
+	case "private_key_jwt":
+		return client, secret == "" && p.proves(client, r.PostForm)
 	}
 	same := subtle.ConstantTimeCompare([]byte(secret), []byte(client.Secret)) == 1
 	return client, same && secret != ""

@@ -16,7 +16,8 @@ import (
 
 // AuthStyle is how a client proves itself at the token endpoint by a method of
 // the configuration (empty and auto: what the IdP supports, else the standard's
-// client_secret_basic), and the secret that it sends, if any.
+// client_secret_basic), and the secret that it sends, if any: an
+// assertion in place of one is not its matter.
 func AuthStyle(method, secret string, supported []string) (style oauth2.AuthStyle, sent string) {
 	if method == "" || method == "auto" {
 		method = "client_secret_basic"
@@ -24,7 +25,7 @@ func AuthStyle(method, secret string, supported []string) (style oauth2.AuthStyl
 			method = "client_secret_post"
 		}
 	}
-	if method == "none" {
+	if method == "none" || method == broker.AuthPrivateKeyJWT {
 		secret = ""
 	}
 	if method != "client_secret_basic" || secret == "" {
