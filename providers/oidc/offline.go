@@ -15,7 +15,7 @@ const google = "https://accounts.google.com"
 // What is known of prompt=consent, which OIDC Core section 11 wants with
 // offline_access: most IdPs do without, and with some it stands in the way of
 // every login. So it is asked for where a login without it gave no refresh
-// token, and no more where it did not help.
+// token, and no more where it did not help a login that asked for it.
 const (
 	consentUntried int32 = iota
 	consentTried
@@ -33,7 +33,7 @@ func (p *Provider) scopes(m *Metadata) []string {
 
 // askOffline is what an authorization request says beyond the scope to get a
 // refresh token.
-func (p *Provider) askOffline(prompt string) (string, []oauth2.AuthCodeOption) {
+func (p *Provider) askOffline(prompt, state string) (string, []oauth2.AuthCodeOption) {
 	isGoogle := p.cfg.Issuer == google
 	if !p.cfg.Offline || !isGoogle && p.consent.Load() != consentTried {
 		return prompt, nil
@@ -44,12 +44,18 @@ func (p *Provider) askOffline(prompt string) (string, []oauth2.AuthCodeOption) {
 	if isGoogle {
 		return prompt, []oauth2.AuthCodeOption{oauth2.AccessTypeOffline}
 	}
+	p.consentAsked.Store(&state)
 	return prompt, nil
 }
 
-// learnConsent remembers what the last login says of prompt=consent.
-func (p *Provider) learnConsent(gaveToken bool) {
-	if !gaveToken && !p.consent.CompareAndSwap(consentUntried, consentTried) {
+// learnConsent remembers what a login says of prompt=consent. That it is useless
+// is said by the latest login that asked for it alone: others may have begun
+// before, or at another replica.
+func (p *Provider) learnConsent(state string, gaveToken bool) {
+	if gaveToken || p.consent.CompareAndSwap(consentUntried, consentTried) {
+		return
+	}
+	if asked := p.consentAsked.Load(); asked != nil && *asked == state {
 		p.consent.CompareAndSwap(consentTried, consentUseless)
 	}
 }

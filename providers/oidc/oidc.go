@@ -53,6 +53,8 @@ type Provider struct {
 	discovery *document[*Metadata]
 	keys      *document[[]jose.JSONWebKey]
 	consent   atomic.Int32 // whether prompt=consent is what gives refresh tokens
+
+	consentAsked atomic.Pointer[string] // the state of the latest login that asked for it
 }
 
 // New returns a provider. It asks nothing of the IdP yet.
@@ -81,7 +83,7 @@ func (p *Provider) AuthURL(ctx context.Context, req broker.IdPRequest) (string, 
 		return "", err
 	}
 	options := []oauth2.AuthCodeOption{gooidc.Nonce(req.Nonce), oauth2.S256ChallengeOption(req.Verifier)}
-	prompt, offline := p.askOffline(p.prompt(req.Prompt))
+	prompt, offline := p.askOffline(p.prompt(req.Prompt), req.State)
 	options = append(options, offline...)
 	if prompt != "" {
 		options = append(options, oauth2.SetAuthURLParam("prompt", prompt))
@@ -146,7 +148,7 @@ func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res brok
 	out := read(p.cfg.Claims, p.cfg.Issuer, claims)
 	if p.cfg.Offline {
 		out.RefreshToken = broker.UpstreamToken(token.RefreshToken)
-		p.learnConsent(token.RefreshToken != "")
+		p.learnConsent(req.State, token.RefreshToken != "")
 	}
 	return out, nil
 }

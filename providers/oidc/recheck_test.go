@@ -129,6 +129,35 @@ func TestConsentIsAskedForWhereItHelps(t *testing.T) {
 	}
 }
 
+// Logins that began before it was known that consent helps say nothing of it.
+func TestLoginsAtOnceDoNotSpoilConsent(t *testing.T) {
+	r := newRig(t, offline)
+	r.idp.Script(func(s *providertest.Script) { s.RefreshNeedsConsent = true })
+	began := []broker.IdPResponse{}
+	for range 3 {
+		res, err := r.answer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		began = append(began, res)
+	}
+	for i, res := range began {
+		early := request
+		if i > 0 { // another login asks meanwhile
+			early.State = "another state"
+			if prompt := r.asked().Get("prompt"); prompt != "consent" {
+				t.Errorf("prompt=%q", prompt)
+			}
+		}
+		if c, err := r.Exchange(t.Context(), early, res); err != nil || c.RefreshToken != "" {
+			t.Fatalf("%q, %v", c.RefreshToken.Reveal(), err)
+		}
+	}
+	if c, err := r.login(); err != nil || c.RefreshToken == "" {
+		t.Errorf("no refresh token, %v", err)
+	}
+}
+
 func TestRefreshOfALogin(t *testing.T) {
 	for _, auth := range []string{"client_secret_basic", "client_secret_post"} {
 		r := newRig(t, func(c *oidc.Config) { c.Offline, c.TokenEndpointAuth = true, auth })

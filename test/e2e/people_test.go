@@ -94,7 +94,7 @@ func (a admin) user(b *browser) account {
 	return seen
 }
 
-// idToken logs in at the OP in Latchkey's name, and takes the answer before
+// tokens logs in at the OP in Latchkey's name, and takes the answer before
 // Latchkey gets it. With offline, the refresh token comes too.
 func (b *browser) tokens(provider, account string, offline bool) (idToken, refreshToken string) {
 	b.t.Helper()
