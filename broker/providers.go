@@ -167,7 +167,7 @@ func (b *Broker) FindProvider(ctx context.Context, id string) (Provider, error) 
 // CreateProvider adds a provider, which can be used at once on this replica and
 // after its next [Broker.Load] on the others.
 func (b *Broker) CreateProvider(ctx context.Context, s ProviderSettings, secret string) (Provider, error) {
-	s, err := b.checkNewProvider(s, secret, nil)
+	s, err := b.checkNewProvider(ctx, s, secret, nil)
 	if err != nil {
 		return Provider{}, err
 	}
@@ -219,7 +219,7 @@ func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret 
 		}
 		secret = &kept
 	}
-	if s, err = b.checkNewProvider(s, *secret, bad); err != nil {
+	if s, err = b.checkNewProvider(ctx, s, *secret, bad); err != nil {
 		return Provider{}, err
 	}
 	row := StoredProvider{
@@ -244,7 +244,7 @@ func (b *Broker) DeleteProvider(ctx context.Context, id string) error {
 
 // checkNewProvider is [CheckProvider] for what comes over the API; bad is what is
 // wrong already.
-func (b *Broker) checkNewProvider(s ProviderSettings, secret string, bad Faults) (ProviderSettings, error) {
+func (b *Broker) checkNewProvider(ctx context.Context, s ProviderSettings, secret string, bad Faults) (ProviderSettings, error) {
 	s, err := CheckProvider(s)
 	faults, _ := errors.AsType[Faults](err)
 	bad = append(bad, faults...)
@@ -253,10 +253,25 @@ func (b *Broker) checkNewProvider(s ProviderSettings, secret string, bad Faults)
 	if err := bad.refusal(); err != nil {
 		return s, err
 	}
-	if _, err := b.newIdP(s, secret); err != nil {
+	idp, err := b.newIdP(s, secret)
+	if err != nil {
 		return s, &Error{Code: InvalidRequest, Message: "the provider cannot be used: " + err.Error(), Err: err}
 	}
-	return s, nil
+	return s, b.mayVouchForRoot(ctx, idp.Issuer())
+}
+
+// mayVouchForRoot keeps the issuer by which root logs in from other
+// administrators: with a client of their own there, or an audience of their own
+// choice, they would need only that root logs in to it once.
+func (b *Broker) mayVouchForRoot(ctx context.Context, issuer string) error {
+	if a := b.actor(ctx); a.unbound() || a.Role == RoleRoot {
+		return nil
+	}
+	roots, err := b.cfg.Store.RootHasIdentityAt(ctx, issuer)
+	if err == nil && roots {
+		err = fault(Forbidden, "issuer", "root logs in by this issuer, so only root sets up providers of it")
+	}
+	return err
 }
 
 func (b *Broker) storedProvider(ctx context.Context, id string) (StoredProvider, error) {

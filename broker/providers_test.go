@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ type madeIdP struct {
 
 func makingIdPs(c *broker.Config) {
 	c.NewIdP = func(s broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
-		return &madeIdP{settings: s, secret: secret, trusted: trusted}, nil
+		return &madeIdP{sayingIdP: sayingIdP{issuer: s.Issuer}, settings: s, secret: secret, trusted: trusted}, nil
 	}
 }
 
@@ -303,6 +304,40 @@ func TestProviderChangesAreInTheAuditLog(t *testing.T) {
 		events, err := h.Store.ListEvents(ctx, broker.EventFilter{Name: name, Limit: 10})
 		if err != nil || len(events) != 1 || events[0].Detail["provider"] != "a" {
 			t.Errorf("%s: %+v, %v", name, events, err)
+		}
+	}
+}
+
+// An administrator who has a client of his own at the IdP by which root logs in
+// would get ID tokens of root for it.
+func TestAdministratorSetsUpTheIssuerOfRoot(t *testing.T) {
+	h := newHouse(t, "", nil, makingIdPs)
+	h.add(added("r"), "s3cret")
+	u := h.User(t, "root", broker.RoleRoot)
+	i := broker.Identity{Issuer: "https://r.test", Subject: "root", ProviderID: "r", UserID: u.ID, CreatedAt: h.Clock.Now(), LastUsedAt: h.Clock.Now()}
+	if err := h.Store.InsertIdentity(ctx, i); err != nil {
+		t.Fatal(err)
+	}
+	same := func(id string) broker.ProviderSettings {
+		return added(id, func(s *broker.ProviderSettings) {
+			s.Issuer, s.ExchangeAudiences = "https://r.test", []string{"an app of mine"}
+		})
+	}
+	as := func(role broker.Role) context.Context {
+		return broker.WithActor(ctx, broker.Actor{ID: "somebody", Role: role})
+	}
+	if _, err := h.Broker.CreateProvider(as(broker.RoleAdmin), same("mine"), "s3cret"); broker.CodeOf(err) != broker.Forbidden {
+		t.Errorf("added: %v", err)
+	}
+	if _, err := h.Broker.UpdateProvider(as(broker.RoleAdmin), same("r"), new("s3cret")); broker.CodeOf(err) != broker.Forbidden {
+		t.Errorf("changed: %v", err)
+	}
+	if _, err := h.Broker.CreateProvider(as(broker.RoleAdmin), added("other"), "s3cret"); err != nil {
+		t.Errorf("another issuer: %v", err)
+	}
+	for _, by := range []context.Context{as(broker.RoleRoot), ctx} {
+		if _, err := h.Broker.UpdateProvider(by, same("r"), new("s3cret")); err != nil {
+			t.Error(err)
 		}
 	}
 }

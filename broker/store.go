@@ -111,6 +111,9 @@ type IdentityStore interface {
 	InsertIdentity(ctx context.Context, i Identity) error
 	TouchIdentity(ctx context.Context, i Identity) error
 	IdentitiesOfUser(ctx context.Context, userID string) ([]Identity, error)
+	// RootHasIdentityAt reports whether somebody with the role root is linked to an
+	// identity of the issuer.
+	RootHasIdentityAt(ctx context.Context, issuer string) (bool, error)
 	// SetLink writes the Link of an identity alone.
 	SetLink(ctx context.Context, i Identity) error
 	// DeleteIdentity deletes it where it is that user's; NotFound. Of two at once

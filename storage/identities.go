@@ -100,3 +100,12 @@ func (s *Store) LinkUndone(ctx context.Context, issuer, subject, userID string) 
 	err := s.get(ctx, &n, `SELECT COUNT(*) FROM undone_links WHERE issuer = ? AND subject = ? AND user_id = ?`, issuer, subject, userID)
 	return n > 0, err
 }
+
+// RootHasIdentityAt implements broker.IdentityStore. The roles are those of the
+// index on administrators.
+func (s *Store) RootHasIdentityAt(ctx context.Context, issuer string) (bool, error) {
+	var n int
+	err := s.get(ctx, &n, `SELECT COUNT(*) FROM (SELECT 1 FROM users u JOIN identities i ON i.user_id = u.id
+		WHERE u.role IN ('root', 'admin') AND u.role = 'root' AND i.issuer = ? LIMIT 1) AS one`, issuer)
+	return n > 0, err
+}

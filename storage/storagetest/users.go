@@ -280,6 +280,7 @@ var identityTests = []test{
 	{"issuer and subject together are the key", identityConflict},
 	{"linking: one of many at once wins", identityParallel},
 	{"touch", identityTouch},
+	{"issuers of root", identityOfRoot},
 	{"nobody's identity is not kept", identityOfNobody},
 	{"what a link changed is written alone", identityLink},
 	{"delete: one of many at once does it", identityDelete},
@@ -388,6 +389,20 @@ func identityParallel(s *suite) {
 	})
 	winner := s.oneWinner(errs, broker.IdentityConflict)
 	same(s, must(s.Store.IdentityBySubject(ctx, issuer, "subject"))(s).UserID, fmt.Sprint("id of user ", winner))
+}
+
+func identityOfRoot(s *suite) {
+	for _, role := range []broker.Role{broker.RoleRoot, broker.RoleAdmin, broker.RoleUser} {
+		u := newUser(string(role))
+		u.Role = role
+		s.ok(s.Store.InsertUser(ctx, u))
+		i := newIdentity("sub", u.ID)
+		i.Issuer = "https://of." + string(role)
+		s.ok(s.Store.InsertIdentity(ctx, i))
+		same(s, must(s.Store.RootHasIdentityAt(ctx, i.Issuer))(s), role == broker.RoleRoot)
+	}
+	same(s, must(s.Store.RootHasIdentityAt(ctx, "https://of.roo"))(s), false)
+	same(s, must(s.Store.RootHasIdentityAt(ctx, ""))(s), false)
 }
 
 func identityTouch(s *suite) {
