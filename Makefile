@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit bench interop conformance clean
+.PHONY: build test check unit bench interop conformance screens clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -33,6 +33,11 @@ interop:
 # Runs the conformance modules again, and writes their table in docs/conformance.md.
 conformance:
 	LATCHKEY_CONFORMANCE_TABLE=$(CURDIR)/docs/conformance.md go test -count=1 -timeout 10m ./test/conformance
+
+# Takes the pictures of every page again: docs/screens.
+screens:
+	./test/install.sh
+	LATCHKEY_SCREENS=$(CURDIR)/docs/screens go test -count=1 -timeout 10m -run 'TestScreens/en' ./test/e2e
 
 clean:
 	rm -rf bin

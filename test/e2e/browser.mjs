@@ -54,22 +54,25 @@ export async function open(browser, base, options = {}) {
   return { page, context, done };
 }
 
+// fits checks that nothing overflows the window.
+export async function fits(page, what) {
+  const { scroll, client, wide } = await page.evaluate(() => {
+    const root = document.documentElement;
+    const outside = [...document.querySelectorAll('main *')].filter((e) => {
+      const box = e.getBoundingClientRect();
+      return box.width > 0 && (box.right > root.clientWidth + 0.500 || box.left < -0.500);
+    });
+    return { scroll: root.scrollWidth, client: root.clientWidth, wide: outside.map((e) => e.outerHTML.slice(0, 80)) };
+  });
+  assert.ok(scroll <= client, `${what}: ${scroll} px wide, ${client} px are there`);
+  assert.deepEqual(wide, [], `${what}: outside of the window`);
+}
+
 // lookAt takes pictures of a page at every width, light and dark, and checks
 // that nothing overflows: at 320 px (WCAG 1.4.10) and with text of 200 %, too.
 export async function lookAt(page, name, widths = [360, 768, 1280]) {
   mkdirSync(shots, { recursive: true });
-  const fits = async (how) => {
-    const { scroll, client, wide } = await page.evaluate(() => {
-      const root = document.documentElement;
-      const outside = [...document.querySelectorAll('main *')].filter((e) => {
-        const box = e.getBoundingClientRect();
-        return box.width > 0 && (box.right > root.clientWidth + 0.500 || box.left < -0.500);
-      });
-      return { scroll: root.scrollWidth, client: root.clientWidth, wide: outside.map((e) => e.outerHTML.slice(0, 80)) };
-    });
-    assert.ok(scroll <= client, `${name}, ${how}: ${scroll} px wide, ${client} px are there`);
-    assert.deepEqual(wide, [], `${name}, ${how}: outside of the window`);
-  };
+  const fit = (how) => fits(page, `${name}, ${how}`);
   await page.emulateMedia({ reducedMotion: 'reduce' }); // no colour is looked at on its way
   for (const width of widths) {
     await page.setViewportSize({ width, height: 800 });
@@ -77,13 +80,13 @@ export async function lookAt(page, name, widths = [360, 768, 1280]) {
       await page.emulateMedia({ colorScheme });
       await page.screenshot({ path: `${shots}${name}-${width}-${colorScheme}.png`, fullPage: true });
     }
-    await fits(`${width} px`);
+    await fit(`${width} px`);
   }
   await page.setViewportSize({ width: 320, height: 640 });
-  await fits('320 px');
+  await fit('320 px');
   await page.setViewportSize({ width: 640, height: 450 }); // 1280 px at a zoom of 200 %
   await page.evaluate(() => { document.documentElement.style.fontSize = '200%'; });
-  await fits('text of 200 %');
+  await fit('text of 200 %');
   await page.screenshot({ path: `${shots}${name}-zoom.png`, fullPage: true });
   await page.evaluate(() => { document.documentElement.style.fontSize = ''; });
   await page.setViewportSize({ width: 1280, height: 900 });

@@ -26,7 +26,7 @@ func missing() error {
 	if _, err := exec.LookPath("node"); err != nil {
 		return err
 	}
-	for _, name := range []string{"oidc-provider", "playwright-core", ".package-lock.json"} {
+	for _, name := range []string{"oidc-provider", "playwright-core", "axe-core", ".package-lock.json"} {
 		if _, err := os.Stat(filepath.Join("node_modules", name)); err != nil {
 			return err
 		}
