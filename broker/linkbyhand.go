@@ -13,6 +13,9 @@ import (
 // flow is good for this session alone. As in [Broker.BeginWeb], the state comes
 // back to be kept in a cookie.
 func (b *Broker) BeginLink(ctx context.Context, p Principal, providerID, returnTo string, current *string, device Device) (to, state string, err error) {
+	if p.User.Role == RoleGuest {
+		return "", "", errGuest
+	}
 	idp, err := b.provider(providerID)
 	if err != nil {
 		return "", "", err

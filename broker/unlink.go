@@ -22,9 +22,19 @@ func (b *Broker) Unlink(ctx context.Context, p Principal, identityID string, cur
 	if err := b.confirmOwner(ctx, p, current, device); err != nil {
 		return err
 	}
-	_, err := b.unlink(ctx, p.User.ID, func(i Identity) bool { return i.ID() == identityID }, true, device.IP)
+	guest, now := p.User.Role == RoleGuest, b.now()
+	_, err := b.unlink(ctx, p.User.ID, func(i Identity) bool {
+		// Who became a guest by the link gets rid of it.
+		mayGuest := i.undoable(now) && i.Link.Before.Role != RoleGuest
+		return i.ID() == identityID && (!guest || mayGuest)
+	}, true, device.IP)
+	if guest && errors.Is(err, NotFound) {
+		return errGuest
+	}
 	return err
 }
+
+var errGuest = refuse(Forbidden, "guests do not change how they log in")
 
 // UnlinkByAdmin is [Broker.Unlink] for an administrator: of one identity, or of
 // all with an empty ID, the last way to log in too. It returns how many.
@@ -224,9 +234,6 @@ func (b *Broker) stillLinked(ctx context.Context, store Store, s Session) error 
 func (b *Broker) confirmOwner(ctx context.Context, p Principal, current *string, device Device) error {
 	if err := p.NeedSession(); err != nil {
 		return err
-	}
-	if p.User.Role == RoleGuest {
-		return refuse(Forbidden, "guests do not change how they log in")
 	}
 	recent, err := b.RecentlyProven(ctx, p)
 	if err != nil || recent {

@@ -337,6 +337,39 @@ func TestGuestsDoNotLink(t *testing.T) {
 	x.at("kiosk").link("p1").refused(403, broker.Forbidden, "")
 }
 
+// Whoever became a guest by a link undoes it, and unlinks nothing else.
+func TestGuestUndoesTheLinkThatMadeOne(t *testing.T) {
+	x := linkStart(t, func(p *broker.Provider) {
+		if p.ID == "p2" {
+			p.RoleMap, p.DefaultRole = map[string]broker.Role{"x": broker.RoleUser}, broker.RoleGuest
+		}
+	})
+	alice := x.at("alice")
+	x.links(alice, "p1", "anna")
+	x.links(alice, "p2", "anna")
+	if role := x.user("alice").Role; role != broker.RoleGuest {
+		t.Fatal(role)
+	}
+	undo := func(provider string) *answer {
+		t.Helper()
+		list, err := x.Store.IdentitiesOfUser(context.Background(), x.user("alice").ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(list, func(i broker.Identity) bool { return i.ProviderID == provider })
+		return alice.send(http.MethodPost, "/account/identities/unlink", form("id", list[i].ID()), fromPage)
+	}
+	undo("p2").want(303)
+	if role := x.user("alice").Role; role != broker.RoleUser {
+		t.Error(role)
+	}
+	x.wantLinked("alice", "p1 s-anna")
+	x.links(alice, "p2", "anna")
+	x.wait(8 * 24 * time.Hour)
+	alice = x.at("alice")
+	undo("p2").refused(403, broker.Forbidden, "")
+}
+
 // S08: an unlinking ends what was made through the identity, on every face, and
 // nothing else; within the seven days and after.
 func TestS08UnlinkEndsItsSessions(t *testing.T) {
