@@ -299,7 +299,8 @@ func TestBothLastLoginMethodsAtOnce(t *testing.T) {
 		h.links(p, "q", says("anna-at-q"))
 		both := []broker.Identity{h.identityOf(login.User, "p"), h.identityOf(login.User, "q")}
 		got := outcomes(together(2, func(i int) error { return h.Broker.Unlink(ctx, p, both[i].ID(), nil, phone) }))
-		if got[""] != 1 || got[broker.LastLoginMethod] != 1 {
+		// The slower one may find what its session was made through gone already.
+		if got[""] != 1 || got[broker.LastLoginMethod]+got[broker.LoginRequired] != 1 {
 			t.Errorf("%v", got)
 		}
 		if left, err := h.Broker.Identities(ctx, login.User.ID); err != nil || len(left) != 1 {
