@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -51,10 +50,7 @@ func (p *program) userEndLegacy() *cobra.Command {
 		Use: "end-legacy NAME", Short: "End the imported token of a user that never expires", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.withBroker(cmd.Context(), func(b *broker.Broker) error {
-				u, err := b.FindUser(cmd.Context(), args[0])
-				if errors.Is(err, broker.NotFound) {
-					return fmt.Errorf("there is no user %q", args[0])
-				}
+				u, err := findUser(cmd.Context(), b, args[0])
 				if err != nil {
 					return err
 				}
