@@ -85,9 +85,10 @@ func (s *Store) ListAPIKeys(ctx context.Context, userID, after string, limit int
 
 // UpdateAPIKey implements broker.APIKeyStore.
 func (s *Store) UpdateAPIKey(ctx context.Context, k broker.APIKey, owner string, most int) (bool, error) {
-	n, err := s.exec(ctx, `UPDATE api_keys SET name = ?, description = ?, user_id = ?, disabled_at = ?, updated_at = ? WHERE id = ? AND user_id = ?
+	n, err := s.exec(ctx, `UPDATE api_keys SET name = ?, description = ?, user_id = ?, expires_at = ?, disabled_at = ?, updated_at = ?
+		WHERE id = ? AND user_id = ?
 		AND (user_id = ? OR (SELECT COUNT(*) FROM api_keys WHERE user_id = ?) < ?)`,
-		k.Name, k.Description, k.UserID, millis(k.DisabledAt), k.UpdatedAt.UnixMilli(), k.ID, owner, k.UserID, k.UserID, most)
+		k.Name, k.Description, k.UserID, millis(k.ExpiresAt), millis(k.DisabledAt), k.UpdatedAt.UnixMilli(), k.ID, owner, k.UserID, k.UserID, most)
 	return n > 0, err
 }
 

@@ -124,6 +124,33 @@ func (s *Store) ConsentOf(ctx context.Context, userID, clientID string) (broker.
 	return broker.Consent{UserID: userID, ClientID: clientID, Scope: r.Scope, GrantedAt: time.UnixMilli(r.GrantedAt).UTC()}, nil
 }
 
+// ListConsents implements broker.AuthorizationStore.
+func (s *Store) ListConsents(ctx context.Context, userID, afterClientID string, limit int) ([]broker.AppConsent, error) {
+	var rows []struct {
+		ClientID  string                  `db:"client_id"`
+		Scope     string                  `db:"scope"`
+		GrantedAt int64                   `db:"granted_at"`
+		ID        sql.NullString          `db:"id"`
+		Document  document[broker.Client] `db:"document"`
+	}
+	err := s.list(ctx, &rows, `SELECT g.client_id, g.scope, g.granted_at, c.id, c.document FROM consents g LEFT JOIN clients c ON c.id = g.client_id
+		WHERE g.user_id = ? AND g.client_id > ? ORDER BY g.client_id LIMIT ?`, userID, afterClientID, limit)
+	out := make([]broker.AppConsent, 0, len(rows))
+	for _, r := range rows {
+		one := broker.AppConsent{Consent: broker.Consent{UserID: userID, ClientID: r.ClientID, Scope: r.Scope, GrantedAt: time.UnixMilli(r.GrantedAt).UTC()}}
+		if r.ID.Valid {
+			one.Client, one.Client.ID = r.Document.is, r.ID.String
+		}
+		out = append(out, one)
+	}
+	return out, err
+}
+
+// DeleteConsent implements broker.AuthorizationStore.
+func (s *Store) DeleteConsent(ctx context.Context, userID, clientID string) error {
+	return found(s.exec(ctx, `DELETE FROM consents WHERE user_id = ? AND client_id = ?`, userID, clientID))
+}
+
 // UseOnce implements broker.AuthorizationStore: who inserts is the first. A row
 // that has expired still counts until it is swept; so has what it stands for.
 func (s *Store) UseOnce(ctx context.Context, id string, expiresAt time.Time) (bool, error) {

@@ -28,7 +28,7 @@ func (r clientRow) client() broker.Client {
 // InsertClient implements broker.ClientStore.
 func (s *Store) InsertClient(ctx context.Context, c broker.Client) error {
 	return s.inTx(ctx, func(tx *Store) error {
-		_, err := tx.exec(ctx, `INSERT INTO clients (`+clientColumns+`, access_ttl) VALUES (?, ?, ?, ?, ?, ?)`,
+		_, err := tx.change(ctx, `INSERT INTO clients (`+clientColumns+`, access_ttl) VALUES (?, ?, ?, ?, ?, ?)`,
 			c.ID, document[broker.Client]{c}, c.SecretHash, c.CreatedAt.UnixMilli(), c.UpdatedAt.UnixMilli(), c.AccessTTL)
 		if err != nil {
 			return tx.unique(err, broker.ClientExists, "there is a client with this id")
@@ -41,7 +41,7 @@ func (s *Store) InsertClient(ctx context.Context, c broker.Client) error {
 // client, so that the origins are those of one update.
 func (s *Store) UpdateClient(ctx context.Context, c broker.Client) error {
 	return s.inTx(ctx, func(tx *Store) error {
-		if err := found(tx.exec(ctx, `UPDATE clients SET document = ?, access_ttl = ?, updated_at = ? WHERE id = ?`,
+		if err := found(tx.change(ctx, `UPDATE clients SET document = ?, access_ttl = ?, updated_at = ? WHERE id = ?`,
 			document[broker.Client]{c}, c.AccessTTL, c.UpdatedAt.UnixMilli(), c.ID)); err != nil {
 			return err
 		}
@@ -64,14 +64,14 @@ func (s *Store) insertOrigins(ctx context.Context, c broker.Client) error {
 
 // SetClientSecret implements broker.ClientStore.
 func (s *Store) SetClientSecret(ctx context.Context, id, hash string, now time.Time) error {
-	return found(s.exec(ctx, `UPDATE clients SET secret_hash = ?, updated_at = ? WHERE id = ?`, hash, now.UnixMilli(), id))
+	return found(s.change(ctx, `UPDATE clients SET secret_hash = ?, updated_at = ? WHERE id = ?`, hash, now.UnixMilli(), id))
 }
 
 // DeleteClient implements broker.ClientStore. Its origins go with the row. The
 // other tables know of clients that are not in this one, and so have no foreign key.
 func (s *Store) DeleteClient(ctx context.Context, id string) error {
 	return s.inTx(ctx, func(tx *Store) error {
-		if err := found(tx.exec(ctx, `DELETE FROM clients WHERE id = ?`, id)); err != nil {
+		if err := found(tx.change(ctx, `DELETE FROM clients WHERE id = ?`, id)); err != nil {
 			return err
 		}
 		for _, table := range []string{"consents", "authorizations", "authorization_codes", "device_codes", "logout_notices"} {
@@ -95,8 +95,20 @@ func (s *Store) ClientByID(ctx context.Context, id string) (broker.Client, error
 
 // ListClients implements broker.ClientStore.
 func (s *Store) ListClients(ctx context.Context, afterID string, limit int) ([]broker.Client, error) {
+	return s.clients(ctx, `id > ? ORDER BY id LIMIT ?`, afterID, limit)
+}
+
+// ClientsByID implements broker.ClientStore.
+func (s *Store) ClientsByID(ctx context.Context, ids []string) ([]broker.Client, error) {
+	if ids = onlyPossible(ids); len(ids) == 0 {
+		return nil, nil
+	}
+	return s.clients(ctx, `id IN (`+placeholders(len(ids))+`)`, anyOf(ids)...)
+}
+
+func (s *Store) clients(ctx context.Context, condition string, args ...any) ([]broker.Client, error) {
 	var rows []clientRow
-	err := s.list(ctx, &rows, `SELECT `+clientColumns+` FROM clients WHERE id > ? ORDER BY id LIMIT ?`, afterID, limit)
+	err := s.list(ctx, &rows, `SELECT `+clientColumns+` FROM clients WHERE `+condition, args...)
 	clients := make([]broker.Client, 0, len(rows))
 	for _, r := range rows {
 		clients = append(clients, r.client())

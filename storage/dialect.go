@@ -88,6 +88,25 @@ const (
 	connectLimit   = 5 * time.Second
 )
 
+// lock keeps a restore from replacing an SQLite file while it is open. Where the
+// file system has no locks there is none.
+func (d *dialect) lock(unlocked bool) (release func(), err error) {
+	nothing := func() {}
+	if d.path == "" || unlocked {
+		return nothing, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(d.path), 0o700); err != nil {
+		return nil, fmt.Errorf("database folder: %w", err)
+	}
+	switch release, err := lockFile(d.path, false); {
+	case errors.Is(err, ErrInUse):
+		return nil, broker.Unavailable(errors.New("the database is being restored"))
+	case err == nil:
+		return release, nil
+	}
+	return nothing, nil
+}
+
 func openSQLite(d *dialect) (pools, error) {
 	p := pools{writing: make(chan struct{}, 1)}
 	if d.path == "" {
@@ -111,7 +130,7 @@ func openSQLite(d *dialect) (pools, error) {
 	// Pragmas belong to a connection, so they stand in the DSN. Durability
 	// cannot be switched inside a transaction, hence a second writer.
 	dsn := func(extra string) string {
-		return "file:" + (&url.URL{Path: d.path}).EscapedPath() + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" + extra
+		return fileDSN(d.path) + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" + extra
 	}
 	write := "&_pragma=journal_mode(wal)&_txlock=immediate"
 	if p.writer, err = openPool("sqlite3", dsn(write+"&_pragma=synchronous(full)"), 1); err != nil {
@@ -125,28 +144,38 @@ func openSQLite(d *dialect) (pools, error) {
 	return p, err
 }
 
-func openPostgres(d *dialect) (pools, error) {
-	dsn := func(settings map[string]string) string {
-		u := *d.dsn
-		q := u.Query()
-		setDefault := func(name, value string) {
-			if !q.Has(name) {
-				q.Set(name, value)
-			}
+// fileDSN names an SQLite file, without parameters.
+func fileDSN(file string) string { return "file:" + (&url.URL{Path: file}).EscapedPath() }
+
+func isBusy(err error) bool {
+	se, ok := errors.AsType[*sqlite3.Error](err)
+	return ok && (se.Code() == sqlite3.BUSY || se.Code() == sqlite3.LOCKED)
+}
+
+// postgresDSN is the URL with what it does not say itself.
+func (d *dialect) postgresDSN(settings map[string]string) string {
+	u := *d.dsn
+	q := u.Query()
+	setDefault := func(name, value string) {
+		if !q.Has(name) {
+			q.Set(name, value)
 		}
-		setDefault("sslmode", "prefer")
-		setDefault("connect_timeout", fmt.Sprint(connectLimit.Seconds()))
-		setDefault("application_name", "latchkey")
-		if !d.pooler {
-			setDefault("statement_timeout", fmt.Sprint(statementLimit.Milliseconds()))
-			for name, value := range settings {
-				q.Set(name, value)
-			}
-		}
-		u.RawQuery = q.Encode()
-		return u.String()
 	}
-	writer, err := openPool("postgres", dsn(nil), postgresOpen)
+	setDefault("sslmode", "prefer")
+	setDefault("connect_timeout", fmt.Sprint(connectLimit.Seconds()))
+	setDefault("application_name", "latchkey")
+	if !d.pooler {
+		setDefault("statement_timeout", fmt.Sprint(statementLimit.Milliseconds()))
+		for name, value := range settings {
+			q.Set(name, value)
+		}
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+func openPostgres(d *dialect) (pools, error) {
+	writer, err := openPool("postgres", d.postgresDSN(nil), postgresOpen)
 	if err != nil {
 		return pools{}, fmt.Errorf("database_url: %w", redactURL(err))
 	}
@@ -154,7 +183,7 @@ func openPostgres(d *dialect) (pools, error) {
 	if d.pooler {
 		return pools{writer: writer, relaxed: writer, reader: writer}, nil
 	}
-	relaxed, err := openPool("postgres", dsn(map[string]string{"synchronous_commit": "off"}), postgresOpen)
+	relaxed, err := openPool("postgres", d.postgresDSN(map[string]string{"synchronous_commit": "off"}), postgresOpen)
 	return pools{writer: writer, relaxed: relaxed, reader: writer}, err
 }
 
@@ -242,6 +271,16 @@ func orderOfBytes(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
+// wake has PostgreSQL tell the other processes of a change, once its transaction
+// is durable. On SQLite they look by themselves.
+func (d *dialect) wake(ctx context.Context, tx *Store) error {
+	if d.goose != goose.DialectPostgres {
+		return nil
+	}
+	var nothing string
+	return tx.get(ctx, &nothing, `SELECT CAST(pg_notify('`+wakeChannel+`', '') AS TEXT)`)
+}
+
 // translate makes trouble of the database the broker's: nothing that a
 // database does proves anything about a token.
 func (d *dialect) translate(ctx context.Context, err error) error {
@@ -267,6 +306,9 @@ func (d *dialect) translateOpen(err error) error {
 		switch pe.Code.Class() {
 		case "28", "3D": // wrong password, no such database
 			return fmt.Errorf("%w: %w", errRefused, err)
+		}
+		if strings.Contains(pe.Message, "unsupported startup parameter") {
+			return fmt.Errorf("%w: a pooler such as PgBouncer stands before the database: add the parameter binary_parameters=yes: %w", errRefused, err)
 		}
 	}
 	if d.goose == goose.DialectSQLite3 {

@@ -6,16 +6,40 @@ func (s *Store) HotStatement() string { return s.pools.relaxed.text(advanceQuery
 
 // Conditions on sessions, for tests that ask how they are planned.
 var (
-	FilterCondition = where
+	FilterCondition = (&Store{}).where
 	FollowersOf     = followersOf
 )
 
-// Pages of lists, as what stands behind WHERE.
+// Pages of lists, as what stands behind WHERE; of sessions behind FROM.
 var (
 	PageOfUsers    = pageOfUsers
-	PageOfSessions = pageOfSessions
+	PageOfSessions = (&Store{}).pageOfSessions
 	EventsWhere    = eventsWhere
+	OfSessions     = eventsOfSessions
 )
+
+// Statements of the figures.
+var (
+	FiguresWhere = figuresWhere
+	LoginsBegun  = loginsBegun
+	SessionsOver = sessionsOver
+)
+
+// UserColumns are what a list reads of each user.
+const UserColumns = userColumns
+
+// PageOfEnded is the condition of PageEnded.
+const PageOfEnded = pageOfEnded
 
 // EndedSince is the condition of the method.
 const EndedSince = endedSince
+
+// LookAt makes pages look at fewer sessions, until what it returns is called.
+func LookAt(n int) (back func()) {
+	was := mostScanned
+	mostScanned = n
+	return func() { mostScanned = was }
+}
+
+// TrimLimits keeps so many counts of the limiter.
+var TrimLimits = (*Store).trimLimits

@@ -96,10 +96,11 @@ func (s *Store) ImportSession(ctx context.Context, n broker.Session) error {
 }
 
 // RenewImported implements broker.ImportStore.
-func (s *Store) RenewImported(ctx context.Context, id string, idleEnd time.Time) (bool, error) {
-	end := idleEnd.UnixMilli()
-	n, err := s.exec(ctx, `UPDATE sessions SET idle_expires_at = CASE WHEN abs_expires_at < ? THEN abs_expires_at ELSE ? END
-		WHERE id = ? AND ended_at IS NULL AND rt_gen = 0 AND idle_expires_at < ? AND idle_expires_at < abs_expires_at`, end, end, id, end)
+func (s *Store) RenewImported(ctx context.Context, id string, until time.Time) (bool, error) {
+	end := until.UnixMilli()
+	away := s.awayNow()
+	n, err := s.exec(ctx, `UPDATE sessions SET idle_expires_at = CASE WHEN abs_expires_at < ? THEN abs_expires_at ELSE ? END, idle_away = ?
+		WHERE id = ? AND ended_at IS NULL AND rt_gen = 0 AND `+idleEnd+` < ? AND idle_expires_at < abs_expires_at`, end, end, away, id, end-away)
 	return n > 0, err
 }
 
@@ -138,6 +139,12 @@ func (s *Store) ImportedToken(ctx context.Context, id string, now time.Time) (br
 func (s *Store) DeleteImportedTokens(ctx context.Context, userID string, kind broker.ImportedTokenKind) (int, error) {
 	n, err := s.exec(ctx, `DELETE FROM imported_tokens WHERE user_id = ? AND kind = ?`, userID, string(kind))
 	return int(n), err
+}
+
+// ImportedTokensOf implements broker.ImportStore.
+func (s *Store) ImportedTokensOf(ctx context.Context, userID string, kind broker.ImportedTokenKind, now time.Time) (n int, err error) {
+	err = s.get(ctx, &n, `SELECT COUNT(*) FROM imported_tokens WHERE user_id = ? AND kind = ? AND expires_at > ?`, userID, string(kind), now.UnixMilli())
+	return n, err
 }
 
 // LegacyUsers implements broker.ImportStore.

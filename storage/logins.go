@@ -151,3 +151,13 @@ func (s *Store) GrantByID(ctx context.Context, id string) (broker.Grant, error) 
 	err := s.get(ctx, &r, `SELECT `+grantColumns+` FROM grants WHERE id = ?`, id)
 	return r.grant(), err
 }
+
+// RenameGrant implements broker.LoginStore: one UPDATE is the single use.
+func (s *Store) RenameGrant(ctx context.Context, id, to string, aliveAt time.Time) error {
+	return found(s.exec(ctx, `UPDATE grants SET id = ? WHERE id = ? AND redeemed_at IS NULL AND expires_at > ?`, to, id, aliveAt.UnixMilli()))
+}
+
+// DropGrant implements broker.LoginStore.
+func (s *Store) DropGrant(ctx context.Context, id string) error {
+	return found(s.exec(ctx, `DELETE FROM grants WHERE id = ? AND redeemed_at IS NULL`, id))
+}

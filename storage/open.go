@@ -22,6 +22,16 @@ type Options struct {
 	// Version of this program, such as 0.1.0; empty: newer than any.
 	Version string
 	Log     *slog.Logger
+	// Away is by how much the wall clock is ahead of the service's own time, in which
+	// sessions lie unused; nil: never.
+	Away func() time.Duration
+	// AsItIs leaves the schema alone, to read whatever is there.
+	AsItIs bool
+	// Unlocked: the caller holds the lock of an SQLite file ([LockFile]), or nobody
+	// else knows the file.
+	Unlocked bool
+	// Trace is told the text of each statement before it runs; nil: nobody is.
+	Trace func(query string)
 }
 
 // Open connects, brings the schema up to date and returns the store. Several
@@ -35,11 +45,23 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	p, err := d.open(d)
+	release, err := d.lock(o.Unlocked)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{pools: p, d: d}
+	p, err := d.open(d)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	p.unlock = release
+	for _, each := range []*pool{p.writer, p.relaxed, p.reader} {
+		each.trace = o.Trace
+	}
+	s := &Store{pools: p, d: d, away: o.Away}
+	if o.AsItIs {
+		return s, nil
+	}
 	if err := s.migrate(ctx, o); err != nil {
 		_ = s.Close()
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"sync"
 
 	"github.com/jmoiron/sqlx"
+
+	"github.com/latchkey-id/latchkey/broker"
 )
 
 // pool is a connection pool with its prepared statements: parsing and planning
@@ -20,6 +22,8 @@ type pool struct {
 	// rewrite is how the dialect writes a query of this package, but for its
 	// placeholders; nil: as it stands.
 	rewrite func(query string) string
+	// trace is [Options.Trace], or nil.
+	trace func(query string)
 }
 
 // text is a query as this pool's database reads it.
@@ -43,6 +47,17 @@ type result interface{ RowsAffected() (int64, error) }
 // preparing would ask the pool for a second connection while one is held, and
 // a pool of one, or an exhausted one, would wait for itself.
 func (p *pool) prepare(ctx context.Context, tx *sqlx.Tx, query string) (runner, error) {
+	if p.trace != nil {
+		p.trace(query)
+	}
+	run, err := p.runner(ctx, tx, query)
+	if broker.Traced(ctx) {
+		return traced{run, query}, err
+	}
+	return run, err
+}
+
+func (p *pool) runner(ctx context.Context, tx *sqlx.Tx, query string) (runner, error) {
 	if tx != nil {
 		return direct{tx, p.text(query)}, nil
 	}

@@ -17,14 +17,14 @@ type providerRow struct {
 
 // InsertProvider implements broker.ProviderStore.
 func (s *Store) InsertProvider(ctx context.Context, p broker.StoredProvider) error {
-	_, err := s.exec(ctx, `INSERT INTO providers (id, document, secret, created_at, updated_at) VALUES (?, ?, ?, ?, ?)`,
+	_, err := s.change(ctx, `INSERT INTO providers (id, document, secret, created_at, updated_at) VALUES (?, ?, ?, ?, ?)`,
 		p.Settings.ID, document[broker.ProviderSettings]{p.Settings}, p.Sealed, p.CreatedAt.UnixMilli(), p.UpdatedAt.UnixMilli())
 	return s.unique(err, broker.ProviderExists, "there is a provider with this id")
 }
 
 // UpdateProvider implements broker.ProviderStore.
 func (s *Store) UpdateProvider(ctx context.Context, p broker.StoredProvider, readAt time.Time) error {
-	return found(s.exec(ctx, `UPDATE providers SET document = ?, secret = ?, updated_at = ? WHERE id = ? AND updated_at = ?`,
+	return found(s.change(ctx, `UPDATE providers SET document = ?, secret = ?, updated_at = ? WHERE id = ? AND updated_at = ?`,
 		document[broker.ProviderSettings]{p.Settings}, p.Sealed, p.UpdatedAt.UnixMilli(), p.Settings.ID, readAt.UnixMilli()))
 }
 
@@ -36,7 +36,7 @@ func (s *Store) ResealProvider(ctx context.Context, id, old, sealed string) erro
 
 // DeleteProvider implements broker.ProviderStore.
 func (s *Store) DeleteProvider(ctx context.Context, id string) error {
-	return found(s.exec(ctx, `DELETE FROM providers WHERE id = ?`, id))
+	return found(s.change(ctx, `DELETE FROM providers WHERE id = ?`, id))
 }
 
 // ListProviders implements broker.ProviderStore.

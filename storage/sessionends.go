@@ -11,8 +11,11 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 )
 
+// nobody is a condition that no session meets.
+const nobody = "1 = 0"
+
 // where writes a filter as a condition.
-func where(f broker.SessionFilter) (string, []any) {
+func (s *Store) where(f broker.SessionFilter) (string, []any) {
 	conditions, args := []string{}, []any{}
 	add := func(condition string, values ...any) {
 		conditions, args = append(conditions, condition), append(args, values...)
@@ -29,49 +32,54 @@ func where(f broker.SessionFilter) (string, []any) {
 	}
 	for _, c := range []struct{ condition, value string }{
 		{"id = ?", f.ID}, {"user_id = ?", f.UserID}, {"id <> ?", f.ExceptID}, {"parent_id = ?", f.ParentID},
-		{client, f.ClientID}, {provider, f.ProviderID}, {"last_ip = ?", f.IP},
+		{client, f.ClientID}, {provider, f.ProviderID}, {"created_ip = ? AND created_ip <> ''", f.IP}, {"last_ip = ?", f.LastIP},
 		{"idp_session = ? AND idp_session <> ''", f.IdPSession}, {"idp_subject = ? AND idp_subject <> ''", f.IdPSubject},
 		{"upstream_id = ? AND upstream_id <> ''", f.UpstreamID},
 	} {
 		if !possible(c.value) {
-			return "1 = 0", nil // an IdP may send anything
+			return nobody, nil // an IdP may send anything
 		}
 		if c.value != "" {
 			add(c.condition, c.value)
 		}
 	}
+	if f.ExceptFollowers && f.ExceptID != "" {
+		add("(follows_parent = 0 OR parent_id IS NULL OR parent_id <> ?)", f.ExceptID)
+	}
 	if !f.CreatedBefore.IsZero() {
 		add("created_at < ?", f.CreatedBefore.UnixMilli())
 	}
 	if !f.LiveAt.IsZero() {
-		add("ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ?", f.LiveAt.UnixMilli(), f.LiveAt.UnixMilli())
+		add("ended_at IS NULL AND "+idleEnd+" > ? AND abs_expires_at > ?", s.served(f.LiveAt), f.LiveAt.UnixMilli())
+	}
+	if f.NotEnded {
+		add("ended_at IS NULL")
 	}
 	if !f.OverAt.IsZero() {
-		add("(ended_at IS NOT NULL OR idle_expires_at <= ? OR abs_expires_at <= ?)", f.OverAt.UnixMilli(), f.OverAt.UnixMilli())
+		add("(ended_at IS NOT NULL OR "+idleEnd+" <= ? OR abs_expires_at <= ?)", s.served(f.OverAt), f.OverAt.UnixMilli())
 	}
 	if f.EndCause != "" {
 		add("end_cause = ?", string(f.EndCause))
 	}
-	if f.ID+f.UserID+f.ParentID+f.ClientID+f.ProviderID+f.IdPSession+f.IdPSubject+f.UpstreamID+f.IP == "" && !f.All {
-		return "1 = 0", nil // a filter that names nobody names nothing, never everything
+	if f.ID+f.UserID+f.ParentID+f.ClientID+f.ProviderID+f.IdPSession+f.IdPSubject+f.UpstreamID+f.IP+f.LastIP == "" && !f.All {
+		return nobody, nil // a filter that names nobody names nothing, never everything
 	}
 	return strings.Join(append(conditions, "1 = 1"), " AND "), args
 }
 
 // EndSessions implements broker.SessionStore.
 func (s *Store) EndSessions(ctx context.Context, f broker.SessionFilter, e broker.End) ([]broker.Session, error) {
-	condition, args := where(f)
+	condition, args := s.where(f)
 	return s.endWhere(ctx, end, condition+` AND ended_at IS NULL`, append(endArgs(e), args...))
 }
 
 // EndBeyond implements broker.SessionStore. After InsertSession in the same
 // transaction, which has locked the user, it counts every session that was made.
 func (s *Store) EndBeyond(ctx context.Context, userID, keepID string, limit int, e broker.End) ([]broker.Session, error) {
-	now := e.At.UnixMilli()
 	return s.endWhere(ctx, end, `ended_at IS NULL AND id IN (SELECT id FROM sessions WHERE user_id = ? AND id <> ?
-		AND ended_at IS NULL AND idle_expires_at > ? AND abs_expires_at > ? AND follows_parent = 0
+		AND ended_at IS NULL AND `+idleEnd+` > ? AND abs_expires_at > ? AND follows_parent = 0
 		ORDER BY last_seen_at DESC, id DESC LIMIT ? OFFSET ?)`,
-		append(endArgs(e), userID, keepID, now, now, math.MaxInt32, limit-1))
+		append(endArgs(e), userID, keepID, s.served(e.At), e.At.UnixMilli(), math.MaxInt32, limit-1))
 }
 
 const end = `ended_at = ?, end_cause = ?, wipe = ?, gc_after = ?`
@@ -84,17 +92,21 @@ func endArgs(e broker.End) []any {
 // moment at which a row is looked at. A session that was used since then is
 // looked at again when it would expire now.
 func (s *Store) EndExpired(ctx context.Context, before time.Time, e broker.End, limit int) ([]broker.Session, error) {
-	past, now := before.UnixMilli(), e.At.UnixMilli()
-	const used = `ended_at IS NULL AND idle_expires_at > ?`
-	_, err := s.exec(ctx, `UPDATE sessions SET gc_after = idle_expires_at WHERE `+used+` AND id IN (SELECT id FROM sessions WHERE gc_after <= ? AND `+used+` LIMIT ?)`,
-		now, now, now, 10*limit)
+	away, now := s.awayNow(), e.At.UnixMilli()
+	const (
+		used  = `ended_at IS NULL AND ` + idleEnd + ` > ? AND abs_expires_at > ?`
+		idle  = idleEnd + ` + CAST(? AS BIGINT)` // in wall time
+		first = `CASE WHEN abs_expires_at <= ` + idle + ` THEN abs_expires_at ELSE ` + idle + ` END`
+	)
+	_, err := s.exec(ctx, `UPDATE sessions SET gc_after = `+first+` WHERE `+used+` AND id IN (SELECT id FROM sessions WHERE gc_after <= ? AND `+used+` LIMIT ?)`,
+		away, away, now-away, now, now, now-away, now, 10*limit)
 	if err != nil {
 		return nil, err
 	}
-	return s.endWhere(ctx, `end_cause = CASE WHEN abs_expires_at <= idle_expires_at THEN '`+string(broker.SessionMaxAge)+`' ELSE '`+string(broker.SessionExpired)+`' END,
-		ended_at = CASE WHEN abs_expires_at <= idle_expires_at THEN abs_expires_at ELSE idle_expires_at END, gc_after = ?`,
-		`id IN (SELECT id FROM sessions WHERE gc_after <= ? AND ended_at IS NULL AND (idle_expires_at <= ? OR abs_expires_at <= ?) LIMIT ?) AND ended_at IS NULL`,
-		[]any{e.KeepUntil.UnixMilli(), now, past, past, limit})
+	return s.endWhere(ctx, `end_cause = CASE WHEN abs_expires_at <= `+idle+` THEN '`+string(broker.SessionMaxAge)+`' ELSE '`+string(broker.SessionExpired)+`' END,
+		ended_at = `+first+`, gc_after = ?`,
+		`id IN (SELECT id FROM sessions WHERE gc_after <= ? AND ended_at IS NULL AND (`+idleEnd+` <= ? OR abs_expires_at <= ?) LIMIT ?) AND ended_at IS NULL`,
+		[]any{away, away, away, e.KeepUntil.UnixMilli(), now, before.UnixMilli() - away, before.UnixMilli(), limit})
 }
 
 // EndFollowers implements broker.SessionStore. A session that is being made
@@ -167,5 +179,5 @@ func (s *Store) endWhere(ctx context.Context, set, condition string, args []any)
 		rows = nil // it may run again
 		return tx.list(ctx, &rows, `UPDATE sessions SET `+set+` WHERE `+condition+` RETURNING `+sessionColumns, args...)
 	})
-	return sessions(rows), err
+	return s.sessions(rows), err
 }

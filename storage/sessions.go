@@ -42,6 +42,9 @@ type sessionRow struct {
 	FollowsParent  int64          `db:"follows_parent"`
 	UpstreamID     string         `db:"upstream_id"`
 	VouchedAt      int64          `db:"vouched_at"`
+	DeviceName     string         `db:"device_name"`
+	CookieHash     string         `db:"cookie_hash"`
+	IdleAway       int64          `db:"idle_away"`
 
 	Request document[broker.SessionRequest] `db:"request"`
 }
@@ -49,7 +52,36 @@ type sessionRow struct {
 const sessionColumns = `id, user_id, client_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope,
 	rt_gen, rt_branch, rt_parent_branch, rt_advanced_at, rt_issued_at, idle_expires_at, abs_expires_at, dpop_jkt,
 	created_at, last_seen_at, created_ip, last_ip, user_agent, ended_at, end_cause, wipe, follows_parent, request,
-	upstream_id, vouched_at`
+	upstream_id, vouched_at, device_name, cookie_hash, idle_away`
+
+// idleEnd is when a session expires unused, in the service's own time: what
+// idle_expires_at says was wall time when it was written, and idle_away is by how
+// much that was ahead then. See [Options.Away].
+const idleEnd = `idle_expires_at - idle_away`
+
+// awayNow is by how much wall time is ahead of the service's own time, in ms.
+func (s *Store) awayNow() int64 {
+	if s.away == nil {
+		return 0
+	}
+	return s.away().Milliseconds()
+}
+
+// served is a moment in the service's own time.
+func (s *Store) served(at time.Time) int64 { return at.UnixMilli() - s.awayNow() }
+
+// session is a row as the broker has it, its idle end in wall time as it is now.
+func (s *Store) session(r sessionRow) broker.Session {
+	out := r.session()
+	if absent := s.awayNow() - r.IdleAway; absent != 0 && !r.EndedAt.Valid {
+		out.Absent = time.Duration(absent) * time.Millisecond
+		out.IdleExpiresAt = out.IdleExpiresAt.Add(out.Absent)
+		if out.AbsExpiresAt.Before(out.IdleExpiresAt) {
+			out.IdleExpiresAt = out.AbsExpiresAt
+		}
+	}
+	return out
+}
 
 func (r sessionRow) session() broker.Session {
 	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
@@ -63,6 +95,7 @@ func (r sessionRow) session() broker.Session {
 		CreatedAt: at(r.CreatedAt), LastSeenAt: at(r.LastSeenAt), CreatedIP: r.CreatedIP, LastIP: r.LastIP, UserAgent: r.UserAgent,
 		EndedAt: fromMillis(r.EndedAt), EndCause: broker.EndCause(r.EndCause.String), Wipe: r.Wipe != 0,
 		FollowsParent: r.FollowsParent != 0, Request: r.Request.is, UpstreamID: r.UpstreamID, VouchedAt: orZero(r.VouchedAt),
+		DeviceName: r.DeviceName, CookieHash: r.CookieHash,
 	}
 	if r.ParentBranch.Valid {
 		s.ParentBranch = r.ParentBranch.Int64
@@ -108,12 +141,13 @@ func (s *Store) InsertSession(ctx context.Context, n broker.Session, hash broker
 }
 
 func (s *Store) insertSessionRow(ctx context.Context, n broker.Session) error {
-	_, err := s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 30)+`?)`,
+	_, err := s.exec(ctx, `INSERT INTO sessions (`+sessionColumns+`, gc_after) VALUES (`+strings.Repeat("?, ", 33)+`?)`,
 		n.ID, n.UserID, n.ClientID, orNull(n.ParentID), n.ProviderID, n.IdPSubject, n.IdPSession, jsonList(n.AMR), n.AuthTime.UnixMilli(), n.Scope,
 		n.Generation, n.Branch, parentBranch(n.ParentBranch), n.AdvancedAt.UnixMilli(), n.IssuedAt.UnixMilli(),
 		n.IdleExpiresAt.UnixMilli(), n.AbsExpiresAt.UnixMilli(), orNull(n.DPoPThumbprint),
 		n.CreatedAt.UnixMilli(), n.LastSeenAt.UnixMilli(), n.CreatedIP, n.LastIP, n.UserAgent, nil, nil, flag(n.Wipe),
-		flag(n.FollowsParent), document[broker.SessionRequest]{n.Request}, n.UpstreamID, zeroMillis(n.VouchedAt), n.IdleExpiresAt.UnixMilli())
+		flag(n.FollowsParent), document[broker.SessionRequest]{n.Request}, n.UpstreamID, zeroMillis(n.VouchedAt), n.DeviceName, n.CookieHash, s.awayNow(),
+		n.IdleExpiresAt.UnixMilli())
 	return err
 }
 
@@ -126,7 +160,7 @@ type sessionUserRow struct {
 // the target table alone, a scalar subquery gives one value, and a subquery
 // for each of a user's columns costs as much as the rest of the statement.
 const sessionUser = `(SELECT ` + jsonArray + `(u.id, u.username, u.display_name, u.email, u.email_verified, u.role, u.idp_groups,
-	u.password_hash, u.created_at, u.updated_at, u.last_seen_at, u.disabled_at, u.permissions, u.notice, u.password_temporary,
+	u.password_hash, u.created_at, u.updated_at, u.last_seen_at, u.disabled_at, u.permissions, u.notice, u.password_temporary, u.second_factor,
 	CASE WHEN EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id) THEN 1 ELSE 0 END)
 	FROM users u WHERE u.id = sessions.user_id) AS joined_user`
 
@@ -149,7 +183,7 @@ func (r *userColumn) Scan(value any) error {
 	err := json.Unmarshal(text, &[]any{
 		&r.ID.String, &r.Username.String, &r.Name.String, &r.Email.String, &r.EmailVerified.Int64, &r.Role.String, &r.Groups.String,
 		&r.PasswordHash.String, &r.CreatedAt.Int64, &r.UpdatedAt.Int64, &seen, &disabled,
-		&permissions, &notice, &r.Temporary.Int64, &r.HasIdentity.Int64,
+		&permissions, &notice, &r.Temporary.Int64, &r.SecondFactor.Int64, &r.HasIdentity.Int64,
 	})
 	err = errors.Join(err, r.Permissions.Scan(permissions), r.Notice.Scan(notice))
 	r.CreatedAt.Valid, r.UpdatedAt.Valid = true, true
@@ -170,11 +204,21 @@ const sessionByID = `SELECT ` + sessionColumns + `, ` + sessionUser + ` FROM ses
 func (s *Store) SessionByID(ctx context.Context, id string) (broker.Session, broker.User, error) {
 	var row sessionUserRow
 	err := s.get(ctx, &row, sessionByID, id)
-	return row.session(), row.User.user(), err
+	return s.session(row.sessionRow), row.User.user(), err
+}
+
+// The last words are those of the index, or SQLite would not use it.
+const sessionByCookie = `SELECT ` + sessionColumns + `, ` + sessionUser + ` FROM sessions WHERE cookie_hash = ? AND client_id = ? AND cookie_hash <> ''`
+
+// SessionByCookie implements broker.SessionStore, in one statement.
+func (s *Store) SessionByCookie(ctx context.Context, clientID, cookieHash string) (broker.Session, broker.User, error) {
+	var row sessionUserRow
+	err := s.get(ctx, &row, sessionByCookie, cookieHash, clientID)
+	return s.session(row.sessionRow), row.User.user(), err
 }
 
 const sessionState = `SELECT s.user_id AS user_id, s.ended_at AS ended_at, s.end_cause AS end_cause, s.idle_expires_at AS idle_expires_at,
-	s.abs_expires_at AS abs_expires_at, s.wipe AS wipe, u.id AS u_id, u.username AS u_username, u.disabled_at AS u_disabled_at
+	s.idle_away AS idle_away, s.abs_expires_at AS abs_expires_at, s.wipe AS wipe, u.id AS u_id, u.username AS u_username, u.disabled_at AS u_disabled_at
 	FROM sessions s LEFT JOIN users u ON u.id = s.user_id WHERE s.id = ?`
 
 // SessionState implements broker.SessionStore.
@@ -184,6 +228,7 @@ func (s *Store) SessionState(ctx context.Context, id string) (broker.Session, br
 		EndedAt       sql.NullInt64  `db:"ended_at"`
 		EndCause      sql.NullString `db:"end_cause"`
 		IdleExpiresAt int64          `db:"idle_expires_at"`
+		IdleAway      int64          `db:"idle_away"`
 		AbsExpiresAt  int64          `db:"abs_expires_at"`
 		Wipe          int64          `db:"wipe"`
 		ID            sql.NullString `db:"u_id"`
@@ -192,6 +237,9 @@ func (s *Store) SessionState(ctx context.Context, id string) (broker.Session, br
 	}
 	if err := s.get(ctx, &r, sessionState, id); err != nil {
 		return broker.Session{}, broker.User{}, err
+	}
+	if absent := s.awayNow() - r.IdleAway; absent != 0 && !r.EndedAt.Valid {
+		r.IdleExpiresAt = min(r.IdleExpiresAt+absent, r.AbsExpiresAt)
 	}
 	return broker.Session{
 		ID: id, UserID: r.UserID, EndedAt: fromMillis(r.EndedAt), EndCause: broker.EndCause(r.EndCause.String),
@@ -202,36 +250,36 @@ func (s *Store) SessionState(ctx context.Context, id string) (broker.Session, br
 // slide moves what every use of a session moves. It leaves gc_after alone: no
 // indexed column moves, so that PostgreSQL updates the row in place and SQLite
 // writes one page.
-const slide = `last_seen_at = ?, last_ip = ?, idle_expires_at = CASE WHEN abs_expires_at < ? THEN abs_expires_at ELSE ? END`
+const slide = `last_seen_at = ?, last_ip = ?, idle_expires_at = CASE WHEN abs_expires_at < ? THEN abs_expires_at ELSE ? END, idle_away = ?`
 
-func slideArgs(t broker.Touch) []any {
+func slideArgs(t broker.Touch, away int64) []any {
 	idle := t.IdleExpiresAt.UnixMilli()
-	return []any{t.Now.UnixMilli(), t.IP, idle, idle}
+	return []any{t.Now.UnixMilli(), t.IP, idle, idle, away}
 }
 
 // advanceQuery returns what it does not itself say of the row: every column is
 // paid for.
 const advanceQuery = `UPDATE sessions SET rt_parent_branch = ?, rt_gen = rt_gen + 1, rt_branch = 0, rt_advanced_at = ?, rt_issued_at = ?, ` + slide + `
 	WHERE id = ? AND rt_gen = ? AND rt_branch >= ? AND rt_advanced_at <= ? AND ended_at IS NULL
-	AND idle_expires_at > ? AND abs_expires_at > ? AND client_id = ? AND dpop_jkt IS NULL AND ` + enabledUser + `
+	AND ` + idleEnd + ` > ? AND abs_expires_at > ? AND client_id = ? AND dpop_jkt IS NULL AND ` + enabledUser + `
 	RETURNING user_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope, idle_expires_at, abs_expires_at,
 	created_at, created_ip, user_agent, wipe, follows_parent, request, ` + sessionUser
 
 // AdvanceSession implements broker.SessionStore: the hot path, one statement,
 // its commit relaxed.
 func (s *Store) AdvanceSession(ctx context.Context, a broker.Advance) (broker.Session, broker.User, bool, error) {
-	now := a.Now.UnixMilli()
-	args := append([]any{a.Branch, now, now}, slideArgs(a.Touch)...)
-	args = append(args, a.ID, a.Generation, a.Branch, a.AdvancedBefore.UnixMilli(), now, now, a.ClientID)
+	now, away := a.Now.UnixMilli(), s.awayNow()
+	args := append([]any{a.Branch, now, now}, slideArgs(a.Touch, away)...)
+	args = append(args, a.ID, a.Generation, a.Branch, a.AdvancedBefore.UnixMilli(), now-away, now, a.ClientID)
 	row := sessionUserRow{sessionRow: sessionRow{
 		ID: a.ID, ClientID: a.ClientID, Gen: a.Generation + 1, ParentBranch: sql.NullInt64{Int64: a.Branch, Valid: true},
-		AdvancedAt: now, IssuedAt: now, LastSeenAt: now, LastIP: a.IP,
+		AdvancedAt: now, IssuedAt: now, LastSeenAt: now, LastIP: a.IP, IdleAway: away,
 	}}
 	err := s.writeRow(ctx, s.pools.relaxed, &row, advanceQuery, args...)
 	if errors.Is(err, broker.NotFound) {
 		return broker.Session{}, broker.User{}, false, nil
 	}
-	return row.session(), row.User.user(), err == nil, err
+	return s.session(row.sessionRow), row.User.user(), err == nil, err
 }
 
 // WriteRotation implements broker.SessionStore.
@@ -253,7 +301,7 @@ func (s *Store) WriteRotation(ctx context.Context, w broker.RotationWrite) (bool
 		w.Next.Generation, w.Next.Branch, parentBranch(w.Next.ParentBranch), w.Next.AdvancedAt.UnixMilli(),
 		keepAfter, w.Next.IssuedAt.UnixMilli(),
 	}
-	args = append(append(args, slideArgs(w.Touch)...), at...)
+	args = append(append(args, slideArgs(w.Touch, s.awayNow())...), at...)
 	n, err := s.exec(ctx, `UPDATE sessions SET rt_gen = ?, rt_branch = ?, rt_parent_branch = ?, rt_advanced_at = ?,
 		rt_issued_at = CASE WHEN rt_issued_at > ? THEN rt_issued_at ELSE ? END, `+slide+where+` AND `+enabledUser, args...)
 	return n > 0, err
@@ -261,13 +309,21 @@ func (s *Store) WriteRotation(ctx context.Context, w broker.RotationWrite) (bool
 
 // TouchSession implements broker.SessionStore.
 func (s *Store) TouchSession(ctx context.Context, t broker.Touch) error {
-	_, err := s.execIn(ctx, s.pools.relaxed, `UPDATE sessions SET `+slide+` WHERE id = ? AND ended_at IS NULL`, append(slideArgs(t), t.ID)...)
+	_, err := s.execIn(ctx, s.pools.relaxed, `UPDATE sessions SET `+slide+` WHERE id = ? AND ended_at IS NULL`, append(slideArgs(t, s.awayNow()), t.ID)...)
 	return err
+}
+
+// NameSession implements broker.SessionStore.
+func (s *Store) NameSession(ctx context.Context, id, userID, name string) error {
+	if !possible(id) {
+		return &broker.Error{Code: broker.NotFound}
+	}
+	return found(s.exec(ctx, `UPDATE sessions SET device_name = ? WHERE id = ? AND user_id = ? AND ended_at IS NULL`, name, id, userID))
 }
 
 // ListSessions implements broker.SessionStore.
 func (s *Store) ListSessions(ctx context.Context, f broker.SessionFilter, offset, limit int) ([]broker.Session, int, error) {
-	condition, args := where(f)
+	condition, args := s.where(f)
 	var total int
 	if err := s.get(ctx, &total, `SELECT COUNT(*) FROM sessions WHERE `+condition, args...); err != nil {
 		return nil, 0, err
@@ -278,52 +334,29 @@ func (s *Store) ListSessions(ctx context.Context, f broker.SessionFilter, offset
 	if err != nil {
 		return nil, 0, err
 	}
-	out := sessions(rows)
-	page := make([]*broker.Session, len(out))
-	for i := range out {
-		page[i] = &out[i]
-	}
-	return out, total, s.addUpstreams(ctx, page)
+	out := s.sessions(rows)
+	return out, total, s.addUpstreams(ctx, pointers(out))
 }
 
-// PageSessions implements broker.SessionStore.
-func (s *Store) PageSessions(ctx context.Context, f broker.SessionFilter, afterID string, limit int) ([]broker.UserSession, error) {
-	condition, args := pageOfSessions(f, afterID, limit)
-	var rows []struct {
-		sessionRow
-		Username sql.NullString `db:"username"`
+// pageOfEnded is a page of a user's sessions by their end, as what stands behind
+// WHERE. The index has those that have one.
+const pageOfEnded = `user_id = ? AND ended_at IS NOT NULL AND (ended_at, id) < (?, ?) ORDER BY ended_at DESC, id DESC LIMIT ?`
+
+// PageEnded implements broker.SessionStore.
+func (s *Store) PageEnded(ctx context.Context, userID string, afterEnd time.Time, afterID string, limit int) ([]broker.Session, error) {
+	after := int64(math.MaxInt64)
+	if !afterEnd.IsZero() {
+		after = afterEnd.UnixMilli()
 	}
-	err := s.list(ctx, &rows, pageSessions+condition, args...)
-	out := make([]broker.UserSession, 0, len(rows))
-	for _, r := range rows {
-		out = append(out, broker.UserSession{Session: r.session(), Username: r.Username.String})
-	}
-	if err != nil {
-		return nil, err
-	}
-	page := make([]*broker.Session, len(out))
-	for i := range out {
-		page[i] = &out[i].Session
-	}
-	return out, s.addUpstreams(ctx, page)
+	var rows []sessionRow
+	err := s.list(ctx, &rows, `SELECT `+sessionColumns+` FROM sessions WHERE `+pageOfEnded, userID, after, afterID, limit)
+	return s.sessions(rows), err
 }
 
-// pageOfSessions writes a page as what stands behind WHERE.
-func pageOfSessions(f broker.SessionFilter, afterID string, limit int) (string, []any) {
-	condition, args := where(f)
-	if afterID != "" {
-		condition, args = condition+" AND id < ?", append(args, afterID)
-	}
-	return condition + " ORDER BY id DESC LIMIT ?", append(args, limit)
-}
-
-const pageSessions = `SELECT ` + sessionColumns + `, (SELECT u.username FROM users u WHERE u.id = sessions.user_id) AS username
-	FROM sessions WHERE `
-
-func sessions(rows []sessionRow) []broker.Session {
+func (s *Store) sessions(rows []sessionRow) []broker.Session {
 	out := make([]broker.Session, 0, len(rows))
 	for _, r := range rows {
-		out = append(out, r.session())
+		out = append(out, s.session(r))
 	}
 	return out
 }

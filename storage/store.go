@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/latchkey-id/latchkey/broker"
 )
@@ -18,6 +19,10 @@ type Store struct {
 	pools pools
 	tx    *sqlx.Tx // set inside Tx
 	d     *dialect
+	away  func() time.Duration // [Options.Away]
+	redis *redis.Client        // of the limiter, or nil
+
+	looking bool // every write is refused
 }
 
 // pools are the ways into one database. On SQLite writer and relaxed are one
@@ -29,12 +34,16 @@ type pools struct {
 	reader  *pool
 	writing chan struct{} // SQLite's one writer; nil on PostgreSQL
 	close   func()        // what is left to do once all are closed, or nil
+	unlock  func()        // lets others replace the file
 }
 
 // Tx runs f in one durable transaction, again after a serialization failure.
 func (s *Store) Tx(ctx context.Context, f func(broker.Store) error) error {
 	if s.tx != nil {
 		return f(s) // already inside
+	}
+	if s.looking {
+		return errLooking
 	}
 	return s.d.retryTx(ctx, func() error {
 		release, err := s.lockWriter(ctx)
@@ -47,7 +56,7 @@ func (s *Store) Tx(ctx context.Context, f func(broker.Store) error) error {
 			return s.d.translate(ctx, err)
 		}
 		defer func() { _ = tx.Rollback() }() // after a panic too; nothing once committed
-		if err := f(&Store{pools: s.pools, tx: tx, d: s.d}); err != nil {
+		if err := f(&Store{pools: s.pools, tx: tx, d: s.d, away: s.away}); err != nil {
 			return err
 		}
 		return s.d.translate(ctx, tx.Commit())
@@ -63,6 +72,9 @@ func (s *Store) inTx(ctx context.Context, f func(*Store) error) error {
 // lockWriter waits its turn on SQLite: two connections that write would only
 // meet in its busy handler.
 func (s *Store) lockWriter(ctx context.Context) (release func(), err error) {
+	if s.looking {
+		return nil, errLooking
+	}
 	if s.pools.writing == nil || s.tx != nil {
 		return func() {}, nil
 	}
@@ -160,9 +172,13 @@ func (s *Store) Close() error {
 			errs = append(errs, p.db.Close())
 		}
 	}
+	if s.redis != nil {
+		errs = append(errs, s.redis.Close())
+	}
 	if s.pools.close != nil {
 		s.pools.close()
 	}
+	s.pools.unlock()
 	return errors.Join(errs...)
 }
 

@@ -84,6 +84,12 @@ func (s *Store) HastenUpstream(ctx context.Context, id string, at, notBefore tim
 	return err
 }
 
+// DoubtUpstreams implements broker.UpstreamStore.
+func (s *Store) DoubtUpstreams(ctx context.Context, providerID string) (int, error) {
+	n, err := s.exec(ctx, `UPDATE upstreams SET doubtful = CASE WHEN doubtful = 0 THEN 1 ELSE doubtful END WHERE provider_id = ? AND token <> ''`, providerID)
+	return int(n), err
+}
+
 // lockUpstream locks the login that a session is being made on against its end.
 func (s *Store) lockUpstream(ctx context.Context, id string) error {
 	err := found(s.exec(ctx, `UPDATE upstreams SET state = state WHERE id = ? AND state <> '`+string(broker.UpstreamEnded)+`'`, id))
@@ -124,6 +130,14 @@ func (s *Store) UpstreamOf(ctx context.Context, sessionID string) (broker.Sessio
 		}
 	}
 	return out, nil
+}
+
+func pointers(list []broker.Session) []*broker.Session {
+	out := make([]*broker.Session, len(list))
+	for i := range list {
+		out[i] = &list[i]
+	}
+	return out
 }
 
 // addUpstreams reads what the sessions of a page stand on.

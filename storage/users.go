@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,10 @@ type userRow struct {
 	LastSeenAt    sql.NullInt64  `db:"u_last_seen_at"`
 	DisabledAt    sql.NullInt64  `db:"u_disabled_at"`
 	Temporary     sql.NullInt64  `db:"u_temporary"`
+	SecondFactor  sql.NullInt64  `db:"u_second_factor"`
 	HasIdentity   sql.NullInt64  `db:"u_has_identity"`
+	Language      sql.NullString `db:"u_language"`
+	EmailVouched  sql.NullString `db:"u_email_vouched"`
 
 	Permissions document[*broker.Permissions] `db:"u_permissions"`
 	Notice      document[broker.Notice]       `db:"u_notice"`
@@ -35,7 +39,9 @@ const userColumns = `u.id AS u_id, u.username AS u_username, u.display_name AS u
 	u.email_verified AS u_email_verified, u.role AS u_role, u.idp_groups AS u_groups, u.password_hash AS u_password_hash,
 	u.created_at AS u_created_at, u.updated_at AS u_updated_at, u.last_seen_at AS u_last_seen_at, u.disabled_at AS u_disabled_at,
 	u.permissions AS u_permissions, u.notice AS u_notice, u.password_temporary AS u_temporary,
-	CASE WHEN EXISTS (SELECT 1 FROM identities i WHERE i.user_id = u.id) THEN 1 ELSE 0 END AS u_has_identity`
+	u.language AS u_language, u.email_vouched AS u_email_vouched,
+	u.second_factor AS u_second_factor,
+	COALESCE((SELECT 1 FROM identities i WHERE i.user_id = u.id LIMIT 1), 0) AS u_has_identity` // for EXISTS, PostgreSQL reads all identities
 
 // returnedUser is userColumns for a RETURNING, where SQLite knows no alias.
 var returnedUser = strings.ReplaceAll(userColumns, "u.", "users.")
@@ -48,19 +54,22 @@ func (r userRow) user() broker.User {
 		CreatedAt: fromMillis(r.CreatedAt), UpdatedAt: fromMillis(r.UpdatedAt),
 		LastSeenAt: fromMillis(r.LastSeenAt), DisabledAt: fromMillis(r.DisabledAt),
 		Permissions: r.Permissions.is, Notice: r.Notice.is, PasswordTemporary: r.Temporary.Int64 != 0,
+		Language: r.Language.String, EmailVouched: r.EmailVouched.String,
+		SecondFactor: r.SecondFactor.Int64 != 0,
 	}
 	u.Groups = readList(r.Groups.String)
 	return u
 }
 
 const insertUser = `INSERT INTO users (id, username, username_key, display_name, email, email_key, email_verified, role, idp_groups,
-	password_hash, created_at, updated_at, last_seen_at, disabled_at, permissions, notice, password_temporary, name_key) `
+	password_hash, created_at, updated_at, last_seen_at, disabled_at, permissions, notice, password_temporary, name_key, language, email_vouched) `
 
 func userValues(u broker.User) []any {
 	return []any{
 		u.ID, u.Username, broker.FoldUsername(u.Username), u.Name, u.Email, broker.FoldEmail(u.Email), flag(u.EmailVerified), string(u.Role),
 		jsonList(u.Groups), string(u.PasswordHash), u.CreatedAt.UnixMilli(), u.UpdatedAt.UnixMilli(), millis(u.LastSeenAt), millis(u.DisabledAt),
 		document[*broker.Permissions]{u.Permissions}, document[broker.Notice]{u.Notice}, flag(u.PasswordTemporary), broker.FoldName(u.Name),
+		u.Language, u.EmailVouched,
 	}
 }
 
@@ -68,7 +77,7 @@ const usernameTaken = "this username is taken"
 
 // InsertUser implements broker.UserStore.
 func (s *Store) InsertUser(ctx context.Context, u broker.User) error {
-	_, err := s.exec(ctx, insertUser+`VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, userValues(u)...)
+	_, err := s.exec(ctx, insertUser+`VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, userValues(u)...)
 	return s.unique(err, broker.UsernameTaken, usernameTaken)
 }
 
@@ -82,7 +91,7 @@ func (s *Store) InsertFirstAdmin(ctx context.Context, u broker.User) error {
 	}
 	n, err := s.exec(ctx, insertUser+`SELECT CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT),
 		CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT),
-		CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS TEXT)
+		CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS BIGINT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT)
 		WHERE NOT EXISTS (SELECT 1 FROM users WHERE role IN ('root', 'admin'))`, userValues(u)...)
 	if err == nil && n == 0 {
 		return &broker.Error{Code: broker.SetupDone, Message: "this installation has an administrator already"}
@@ -121,6 +130,24 @@ func (s *Store) usersWhere(ctx context.Context, where string, args ...any) ([]br
 	return users, err
 }
 
+// Usernames implements broker.UserStore.
+func (s *Store) Usernames(ctx context.Context, ids []string) (map[string]string, error) {
+	out := map[string]string{}
+	for some := range slices.Chunk(onlyPossible(ids), perStatement) {
+		var rows []struct {
+			ID       string `db:"id"`
+			Username string `db:"username"`
+		}
+		if err := s.list(ctx, &rows, `SELECT id, username FROM users WHERE id IN (`+placeholders(len(some))+`)`, anyOf(some)...); err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			out[r.ID] = r.Username
+		}
+	}
+	return out, nil
+}
+
 // LockUser implements broker.UserStore. An UPDATE locks on both databases.
 func (s *Store) LockUser(ctx context.Context, id string) error {
 	return found(s.exec(ctx, `UPDATE users SET updated_at = updated_at WHERE id = ?`, id))
@@ -135,10 +162,10 @@ func (s *Store) UpdateUser(ctx context.Context, u broker.User) error {
 			}
 		}
 		n, err := tx.exec(ctx, `UPDATE users SET username = ?, username_key = ?, display_name = ?, name_key = ?, email = ?, email_key = ?,
-			email_verified = ?, role = ?, idp_groups = ?, updated_at = ?, disabled_at = ?, permissions = ? WHERE id = ?`,
+			email_verified = ?, role = ?, idp_groups = ?, updated_at = ?, disabled_at = ?, permissions = ?, email_vouched = ? WHERE id = ?`,
 			u.Username, broker.FoldUsername(u.Username), u.Name, broker.FoldName(u.Name), u.Email, broker.FoldEmail(u.Email),
 			flag(u.EmailVerified), string(u.Role), jsonList(u.Groups), u.UpdatedAt.UnixMilli(), millis(u.DisabledAt),
-			document[*broker.Permissions]{u.Permissions}, u.ID)
+			document[*broker.Permissions]{u.Permissions}, u.EmailVouched, u.ID)
 		return tx.unique(found(n, err), broker.UsernameTaken, usernameTaken)
 	})
 }
@@ -172,6 +199,11 @@ func (s *Store) SetPassword(ctx context.Context, id string, old *broker.Password
 // SetPermissions implements broker.UserStore.
 func (s *Store) SetPermissions(ctx context.Context, id string, p *broker.Permissions) error {
 	return found(s.exec(ctx, `UPDATE users SET permissions = ? WHERE id = ?`, document[*broker.Permissions]{p}, id))
+}
+
+// SetLanguage implements broker.UserStore.
+func (s *Store) SetLanguage(ctx context.Context, id, language string) error {
+	return found(s.exec(ctx, `UPDATE users SET language = ? WHERE id = ?`, language, id))
 }
 
 // SetNotice implements broker.UserStore.

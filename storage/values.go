@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -75,4 +76,9 @@ func (d *document[T]) Scan(value any) error {
 // neither NUL nor bytes that are not UTF-8.
 func possible(text string) bool {
 	return utf8.ValidString(text) && !strings.Contains(text, "\x00")
+}
+
+// onlyPossible are the texts of a list that are [possible].
+func onlyPossible(list []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(text string) bool { return !possible(text) })
 }

@@ -117,15 +117,17 @@ func updateAPIKey(s *suite) {
 	s.insertKey(newAPIKey("other", anna.ID))
 	changed := k
 	changed.Name, changed.Description, changed.UserID, changed.DisabledAt, changed.UpdatedAt = "new", "more", bob.ID, t0.Add(1e6), t0.Add(2e6)
+	changed.ExpiresAt = t0.Add(3e6)
 	also := changed
-	also.Scope, also.SecretHash, also.CreatedBy, also.ExpiresAt, also.CreatedAt = "all", "another", "mallory", t0, t0.Add(5e6)
+	also.Scope, also.SecretHash, also.CreatedBy, also.CreatedAt = "all", "another", "mallory", t0.Add(5e6)
 	same(s, must(s.Store.UpdateAPIKey(ctx, also, bob.ID, 100))(s), false) // it is not bob's yet
 	same(s, must(s.Store.UpdateAPIKey(ctx, also, anna.ID, 100))(s), true)
 	same(s, must(s.Store.APIKeyByID(ctx, "k"))(s), broker.OwnedAPIKey{APIKey: changed, Owner: bob})
 	same(s, must(s.Store.APIKeyByID(ctx, "other"))(s).APIKey, newAPIKey("other", anna.ID))
-	also.DisabledAt = time.Time{}
+	also.DisabledAt, also.ExpiresAt = time.Time{}, time.Time{}
 	same(s, must(s.Store.UpdateAPIKey(ctx, also, bob.ID, 0))(s), true) // who stays the owner needs no room
-	same(s, must(s.Store.APIKeyByID(ctx, "k"))(s).DisabledAt, time.Time{})
+	after := must(s.Store.APIKeyByID(ctx, "k"))(s)
+	same(s, []time.Time{after.DisabledAt, after.ExpiresAt}, []time.Time{{}, {}})
 }
 
 func moveAPIKey(s *suite) {

@@ -31,7 +31,7 @@ func newClient(id string) broker.Client {
 func fullClient(id string) broker.Client {
 	return broker.Client{
 		ID: id, Name: "日本語 \"\\ 'name'", URI: "https://example.test/", LogoURI: "https://example.test/logo", PolicyURI: "https://example.test/policy",
-		TermsURI: "https://example.test/terms", Contacts: []string{"a@example.test", "<b@example.test>"},
+		TermsURI: "https://example.test/terms", Contacts: []string{"a@example.test", "<b@example.test>"}, SoftwareID: "example",
 		RedirectURIs: []string{"https://one.example.test/cb", "app://cb"}, PostLogoutRedirectURIs: []string{"https://one.example.test/bye"},
 		ApplicationType: broker.ApplicationNative, TokenEndpointAuthMethod: broker.AuthPrivateKeyJWT,
 		GrantTypes: []string{broker.GrantAuthorizationCode, broker.GrantRefreshToken}, ResponseTypes: []string{"code"}, Scope: "openid profile",

@@ -141,7 +141,11 @@ func legacyTokens(s *suite) {
 		token("b", broker.ImportedLegacy, ben.ID), token("of nobody", broker.ImportedLegacy, "nobody"),
 	}))(s)
 	same(s, must(s.Store.LegacyUsers(ctx, t0))(s), []broker.User{anna, ben})
+	for at, want := range map[time.Time]int{t0: 2, t0.Add(day): 0} {
+		same(s, must(s.Store.ImportedTokensOf(ctx, anna.ID, broker.ImportedLegacy, at))(s), want)
+	}
 	same(s, must(s.Store.DeleteImportedTokens(ctx, anna.ID, broker.ImportedLegacy))(s), 2)
+	same(s, must(s.Store.ImportedTokensOf(ctx, anna.ID, broker.ImportedLegacy, t0))(s), 0)
 	same(s, must(s.Store.DeleteImportedTokens(ctx, anna.ID, broker.ImportedLegacy))(s), 0)
 	same(s, must(s.Store.LegacyUsers(ctx, t0))(s), []broker.User{ben})
 	same(s, len(must(s.Store.LegacyUsers(ctx, t0.Add(day)))(s)), 0)

@@ -16,6 +16,7 @@ var loginTests = []test{
 	{"grant is redeemed once, by who fits", redeemOnce},
 	{"grant: one of many at once redeems it", redeemParallel},
 	{"grant whose session failed can be redeemed", redeemRolledBack},
+	{"grant is renamed or dropped once", renameGrant},
 	{"grant keeps what of the IdP's word goes on", grantFields},
 	{"grant needs the transaction of its session", redeemOutsideTx},
 }
@@ -196,6 +197,35 @@ func redeemRolledBack(s *suite) {
 	same(s, must(s.Store.GrantByID(ctx, "g"))(s), g)
 	s.disable(u, time.Time{})
 	s.ok(redeem())
+}
+
+func renameGrant(s *suite) {
+	u := s.user("anna")
+	g := newGrant("waiting", "r")
+	s.ok(s.Store.InsertGrant(ctx, g))
+	s.code(s.Store.RenameGrant(ctx, "waiting", "late", g.ExpiresAt), broker.NotFound)
+	s.code(s.Store.RenameGrant(ctx, "another", "x", t0), broker.NotFound)
+	winner := s.oneWinner(inParallel(takers, func(i int) error {
+		if i%2 == 0 {
+			return s.Store.DropGrant(ctx, "waiting")
+		}
+		return s.Store.RenameGrant(ctx, "waiting", fmt.Sprint("code ", i), g.ExpiresAt.Add(-time.Millisecond))
+	}), broker.NotFound)
+	s.code(second(s.Store.GrantByID(ctx, "waiting")), broker.NotFound)
+	if winner%2 == 1 {
+		g.ID = fmt.Sprint("code ", winner)
+		same(s, must(s.Store.GrantByID(ctx, g.ID))(s), g)
+	}
+	redeemed := newGrant("code", "r")
+	s.ok(s.Store.InsertGrant(ctx, redeemed))
+	s.ok(s.Store.Tx(ctx, func(tx broker.Store) error {
+		if _, err := tx.RedeemGrant(ctx, redeemed, "s", t0); err != nil {
+			return err
+		}
+		return second(tx.InsertSession(ctx, newSession("s", u.ID), ""))
+	}))
+	s.code(s.Store.RenameGrant(ctx, "code", "x", t0), broker.NotFound)
+	s.code(s.Store.DropGrant(ctx, "code"), broker.NotFound)
 }
 
 func grantFields(s *suite) {

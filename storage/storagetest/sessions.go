@@ -11,6 +11,7 @@ import (
 var sessionTests = []test{
 	{"every field survives", sessionFields},
 	{"the state is part of the whole", sessionState},
+	{"by the cookie of its client alone", sessionByCookie},
 	{"insert needs an enabled user", insertNeedsUser},
 	{"insert needs the password to be as it was", insertNeedsPassword},
 	{"insert needs its parent", insertNeedsParent},
@@ -32,6 +33,20 @@ var sessionTests = []test{
 	{"sweep of logins and events", sweepOthers},
 	{"sweep of logout notices", sweepNotices},
 	{"sweep in batches", sweepBatches},
+}
+
+func sessionByCookie(s *suite) {
+	u := s.user("anna")
+	want := s.session("with", u.ID, func(n *broker.Session) { n.CookieHash = "hash" })
+	s.session("without", u.ID)
+	got, owner, err := s.Store.SessionByCookie(ctx, want.ClientID, "hash")
+	s.ok(err)
+	same(s, got, want)
+	same(s, owner.ID, u.ID)
+	for _, none := range [][2]string{{want.ClientID, ""}, {want.ClientID, "other"}, {"another client", "hash"}} {
+		_, _, err := s.Store.SessionByCookie(ctx, none[0], none[1])
+		s.code(err, broker.NotFound)
+	}
 }
 
 func sessionFields(s *suite) {
@@ -201,7 +216,7 @@ func (s *suite) crowd() {
 	anna, bob := s.user("anna"), s.user("bob")
 	s.session("a1", anna.ID)
 	s.session("a2", anna.ID, func(n *broker.Session) {
-		n.ProviderID, n.IdPSubject, n.IdPSession, n.ClientID, n.LastIP = "", "", "", broker.AppClientID, "198.51.100.7"
+		n.ProviderID, n.IdPSubject, n.IdPSession, n.ClientID, n.LastIP, n.CreatedIP = "", "", "", broker.AppClientID, "198.51.100.7", "198.51.100.8"
 	})
 	s.session("a3", anna.ID, func(n *broker.Session) { n.ParentID = "a1" })
 	s.session("b1", bob.ID, func(n *broker.Session) {
@@ -224,7 +239,8 @@ var filters = []struct {
 	{broker.SessionFilter{UserID: "id of anna", ExceptID: "a2"}, []string{"a1", "a3"}},
 	{broker.SessionFilter{ParentID: "a1"}, []string{"a3"}},
 	{broker.SessionFilter{ProviderID: "another"}, []string{"b1"}},
-	{broker.SessionFilter{IP: "198.51.100.7"}, []string{"a2", "b2"}},
+	{broker.SessionFilter{LastIP: "198.51.100.7"}, []string{"a2", "b2"}},
+	{broker.SessionFilter{IP: "198.51.100.8"}, []string{"a2"}},
 	{broker.SessionFilter{ClientID: "client"}, []string{"a1", "a3", "b1"}},
 	{broker.SessionFilter{ClientID: broker.AppClientID}, []string{"a2"}},
 	{broker.SessionFilter{UserID: "id of bob", ClientID: "client"}, []string{"b1"}},

@@ -31,9 +31,9 @@ func Run(t *testing.T, open func(t *testing.T) *storage.Store) {
 		tests []test
 	}{
 		{"users", userTests}, {"identities", identityTests}, {"administration", adminTests}, {"password links", passwordLinkTests}, {"sessions", sessionTests}, {"rotation", rotationTests},
-		{"followers", followerTests}, {"session limit", sessionLimitTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
+		{"followers", followerTests}, {"session limit", sessionLimitTests}, {"own sessions", ownSessionTests}, {"logins", loginTests}, {"clients", clientTests}, {"providers", providerTests}, {"authorizations", authorizationTests},
 		{"devices", deviceTests}, {"notices", noticeTests}, {"upstreams", upstreamTests}, {"keys", keyTests}, {"audit", auditTests}, {"text", textTests}, {"tx", txTests},
-		{"imports", importTests}, {"API keys", apiKeyTests},
+		{"imports", importTests}, {"API keys", apiKeyTests}, {"figures", figureTests}, {"names", nameTests}, {"second factors", factorTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {

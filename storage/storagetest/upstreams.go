@@ -14,6 +14,7 @@ var upstreamTests = []test{
 	{"each is leased by one of many at once", upstreamsParallel},
 	{"what another replica is about to lease is left to it", upstreamsUnderWay},
 	{"an answer counts while its lease stands", upstreamRecorded},
+	{"every token of a provider is doubted, and no older doubt lost", upstreamsDoubted},
 	{"hastened where it is alive and due late", upstreamHastened},
 	{"no session is made on a login that is over", upstreamOver},
 	{"a session is made before its login ends, or not at all", upstreamOverMeanwhile},
@@ -258,7 +259,7 @@ func upstreamsListed(s *suite) {
 	for _, n := range list {
 		same(s, n.Upstream, want[n.ID])
 	}
-	for _, n := range must(s.Store.PageSessions(ctx, broker.SessionFilter{UserID: "id of anna"}, "", 10))(s) {
+	for _, n := range s.page(broker.SessionFilter{UserID: "id of anna"}, "", 10) {
 		same(s, n.Upstream, want[n.ID])
 	}
 }
@@ -297,5 +298,19 @@ func upstreamsSwept(s *suite) {
 	} {
 		s.sweep(t0.Add(c.at), 1)
 		same(s, left(), c.want)
+	}
+}
+
+func upstreamsDoubted(s *suite) {
+	s.upstream("sure")
+	s.upstream("doubtful", func(u *broker.Upstream) { u.Doubtful = 3 })
+	s.upstream("lost", func(u *broker.Upstream) { u.Sealed = "" })
+	s.upstream("elsewhere", func(u *broker.Upstream) { u.ProviderID = "another" })
+	same(s, must(s.Store.DoubtUpstreams(ctx, "provider"))(s), 2)
+	same(s, must(s.Store.DoubtUpstreams(ctx, "nobody"))(s), 0)
+	for id, want := range map[string]int64{"sure": 1, "doubtful": 3, "lost": 0, "elsewhere": 0} {
+		list, _, err := s.Store.ListSessions(ctx, broker.SessionFilter{UpstreamID: id, All: true}, 0, 1)
+		s.ok(err)
+		same(s, list[0].Upstream.Doubtful, want)
 	}
 }

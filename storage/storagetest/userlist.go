@@ -121,6 +121,16 @@ func filterUsers(s *suite) {
 	}
 }
 
+// page is a page that ends no earlier than its list.
+func (s *suite) page(f broker.SessionFilter, after string, limit int) []broker.UserSession {
+	s.Helper()
+	list, lookedTo, err := s.Store.PageSessions(ctx, f, after, limit)
+	if s.ok(err); lookedTo != "" {
+		s.Errorf("%+v: it looked no further than %s", f, lookedTo)
+	}
+	return list
+}
+
 func pagesOfSessions(s *suite) {
 	for _, name := range []string{"anna", "bob"} {
 		s.user(name)
@@ -128,7 +138,7 @@ func pagesOfSessions(s *suite) {
 	for i := range 6 {
 		owner := []string{"id of anna", "id of bob"}[i%2]
 		s.session(fmt.Sprint("s", i), owner, func(n *broker.Session) {
-			n.ClientID, n.ProviderID, n.LastIP = fmt.Sprint("c", i%3), []string{"", "p"}[i%2], fmt.Sprint("10.0.0.", i)
+			n.ClientID, n.ProviderID, n.CreatedIP = fmt.Sprint("c", i%3), []string{"", "p"}[i%2], fmt.Sprint("10.0.0.", i)
 			if i == 4 {
 				n.IdleExpiresAt = t0
 			}
@@ -150,7 +160,7 @@ func pagesOfSessions(s *suite) {
 		{broker.SessionFilter{}, "", ""}, {broker.SessionFilter{UserID: "a\x00"}, "", ""}, {broker.SessionFilter{All: true}, "s0", ""},
 	} {
 		out := []string{}
-		for _, n := range must(s.Store.PageSessions(ctx, c.f, c.after, 3))(s) {
+		for _, n := range s.page(c.f, c.after, 3) {
 			if n.Username != "" {
 				n.ID += "/" + n.Username
 			}
@@ -159,6 +169,30 @@ func pagesOfSessions(s *suite) {
 		if got := strings.Join(out, " "); got != c.want {
 			s.Errorf("%+v after %q: %q, want %q", c.f, c.after, got, c.want)
 		}
+	}
+	for _, c := range []struct {
+		f    broker.SessionFilter
+		most int
+		want int
+		more bool
+	}{
+		{broker.SessionFilter{All: true}, 9, 4, false}, {broker.SessionFilter{All: true}, 3, 3, true}, {broker.SessionFilter{ClientID: "c1"}, 9, 1, false},
+		{broker.SessionFilter{UserID: "id of anna", ProviderID: "p"}, 9, 0, false}, {broker.SessionFilter{}, 9, 0, false},
+	} {
+		n, more, err := s.Store.CountSessions(ctx, c.f, t0, c.most)
+		if s.ok(err); n != c.want || more != c.more {
+			s.Errorf("%+v up to %d: %d %v", c.f, c.most, n, more)
+		}
+	}
+	alive, past, err := s.Store.SessionsOfUser(ctx, "id of anna", t0, 1, 5)
+	s.ok(err)
+	if len(alive) != 1 || alive[0].ID != "s2" || len(past) != 1 || past[0].ID != "s4" {
+		s.Errorf("alive %+v, past %+v", alive, past)
+	}
+	alive, past, err = s.Store.SessionsOfUser(ctx, "id of bob", t0, 5, 0)
+	s.ok(err)
+	if len(alive) != 2 || alive[0].ID != "s3" || alive[1].ID != "s1" || len(past) != 0 {
+		s.Errorf("alive %+v, past %+v", alive, past)
 	}
 }
 

@@ -1,0 +1,28 @@
+package storage
+
+import "time"
+
+// PoolStats is how busy a pool of connections is, and was since it was opened.
+type PoolStats struct {
+	Name        string // main, or writer and reader; and relaxed
+	Max         int    // connections at most; 0: no limit
+	InUse, Idle int
+	Waits       int64         // how often a statement had to wait for a connection
+	Waited      time.Duration // how long, altogether
+}
+
+// PoolStats is each pool once. The one that reads and writes is called main.
+func (s *Store) PoolStats() (out []PoolStats) {
+	names := map[*pool]string{}
+	names[s.pools.reader], names[s.pools.relaxed], names[s.pools.writer] = "reader", "relaxed", "writer"
+	if s.pools.writer == s.pools.reader {
+		names[s.pools.writer] = "main"
+	}
+	for p, name := range names {
+		d := p.db.Stats()
+		out = append(out, PoolStats{
+			Name: name, Max: d.MaxOpenConnections, InUse: d.InUse, Idle: d.Idle, Waits: d.WaitCount, Waited: d.WaitDuration,
+		})
+	}
+	return out
+}
