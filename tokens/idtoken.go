@@ -111,8 +111,8 @@ func AccessTokenHash(algorithm string, access AccessToken) string {
 
 // ParseIDToken reads an ID token of this issuer that comes back as an
 // id_token_hint (OIDC Core section 3.1.2.1, RP-Initiated Logout section 2): the
-// type, the signature by an asymmetric key of the ring with that key's own
-// algorithm, and iss. It may have expired: a hint says who somebody was, and
+// type, the signature by an asymmetric key of the ring, or one that has left it,
+// with that key's own algorithm, and iss. It may have expired: a hint says who somebody was, and
 // proves nothing about now. Every error is [ErrMalformed] or [ErrNotIDToken].
 func (r *KeyRing) ParseIDToken(raw, issuer string) (IDClaims, error) {
 	m, err := jws.Parse(raw, MaxTokenBytes)
@@ -122,7 +122,8 @@ func (r *KeyRing) ParseIDToken(raw, issuer string) (IDClaims, error) {
 	if m.Header.Type != typeJWT {
 		return IDClaims{}, ErrNotIDToken
 	}
-	if !m.SignedByOne(r.PublicKeys(m.Header.KeyID), Algorithms) {
+	keys := append(r.PublicKeys(m.Header.KeyID), publicOf(r.hints, m.Header.KeyID)...)
+	if !m.SignedByOne(keys, Algorithms) {
 		return IDClaims{}, ErrMalformed
 	}
 	type plain IDClaims

@@ -9,9 +9,19 @@ import (
 
 // KeyRing is an immutable set of signing keys. Replace it whole to change it.
 type KeyRing struct {
-	keys []*SigningKey
-	jwks []byte
+	keys  []*SigningKey
+	hints []*SigningKey
+	jwks  []byte
 }
+
+// WithHintKeys returns the ring with keys besides that have left it, and check
+// nothing but what [KeyRing.ParseIDToken] reads.
+func (r *KeyRing) WithHintKeys(keys []*SigningKey) *KeyRing {
+	return &KeyRing{keys: r.keys, hints: keys, jwks: r.jwks}
+}
+
+// HintKeys lists what was given to [KeyRing.WithHintKeys].
+func (r *KeyRing) HintKeys() []*SigningKey { return r.hints }
 
 // NewKeyRing publishes all asymmetric keys given; which of them signs is decided
 // at each use by [KeyRing.Signer]. A shared key is never published.
@@ -63,8 +73,10 @@ func (r *KeyRing) newest(now time.Time, fit func(*SigningKey) bool) (best *Signi
 
 // PublicKeys returns the public keys with that kid. A shared key is not among
 // them.
-func (r *KeyRing) PublicKeys(kid string) []jose.JSONWebKey {
-	for _, k := range r.keys {
+func (r *KeyRing) PublicKeys(kid string) []jose.JSONWebKey { return publicOf(r.keys, kid) }
+
+func publicOf(keys []*SigningKey, kid string) []jose.JSONWebKey {
+	for _, k := range keys {
 		if k.ID == kid && k.private != nil {
 			return []jose.JSONWebKey{k.Public()}
 		}

@@ -68,7 +68,8 @@ func (s *RootSecret) MintRefresh(c RefreshClaims) (RefreshToken, error) {
 // ParseRefresh checks the MAC, the type and the absolute end of a refresh
 // token. iss and aud are not compared, so that a change of the public URL logs
 // nobody out. A token past its end comes back with its claims and
-// [ErrPastMaxAge]; every other error comes with no claims.
+// [ErrPastMaxAge]; every other error comes with no claims. A token of another
+// root secret, or of nobody's, is [ErrUnknownSecret] besides [ErrMalformed].
 func (s Secrets) ParseRefresh(raw string, now time.Time) (RefreshClaims, error) {
 	var claims RefreshClaims
 	if len(raw) > MaxTokenBytes || strings.Count(raw, ".") != 2 {
@@ -87,7 +88,10 @@ func (s Secrets) ParseRefresh(raw string, now time.Time) (RefreshClaims, error) 
 		return claims, ErrWrongType
 	}
 	secret := s.Find(head.KeyID)
-	if secret == nil || head.Algorithm != jwt.SigningMethodHS256.Alg() || head.Critical != nil {
+	if secret == nil {
+		return claims, fmt.Errorf("%w: %w", ErrMalformed, ErrUnknownSecret)
+	}
+	if head.Algorithm != jwt.SigningMethodHS256.Alg() || head.Critical != nil {
 		return claims, ErrMalformed
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(raw[j+1:])

@@ -93,6 +93,14 @@ func parseMetadata(issuer string, raw []byte) (*Metadata, error) {
 	if m.Issuer != issuer {
 		return nil, fmt.Errorf("the discovery document is of another issuer than the configured %s", issuer)
 	}
+	if field := m.lacks(issuer); field != "" {
+		return nil, fmt.Errorf("the discovery document has no usable %s", field)
+	}
+	return &m, nil
+}
+
+// lacks is the first endpoint that is missing or cannot be used, or "".
+func (m *Metadata) lacks(issuer string) string {
 	for _, e := range []struct {
 		name, url string
 		optional  bool
@@ -105,10 +113,10 @@ func parseMetadata(issuer string, raw []byte) (*Metadata, error) {
 		{"introspection_endpoint", m.IntrospectionEndpoint, true},
 	} {
 		if (e.url != "" || !e.optional) && !usableEndpoint(issuer, e.url) {
-			return nil, fmt.Errorf("the discovery document has no usable %s", e.name)
+			return e.name
 		}
 	}
-	return &m, nil
+	return ""
 }
 
 func usableEndpoint(issuer, endpoint string) bool {

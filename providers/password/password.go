@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-crypt/crypt"
@@ -48,6 +49,26 @@ type Hasher struct {
 	dummy   broker.PasswordHash
 	waiting chan struct{}
 	running chan struct{}
+	done    atomic.Uint64
+	busy    atomic.Uint64
+	took    atomic.Int64 // nanoseconds, of those done
+}
+
+// Load is how busy a [Hasher] is, and was since it was made.
+type Load struct {
+	Running, Parallel int           // how many are computed now, and at most
+	Waiting, Room     int           // how many wait for their turn now, and at most
+	Done, Busy        uint64        // how many were computed, and were told to come again
+	Took              time.Duration // of those done, without waiting
+}
+
+// Load says how busy the Hasher is.
+func (h *Hasher) Load() Load {
+	running := len(h.running)
+	return Load{
+		Running: running, Parallel: cap(h.running), Waiting: max(0, len(h.waiting)-running), Room: cap(h.waiting),
+		Done: h.done.Load(), Busy: h.busy.Load(), Took: time.Duration(h.took.Load()),
+	}
 }
 
 // New returns a Hasher.
@@ -76,10 +97,10 @@ func New(cfg Config) (*Hasher, error) {
 	return h, h.makeDummy()
 }
 
-// makeDummy writes a hash that nobody's password matches without computing
-// one: the key is not the hash of anything that is known.
+// makeDummy writes a hash that nobody's password matches, and that costs what ours
+// do, without computing one: the key is not the hash of anything that is known.
 func (h *Hasher) makeDummy() error {
-	digest, err := argon2.Decode("$argon2id$v=19$m=19456,t=2,p=1$bGF0Y2hrZXkgZHVtbXkgcw$bm9ib2R5cyBwYXNzd29yZCBoYXMgdGhpcyBrZXkgISE")
+	digest, err := argon2.Decode(h.ours + "bGF0Y2hrZXkgZHVtbXkgcw$bm9ib2R5cyBwYXNzd29yZCBoYXMgdGhpcyBrZXkgISE")
 	if err != nil {
 		return err
 	}
@@ -128,6 +149,7 @@ func (h *Hasher) run(ctx context.Context, f func() error) error {
 	case h.waiting <- struct{}{}:
 		defer func() { <-h.waiting }()
 	default:
+		h.busy.Add(1)
 		return &broker.Error{Code: broker.TemporarilyUnavailable, Err: errBusy, RetryAfter: 5 * time.Second}
 	}
 	select {
@@ -141,7 +163,11 @@ func (h *Hasher) run(ctx context.Context, f func() error) error {
 		// Never unlocked: the thread ends with the goroutine, its priority with it.
 		runtime.LockOSThread()
 		lowerPriority()
-		done <- f()
+		begun := time.Now()
+		err := f()
+		h.took.Add(int64(time.Since(begun)))
+		h.done.Add(1)
+		done <- err
 	}()
 	return <-done
 }

@@ -181,6 +181,7 @@ func (p *IdP) handle(path, name string, answer handler, methods ...string) {
 		p.counts[name]++
 		p.mu.Unlock()
 		s := p.currentScript()
+		w.Header().Set("Date", p.now().UTC().Format(http.TimeFormat))
 		if respond := s.Respond[name]; respond != nil && respond(w, r) {
 			return
 		}

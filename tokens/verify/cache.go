@@ -10,28 +10,34 @@ import (
 type cache struct {
 	mu         sync.RWMutex
 	size       int
-	young, old map[[sha256.Size]byte]Claims
+	young, old map[[sha256.Size]byte]verified
+}
+
+// verified is a token whose signature was good, by the key of that kid.
+type verified struct {
+	claims Claims
+	kid    string
 }
 
 func newCache(size int) *cache {
-	return &cache{size: size / 2, young: map[[sha256.Size]byte]Claims{}}
+	return &cache{size: size / 2, young: map[[sha256.Size]byte]verified{}}
 }
 
-func (c *cache) get(raw string) (Claims, bool) {
+func (c *cache) get(raw string) (verified, bool) {
 	if c.size <= 0 {
-		return Claims{}, false
+		return verified{}, false
 	}
 	key := sha256.Sum256([]byte(raw))
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	if claims, ok := c.young[key]; ok {
-		return claims, true
+	if found, ok := c.young[key]; ok {
+		return found, true
 	}
-	claims, ok := c.old[key]
-	return claims, ok
+	found, ok := c.old[key]
+	return found, ok
 }
 
-func (c *cache) put(raw string, claims Claims) {
+func (c *cache) put(raw string, v verified) {
 	if c.size <= 0 {
 		return
 	}
@@ -39,7 +45,7 @@ func (c *cache) put(raw string, claims Claims) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.young) >= c.size {
-		c.old, c.young = c.young, make(map[[sha256.Size]byte]Claims, c.size)
+		c.old, c.young = c.young, make(map[[sha256.Size]byte]verified, c.size)
 	}
-	c.young[key] = claims
+	c.young[key] = v
 }

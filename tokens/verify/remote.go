@@ -47,6 +47,7 @@ type RemoteKeySet struct {
 	mu      sync.RWMutex
 	set     jose.JSONWebKeySet
 	fetched time.Time // last success
+	failing bool      // the last attempt brought nothing
 	tried   time.Time // last attempt
 	lastErr error
 }
@@ -76,7 +77,7 @@ func NewRemoteKeySet(cfg RemoteConfig) *RemoteKeySet {
 // the issuer when the set is old or lacks the kid, within MinInterval.
 func (s *RemoteKeySet) Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error) {
 	keys, fresh := s.find(kid)
-	if len(keys) > 0 {
+	if len(keys) > 0 && !s.forgotten() {
 		if !fresh && s.fetch.TryLock() {
 			// Old, but good until the issuer says otherwise: nobody waits for that.
 			go func() {
@@ -93,6 +94,15 @@ func (s *RemoteKeySet) Keys(ctx context.Context, kid string) ([]jose.JSONWebKey,
 		return keys, nil
 	}
 	return nil, err
+}
+
+// forgotten reports whether nobody has asked for the keys for so long that the
+// issuer may have taken some back: that is asked before they are used. An issuer
+// that does not answer is not waited for again.
+func (s *RemoteKeySet) forgotten() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return !s.fetched.IsZero() && !s.failing && s.cfg.Now().Sub(s.fetched) >= 2*s.cfg.MaxAge
 }
 
 func (s *RemoteKeySet) find(kid string) (keys []jose.JSONWebKey, fresh bool) {
@@ -135,10 +145,13 @@ func (s *RemoteKeySet) refresh(ctx context.Context, kid string) error {
 	s.lastErr = err
 	if err != nil {
 		s.tried = s.cfg.Now() // those who waited for it do not each wait again
+		s.mu.Lock()
+		s.failing = true
+		s.mu.Unlock()
 		return fmt.Errorf("key set: %w", err)
 	}
 	s.mu.Lock()
-	s.set, s.fetched = set, now
+	s.set, s.fetched, s.failing = set, now, false
 	s.mu.Unlock()
 	if s.cfg.Fetched != nil {
 		s.cfg.Fetched(res.body)

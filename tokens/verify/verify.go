@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"github.com/latchkey-id/latchkey/tokens"
 	"github.com/latchkey-id/latchkey/tokens/internal/jws"
 )
@@ -22,12 +24,15 @@ const Leeway = 60 * time.Second
 // keys, or the list of ended sessions, could not be had, and the answer is 503,
 // never 401.
 var (
-	ErrNoToken     = errors.New("no access token")
-	ErrExpired     = errors.New("the access token has expired")
-	ErrMalformed   = errors.New("the access token is malformed or not from this issuer")
-	ErrWrongType   = errors.New("the token is not an access token")
-	ErrAudience    = errors.New("the access token is for another audience")
-	ErrRevoked     = errors.New("the session of the access token has ended")
+	ErrNoToken   = errors.New("no access token")
+	ErrExpired   = errors.New("the access token has expired")
+	ErrMalformed = errors.New("the access token is malformed or not from this issuer")
+	ErrWrongType = errors.New("the token is not an access token")
+	ErrAudience  = errors.New("the access token is for another audience")
+	ErrRevoked   = errors.New("the session of the access token has ended")
+	// ErrUnknownKey comes with ErrMalformed: the issuer may have taken the key back,
+	// and a new token helps.
+	ErrUnknownKey  = errors.New("a key that the issuer does not have")
 	ErrUnavailable = errors.New("the issuer's keys cannot be read at the moment")
 )
 
@@ -133,18 +138,22 @@ func (v *Verifier) Inspect(ctx context.Context, raw string) (Claims, error) {
 	if len(raw) > tokens.MaxTokenBytes {
 		return Claims{}, ErrMalformed
 	}
-	claims, known := v.cache.get(raw)
-	if !known {
-		var err error
-		if claims, err = v.open(ctx, raw); err != nil {
-			return Claims{}, err
-		}
+	token, known := v.cache.get(raw)
+	var err error
+	if known { // and still by a key of the issuer's? One that was stolen is taken back.
+		_, err = v.keys(ctx, token.kid)
+	} else {
+		token, err = v.open(ctx, raw)
 	}
+	if err != nil {
+		return Claims{}, err
+	}
+	claims := token.claims
 	if err := v.checkTimes(claims); err != nil {
 		return Claims{}, err
 	}
 	if !known {
-		v.cache.put(raw, claims)
+		v.cache.put(raw, token)
 	}
 	if err := v.checkSession(ctx, claims.SessionID); err != nil {
 		return Claims{}, err
@@ -164,36 +173,48 @@ type header struct {
 }
 
 // open does everything that a second use of the same token need not repeat.
-func (v *Verifier) open(ctx context.Context, raw string) (Claims, error) {
+func (v *Verifier) open(ctx context.Context, raw string) (verified, error) {
 	parts := strings.Split(raw, ".")
 	var head header
 	if len(parts) != 3 || decode(parts[0], &head) != nil {
-		return Claims{}, ErrMalformed
+		return verified{}, ErrMalformed
 	}
 	if !strings.EqualFold(head.Type, tokens.TypeAccess) {
-		return Claims{}, ErrWrongType
+		return verified{}, ErrWrongType
 	}
 	// golang-jwt does not look at crit; RFC 7515 section 4.1.11 says refuse.
 	if head.Critical != nil || !slices.Contains(algorithms, head.Algorithm) {
-		return Claims{}, ErrMalformed
+		return verified{}, ErrMalformed
 	}
-	keys, err := v.cfg.Keys.Keys(ctx, head.KeyID)
+	keys, err := v.keys(ctx, head.KeyID)
 	if err != nil {
-		return Claims{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return verified{}, err
 	}
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
 	if err != nil || !jws.SignedByOne(keys, head.Algorithm, raw[:len(raw)-len(parts[2])-1], signature) {
-		return Claims{}, ErrMalformed
+		return verified{}, ErrMalformed
 	}
 	var claims Claims
 	if decode(parts[1], &claims) != nil || claims.Subject == "" || claims.Issuer != v.cfg.Issuer {
-		return Claims{}, ErrMalformed
+		return verified{}, ErrMalformed
 	}
 	if claims.Audience != v.cfg.Audience && !v.cfg.AnyAudience {
-		return Claims{}, ErrAudience
+		return verified{}, ErrAudience
 	}
 	claims.Algorithm = head.Algorithm
-	return claims, nil
+	return verified{claims, head.KeyID}, nil
+}
+
+// keys finds the keys of that kid; one that is not there is no key of the issuer.
+func (v *Verifier) keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error) {
+	keys, err := v.cfg.Keys.Keys(ctx, kid)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case len(keys) == 0:
+		return nil, fmt.Errorf("%w, by %w", ErrMalformed, ErrUnknownKey)
+	}
+	return keys, nil
 }
 
 // maxLife is more than any access token lives, in seconds: an exp beyond it is

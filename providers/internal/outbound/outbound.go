@@ -9,9 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"code.dny.dev/ssrf"
+
+	"github.com/latchkey-id/latchkey/broker"
 )
 
 // Limits bound one request.
@@ -25,7 +28,7 @@ var ErrTooLarge = errors.New("the answer is too large")
 
 // Anywhere is a client for addresses that an administrator has chosen.
 func Anywhere(l Limits) *http.Client {
-	return newClient(l, newTransport(l, &net.Dialer{Timeout: l.Time}))
+	return newClient(l, transportFor(l, false))
 }
 
 // Public is a client for addresses that strangers have chosen: it keeps to
@@ -42,8 +45,7 @@ func For(l Limits, trusted string) *http.Client {
 		own = u.Hostname()
 	}
 	return newClient(l, byHost{
-		own: own, anywhere: newTransport(l, &net.Dialer{Timeout: l.Time}),
-		public: newTransport(l, &net.Dialer{Timeout: l.Time, Control: ssrf.New(ssrf.WithAnyPort()).Safe}),
+		own: own, anywhere: transportFor(l, false), public: transportFor(l, true),
 	})
 }
 
@@ -60,6 +62,32 @@ func (b byHost) RoundTrip(req *http.Request) (*http.Response, error) {
 		return b.anywhere.RoundTrip(req)
 	}
 	return b.public.RoundTrip(req)
+}
+
+// transports are shared by all clients of one kind: whoever makes clients anew,
+// as a reload of the configuration does, leaves no idle connections behind.
+var (
+	transports   = map[kind]*http.Transport{}
+	transportsMu sync.Mutex
+)
+
+type kind struct {
+	Limits
+	public bool
+}
+
+func transportFor(l Limits, public bool) *http.Transport {
+	transportsMu.Lock()
+	defer transportsMu.Unlock()
+	key := kind{l, public}
+	if transports[key] == nil {
+		dialer := &net.Dialer{Timeout: l.Time}
+		if public {
+			dialer.Control = ssrf.New(ssrf.WithAnyPort()).Safe
+		}
+		transports[key] = newTransport(l, dialer)
+	}
+	return transports[key]
 }
 
 func newTransport(l Limits, dialer *net.Dialer) *http.Transport {
@@ -89,7 +117,17 @@ type bounded struct {
 
 // RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, span := broker.BeginSpan(req.Context(), broker.SpanOutgoing, req.Method)
+	if parent := span.Traceparent(); parent != "" {
+		req = req.Clone(ctx)
+		req.Header.Set("Traceparent", parent)
+		span.About("server.address", req.URL.Hostname())
+	}
 	res, err := b.next.RoundTrip(req)
+	if err == nil {
+		span.Count("http.response.status_code", res.StatusCode)
+	}
+	span.End(err)
 	if err == nil {
 		res.Body = &limitedBody{ReadCloser: res.Body, left: b.answer}
 	}
