@@ -1,17 +1,26 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
 // recentLogin is how fresh a login must be to set a password where none was.
 const recentLogin = 5 * time.Minute
 
+// PasswordChange is what changes the own password: the current one, and, for an
+// account with a second factor, a code of that; nil: none was given.
+type PasswordChange struct {
+	Current, Code *string
+	Fresh         string
+}
+
 // ChangePassword replaces a user's own password. Every session of the user
 // ends with PasswordChanged, this one too, and a new one comes back.
-func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *string, fresh string, device Device) (*Login, error) {
+func (b *Broker) ChangePassword(ctx context.Context, p Principal, in PasswordChange, device Device) (*Login, error) {
 	if err := p.NeedSession(); err != nil {
 		return nil, err
 	}
@@ -21,14 +30,18 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 	if !b.cfg.LocalLogin {
 		return nil, refuse(LocalLoginDisabled, "logging in with a password is switched off")
 	}
-	standing, err := b.proveOwner(ctx, p, current, device)
+	standing, err := b.proveOwner(ctx, p, in.Current, device)
 	if err != nil {
 		return nil, err
 	}
-	if err := b.checkPassword(fresh, p.User); err != nil {
+	if err := b.checkPassword(in.Fresh, p.User); err != nil {
 		return nil, err
 	}
-	hash, err := b.cfg.Hasher.Hash(ctx, fresh)
+	proof, err := b.proveForPassword(ctx, p, in.Code, device)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := b.cfg.Hasher.Hash(ctx, in.Fresh)
 	if err != nil {
 		return nil, err
 	}
@@ -37,12 +50,53 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, current *strin
 		return nil, err
 	}
 	s := b.newSession(&c, p.User.ID, device, b.now())
-	s.AMR, s.Scope, s.Request = []string{"pwd"}, p.Session.Scope, p.Session.Request
+	s.AMR, s.Scope, s.Request = proof.amr, p.Session.Scope, p.Session.Request
 	s.DPoPThumbprint = p.Session.DPoPThumbprint // what was bound stays bound
+	s.DeviceName = cmp.Or(p.Session.DeviceName, s.DeviceName)
 	if standing == "" {
 		s.sameLogin(p.Session) // no password was asked for
 	}
-	return b.loginWith(ctx, &c, p.User, s, newPassword{old: &standing, hash: hash, how: "own", ip: device.IP})
+	l, err := b.loginWith(ctx, &c, p.User, s, newPassword{old: &standing, hash: hash, how: "own", ip: device.IP, first: proof.use})
+	return l, asWrongCode(b.countUsed(ctx, p.User, device, err))
+}
+
+// CodeForPassword reports whether a change of the password needs a code of the
+// second factor: the new session would else be one that only the password stood
+// for. A login with that factor a moment ago does instead.
+func (b *Broker) CodeForPassword(ctx context.Context, p Principal) (bool, error) {
+	if !p.User.SecondFactor {
+		return false, nil
+	}
+	recent, err := b.RecentlyProven(ctx, p)
+	return !recent || p.Session.ProviderID != "" || !slices.Contains(p.Session.AMR, "mfa"), err
+}
+
+func (b *Broker) proveForPassword(ctx context.Context, p Principal, code *string, device Device) (*factorProof, error) {
+	needed, err := b.CodeForPassword(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if !needed {
+		proof := &factorProof{amr: []string{"pwd"}}
+		if p.User.SecondFactor {
+			proof.amr = p.Session.AMR
+		}
+		return proof, nil
+	}
+	if code == nil || *code == "" {
+		return nil, fault(WrongCode, "otp", "a code of your second factor is needed as well")
+	}
+	proof, err := b.checkCode(ctx, p.User, *code, device)
+	return proof, asWrongCode(err)
+}
+
+// asWrongCode is a wrong code where somebody is logged in: no login is refused.
+func asWrongCode(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.Code == SecondFactorInvalid {
+		return &Error{Code: WrongCode, Field: "otp", Message: e.Message, Limit: e.Limit}
+	}
+	return err
 }
 
 // loginWith replaces a password and starts a session, in one transaction.
@@ -55,7 +109,10 @@ func (b *Broker) loginWith(ctx context.Context, c *Client, u User, s Session, n 
 			if err := b.replacePassword(ctx, store, u.ID, n); err != nil {
 				return err
 			}
-			_, err := b.insertSession(ctx, store, s, n.hash)
+			made, err := b.insertSession(ctx, store, s, n.hash)
+			if err == nil {
+				err = enough(made, s)
+			}
 			return err
 		})
 	})
@@ -80,6 +137,7 @@ func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, d
 	if current == nil {
 		return "", wrong
 	}
+	device.Replaces = p.Session.ID // who is logged in is not locked out by strangers
 	u, err := b.checkLogin(ctx, p.User.Username, *current, device)
 	if errors.Is(err, InvalidCredentials) {
 		return "", wrong
@@ -93,13 +151,20 @@ type newPassword struct {
 	hash      PasswordHash
 	temporary bool
 	how       string // for the audit log: own, administrator, temporary, or the purpose of a link
-	ip        string
+	// first is done before it in the transaction; nil: nothing.
+	first func(context.Context, Store) error
+	ip    string
 }
 
 // replacePassword is the body of the transaction that changes a password: no
 // session survives it, no legacy token, and no link with which another could be
 // set.
 func (b *Broker) replacePassword(ctx context.Context, store Store, userID string, n newPassword) error {
+	if n.first != nil {
+		if err := n.first(ctx, store); err != nil {
+			return err
+		}
+	}
 	done, err := store.SetPassword(ctx, userID, n.old, n.hash, n.temporary, b.now())
 	if err != nil {
 		return err
@@ -115,6 +180,11 @@ func (b *Broker) replacePassword(ctx context.Context, store Store, userID string
 	}
 	if _, err := b.endLegacy(ctx, store, userID, n.ip); err != nil {
 		return err
+	}
+	if n.how != string(PurposeInvitation) { // by which there was none before
+		if err := b.tell(ctx, store, userID, hash(string(n.hash)), Letter{Kind: MailPasswordChanged}); err != nil {
+			return err
+		}
 	}
 	return b.audit(ctx, store, Event{Name: EventPasswordChanged, UserID: userID, IP: n.ip, Detail: map[string]string{"how": n.how}})
 }

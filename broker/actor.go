@@ -1,6 +1,9 @@
 package broker
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // ActorCommand is the [Actor] of the command line: whoever works on the
 // database directly may do anything.
@@ -36,6 +39,14 @@ func (b *Broker) actor(ctx context.Context) Actor {
 // unbound reports whether the actor is nobody whose rights end somewhere.
 func (a Actor) unbound() bool { return a.ID == "" || a.ID == ActorCommand }
 
+// user is the administrator who acts; nil: nobody whose rights end somewhere.
+func (a Actor) user() *User {
+	if a.unbound() {
+		return nil
+	}
+	return &User{ID: a.ID, Role: a.Role}
+}
+
 // mayGive refuses to make somebody more than oneself.
 func (a Actor) mayGive(role Role) error {
 	if !a.unbound() && role.rank() < a.Role.rank() {
@@ -58,4 +69,51 @@ func (a Actor) mayLose(u User, what string) error {
 		return refuse(Forbidden, "you cannot "+what+"; another administrator can")
 	}
 	return nil
+}
+
+// mayHold refuses whoever is not root a client that may administrate: its tokens
+// are those of whoever logs in to it, and root may be made to do that by a link.
+func (a Actor) mayHold(clients ...Client) error {
+	administrates := func(c Client) bool { return hasScope(c.Scope, ScopeAdmin) }
+	if !a.unbound() && a.Role != RoleRoot && slices.ContainsFunc(clients, administrates) {
+		return fault(Forbidden, "scope", "only root lets a client administrate ("+ScopeAdmin+"), or changes one that may")
+	}
+	return nil
+}
+
+// Member is a user without an administrator's rights: what everybody is on the
+// pages of the own account, where nothing of others is within reach.
+func (u User) Member() User {
+	if u.Role.IsAdmin() {
+		u.Role = RoleUser
+	}
+	return u
+}
+
+// Rights are what an administrator may do to a user, so that nobody is offered
+// what would be refused. That the last administrator stays is known only when it
+// is tried.
+type Rights struct {
+	Change       bool   // profile, permissions, enabling
+	Lose         bool   // role, disabling, deletion: nobody does these to oneself
+	PasswordLink bool   // and temporary passwords
+	Unlink       bool   // identities
+	Keys         bool   // change API keys; anybody who administrates deletes them
+	Roles        []Role // that may be given
+}
+
+// RightsOver is what whoever administrates may do to a user; the zero User is one
+// that is still to be made.
+func RightsOver(by, u User) Rights {
+	actor, own := Actor{ID: by.ID, Role: by.Role}, by.ID == u.ID
+	r := Rights{
+		Change: actor.mayTouch(u) == nil, PasswordLink: mayAdminister(by, u) && !own, Unlink: own || mayAdminister(by, u), Keys: mayKeep(&by, u) == nil,
+	}
+	r.Lose = r.Change && !own
+	for _, role := range Roles {
+		if actor.mayGive(role) == nil {
+			r.Roles = append(r.Roles, role)
+		}
+	}
+	return r
 }

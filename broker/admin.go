@@ -60,6 +60,7 @@ func (b *Broker) prepareUser(ctx context.Context, n NewUser) (User, error) {
 	if n.Disabled {
 		u.DisabledAt = now
 	}
+	b.vouch(ctx, &u)
 	if err := n.Permissions.apply(&u); err != nil {
 		return User{}, err
 	}

@@ -40,6 +40,9 @@ type OwnedAPIKey struct {
 // Active reports whether the key itself may be used at now, whatever its owner.
 func (k *APIKey) Active(now time.Time) bool { return k.DisabledAt.IsZero() && !k.expired(now) }
 
+// Imported reports whether the key came from another system, which signed it.
+func (k *APIKey) Imported() bool { return k.SecretHash == "" }
+
 func (k *APIKey) expired(now time.Time) bool {
 	return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt)
 }
@@ -57,7 +60,7 @@ type APIKeyStore interface {
 	// ListAPIKeys lists keys by id, after an id; of one user, or with an empty
 	// userID of all.
 	ListAPIKeys(ctx context.Context, userID, after string, limit int) ([]OwnedAPIKey, error)
-	// UpdateAPIKey writes name, description, owner and disabling of a key that is
+	// UpdateAPIKey writes name, description, owner, expiry and disabling of a key that is
 	// still that owner's, while a new owner has fewer keys than most. It reports
 	// whether it did.
 	UpdateAPIKey(ctx context.Context, k APIKey, owner string, most int) (bool, error)
@@ -89,7 +92,7 @@ func (b *Broker) AuthenticateKey(ctx context.Context, raw string, device Device)
 		return Principal{}, err
 	}
 	if !ok {
-		return Principal{}, b.failedKey(ctx, id, device)
+		return Principal{}, b.failedKey(ctx, id, raw, device)
 	}
 	b.goodKeys.again(k.SecretHash, b.now())
 	return b.admitKey(ctx, k)
@@ -134,40 +137,26 @@ const noteUseEvery = time.Minute
 // within the day are let through: a neighbour behind the same address must not
 // lock them out.
 func (b *Broker) mayTryKey(ctx context.Context, raw string, device Device) error {
-	if b.cfg.Limiter == nil {
+	err := b.mayFail(ctx, guessKey(device))
+	if errors.Is(err, RateLimited) && b.goodKeys.has(hashAPIKey(raw), b.now()) {
 		return nil
 	}
-	state, err := b.cfg.Limiter.Check(ctx, guessKey(device))
-	switch {
-	case err != nil:
-		return Unavailable(err)
-	case state.Exceeded && !b.goodKeys.has(hashAPIKey(raw), b.now()):
-		return &Error{Code: RateLimited, Message: "too many wrong API keys", RetryAfter: state.RetryAfter, Limit: &state}
-	}
-	return nil
+	return err
 }
 
 // guessKey counts guesses of keys apart from failed logins: a script with a
 // wrong key must not keep the phones of the house from logging in.
-func guessKey(device Device) string {
-	address, _ := limitKeys("", device)
-	return "API key from " + address
-}
+func guessKey(device Device) string { return "API key from " + addressOf(device.IP) }
 
-// failedKey counts and logs a guess. Like that of a failed login, the message is
-// stable, and it is another one.
-func (b *Broker) failedKey(ctx context.Context, id string, device Device) error {
-	b.cfg.Log.WarnContext(ctx, "Wrong API key from "+device.IP, "event", "auth.apikey.failed", "remote_ip", device.IP, "key_id", id)
-	refusal := refuse(InvalidToken, "there is no such API key")
-	if b.cfg.Limiter == nil {
-		return refusal
+// failedKey counts and logs a guess. A program that goes on with a key that was
+// deleted says one thing again and again, and is no attacker: each wrong key is
+// logged once a day.
+func (b *Broker) failedKey(ctx context.Context, id, raw string, device Device) error {
+	about := guessedAPIKey
+	if !b.badKeys.first(hashAPIKey(raw)+" "+device.IP, b.now()) {
+		about = deadAPIKey
 	}
-	state, err := b.cfg.Limiter.Fail(ctx, guessKey(device))
-	if err != nil {
-		return Unavailable(err)
-	}
-	refusal.Limit = &state
-	return refusal
+	return b.failed(ctx, about, refuse(InvalidToken, "there is no such API key"), []string{guessKey(device)}, device, "key_id", id)
 }
 
 // NeedAPI refuses an API key whose scope does not reach: latchkey:api is for
@@ -203,22 +192,22 @@ func (b *Broker) IntrospectKey(ctx context.Context, c Client, raw string) (Intro
 }
 
 // ownScopes are Latchkey's own scopes that a key may have.
-var ownScopes = []string{ScopeAPI, ScopeRead}
+var ownScopes = []string{ScopeAPI, ScopeRead, ScopeForward}
 
 // checkKeyScope returns the scope to store. What is not Latchkey's own is only
 // passed on, and an API may take it for somebody's permission, so that people do
 // not give it to themselves.
 func checkKeyScope(by *User, asked string) (string, error) {
 	if !validScope(asked) {
-		return "", refuse(InvalidRequest, "scope: words of printable ASCII characters, separated by spaces")
+		return "", fault(InvalidRequest, "scope", "scope: words of printable ASCII characters, separated by spaces")
 	}
 	scope := []string{}
 	for one := range strings.FieldsSeq(asked) {
 		switch free := !slices.Contains(ownScopes, one); {
 		case free && strings.HasPrefix(one, "latchkey:"):
-			return "", refuse(InvalidRequest, "scope: of Latchkey's own, an API key may have "+strings.Join(ownScopes, " and "))
+			return "", fault(InvalidRequest, "scope", "scope: of Latchkey's own, an API key may have "+strings.Join(ownScopes, ", "))
 		case free && by != nil && !by.Role.IsAdmin():
-			return "", refuse(InvalidRequest, "scope: only an administrator gives a key other scopes than "+strings.Join(ownScopes, " and "))
+			return "", fault(InvalidRequest, "scope", "scope: only an administrator gives a key other scopes than "+strings.Join(ownScopes, ", "))
 		case !slices.Contains(scope, one):
 			scope = append(scope, one)
 		}

@@ -53,11 +53,11 @@ const guessesAllowed = 10
 func newKeyWorld(t *testing.T) *keyWorld {
 	w := &keyWorld{t: t, store: &keyStore{}, users: map[string]broker.User{}}
 	w.Rig = harness.New(t, "", func(c *broker.Config) {
-		limiter, err := storage.NewLimiter(guessesAllowed, 10*time.Minute, c.Now)
+		limiter, err := storage.NewLimiter(storage.LimiterOptions{Store: c.Store.(*storage.Store), Now: c.Now})
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.store.Store, c.Limiter = c.Store, limiter
+		w.store.Store, c.Limiter, c.Limits.Failures = c.Store, limiter, broker.Quota{Max: guessesAllowed, Window: 10 * time.Minute}
 		c.Store = w.store
 	})
 	for name, role := range map[string]broker.Role{

@@ -26,15 +26,19 @@ type NewAPIKey struct {
 	Scope       string        // space separated; empty: latchkey:api
 	ExpiresIn   time.Duration // 0: never
 	Disabled    bool
+	// Ticket, if it is not empty, is that of the form that asks
+	// ([Broker.FormTicket]): sent twice, it makes one key.
+	Ticket string
 }
 
 // APIKeyChange is what can be changed about a key; nil leaves a field alone. The
-// scope and the expiry stay as they were made.
+// scope stays as it was made, and so does the expiry of a key that came from elsewhere.
 type APIKeyChange struct {
 	Name        *string
 	Description *string
 	UserID      *string
 	Disabled    *bool
+	ExpiresIn   *time.Duration // from now on; 0: never
 }
 
 // CreateAPIKey makes a key. who is who asks: people make keys for themselves,
@@ -65,6 +69,11 @@ func (b *Broker) CreateAPIKey(ctx context.Context, who *Principal, n NewAPIKey, 
 	err = b.cfg.Store.Tx(ctx, func(store Store) error {
 		if err := ownerOfKeys(ctx, store, by, n.UserID); err != nil {
 			return err
+		}
+		if n.Ticket != "" {
+			if err := b.takeTicket(ctx, store, n.UserID, n.Ticket); err != nil {
+				return err
+			}
 		}
 		done, err := store.InsertAPIKey(ctx, k, MaxAPIKeys)
 		if err == nil && !done {
@@ -101,11 +110,8 @@ func (b *Broker) prepareKey(by *User, n NewAPIKey) (k APIKey, err error) {
 	if k.Scope, err = checkKeyScope(by, n.Scope); err != nil {
 		return k, err
 	}
-	if n.ExpiresIn != 0 {
-		if n.ExpiresIn < time.Second || n.ExpiresIn > MaxKeyLife {
-			return k, refuse(InvalidRequest, "expiresIn: is between one second and ten years")
-		}
-		k.ExpiresAt = now.Add(n.ExpiresIn).Truncate(time.Millisecond)
+	if k.ExpiresAt, err = keyEnd(now, n.ExpiresIn); err != nil {
+		return k, err
 	}
 	if n.Disabled {
 		k.DisabledAt = now
@@ -113,12 +119,23 @@ func (b *Broker) prepareKey(by *User, n NewAPIKey) (k APIKey, err error) {
 	return k, nil
 }
 
+// keyEnd is when a key of a given life expires; zero: never.
+func keyEnd(now time.Time, life time.Duration) (time.Time, error) {
+	switch {
+	case life == 0:
+		return time.Time{}, nil
+	case life < time.Second || life > MaxKeyLife:
+		return time.Time{}, fault(InvalidRequest, "expiresIn", "expiresIn: is between one second and ten years")
+	}
+	return now.Add(life).Truncate(time.Millisecond), nil
+}
+
 func checkKeyName(name string) (string, error) {
 	switch clean := cleanText(name, MaxKeyName+1); {
 	case clean == "":
-		return "", refuse(InvalidRequest, "name: is needed")
+		return "", fault(InvalidRequest, "name", "name: is needed")
 	case utf8.RuneCountInString(clean) > MaxKeyName:
-		return "", refuse(InvalidRequest, "name: has at most 128 characters")
+		return "", fault(InvalidRequest, "name", "name: has at most 128 characters")
 	default:
 		return clean, nil
 	}
@@ -127,7 +144,7 @@ func checkKeyName(name string) (string, error) {
 func checkKeyDescription(text string) (string, error) {
 	clean := cleanText(text, MaxKeyDescription+1)
 	if utf8.RuneCountInString(clean) > MaxKeyDescription {
-		return "", refuse(InvalidRequest, "description: has at most 512 characters")
+		return "", fault(InvalidRequest, "description", "description: has at most 512 characters")
 	}
 	return clean, nil
 }
@@ -177,6 +194,16 @@ func (b *Broker) APIKeys(ctx context.Context, by *User, userID, after string, li
 		userID = by.ID
 	}
 	return b.cfg.Store.ListAPIKeys(ctx, userID, after, limit)
+}
+
+// APIKey is a key of the user who asks; for an administrator or the command line
+// (nil) anybody's. Somebody else's is NotFound, as one that is not there.
+func (b *Broker) APIKey(ctx context.Context, by *User, id string) (OwnedAPIKey, error) {
+	k, err := b.cfg.Store.APIKeyByID(ctx, id)
+	if err == nil && by != nil && !by.Role.IsAdmin() && (by.ID != k.UserID || by.Role == RoleGuest) {
+		return OwnedAPIKey{}, refuse(NotFound, "")
+	}
+	return k, err
 }
 
 // UpdateAPIKey changes a key, by the rules of [Broker.CreateAPIKey] for its
@@ -250,6 +277,14 @@ func (c APIKeyChange) apply(ctx context.Context, store Store, by *User, k *APIKe
 		}
 		k.UserID = *c.UserID
 	}
+	if c.ExpiresIn != nil {
+		if k.Imported() {
+			return fault(InvalidRequest, "expiresIn", "expiresIn: a key that came from elsewhere keeps its own")
+		}
+		if k.ExpiresAt, err = keyEnd(now, *c.ExpiresIn); err != nil {
+			return err
+		}
+	}
 	switch {
 	case c.Disabled == nil:
 	case !*c.Disabled:
@@ -276,20 +311,28 @@ func (b *Broker) DeleteAPIKey(ctx context.Context, by *User, id string, device D
 		case by != nil && by.ID != k.UserID && !by.Role.IsAdmin():
 			return refuse(NotFound, "")
 		}
-		if err := store.DeleteAPIKey(ctx, id); err != nil {
+		if err := deleteKey(ctx, store, k.APIKey, b.now()); err != nil {
 			return err
-		}
-		if k.SecretHash == "" {
-			if _, err := store.InsertImportedTokens(ctx, []ImportedToken{endedKey(k.APIKey, b.now())}); err != nil {
-				return err
-			}
 		}
 		return b.auditKey(ctx, store, EventAPIKeyDeleted, by, k.APIKey, device)
 	})
 }
 
+// deleteKey deletes a key; of one that came from elsewhere a mark stays, so that
+// no import brings it back.
+func deleteKey(ctx context.Context, store Store, k APIKey, now time.Time) error {
+	err := store.DeleteAPIKey(ctx, k.ID)
+	if err == nil && k.Imported() {
+		_, err = store.InsertImportedTokens(ctx, []ImportedToken{endedKey(k, now)})
+	}
+	return err
+}
+
 func (b *Broker) auditKey(ctx context.Context, store Store, name string, by *User, k APIKey, device Device) error {
-	detail := map[string]string{"key_id": k.ID, "name": k.Name, "scope": k.Scope}
+	detail := map[string]string{detailKeyID: k.ID, "name": k.Name, "scope": k.Scope}
+	if !k.DisabledAt.IsZero() {
+		detail[detailDisabled] = "yes"
+	}
 	if by != nil {
 		detail["by"] = by.ID
 	}

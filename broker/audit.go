@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Names of audit events. A refresh of outcome o is "refresh." + o.
+// Names of audit events. Those of refreshes are made by [EventOfRefresh].
 const (
 	EventSessionStarted   = "session.started"
 	EventSessionEnded     = "session.ended"
@@ -25,6 +25,7 @@ const (
 	EventClientSecret     = "client.secret_changed"
 	EventClientDeleted    = "client.deleted"
 	EventConsentGiven     = "consent.given"
+	EventConsentWithdrawn = "consent.withdrawn"
 	EventTokenExchanged   = "token.exchanged"
 	EventAPIKeyCreated    = "apikey.created"
 	EventAPIKeyUpdated    = "apikey.updated"
@@ -32,13 +33,40 @@ const (
 	EventProviderCreated  = "provider.created"
 	EventProviderUpdated  = "provider.updated"
 	EventProviderDeleted  = "provider.deleted"
+	EventKeyPublished     = "key.published" // it waits for its turn to sign
+	EventKeyActivated     = "key.activated" // it signs, and those before it do no longer
+	EventKeyRevoked       = "key.revoked"
 	EventIdPUnknown       = "idp.unknown"      // whether logins still stand at an IdP cannot be known
 	EventIdPAnswers       = "idp.answers"      // it can be known again
 	EventUpstreamUnknown  = "upstream.unknown" // whether one login still stands cannot be known
 	EventLegacyUsed       = "legacy_token.used"
 	EventLegacyEnded      = "legacy_token.ended"
-	eventRefresh          = "refresh."
+	EventDatabaseRestored = "database.restored"
+	EventFactorAdded      = "factor.added"
+	EventFactorRemoved    = "factor.removed"
+	EventFactorRenamed    = "factor.renamed"
+	EventFactorsReset     = "factor.reset" // all of a user, by an administrator
+	EventRecoveryMade     = "recovery_codes.made"
+	EventRecoveryUsed     = "recovery_code.used"
+	EventPasskeyCloned    = "passkey.clone_suspected"
 )
+
+// EventOfRefresh is the name of the event of a refresh with an outcome.
+func EventOfRefresh(o Outcome) string { return "refresh." + string(o) }
+
+// EventNames lists every audit event, for tables that must be complete. Of the
+// outcomes of a refresh, those that happen all the time are written nowhere.
+var EventNames = []string{
+	EventSessionStarted, EventSessionEnded, EventUserCreated, EventUserUpdated, EventUserDisabled, EventUserEnabled, EventUserDeleted,
+	EventPasswordChanged, EventPasswordLinkMade, EventIdentityLinked, EventIdentityUnlinked, EventClientCreated, EventClientUpdated,
+	EventClientSecret, EventClientDeleted, EventConsentGiven, EventConsentWithdrawn, EventTokenExchanged, EventAPIKeyCreated, EventAPIKeyUpdated, EventAPIKeyDeleted,
+	EventProviderCreated, EventProviderUpdated, EventProviderDeleted, EventKeyPublished, EventKeyActivated, EventKeyRevoked, EventIdPUnknown, EventIdPAnswers, EventUpstreamUnknown,
+	EventLegacyUsed, EventLegacyEnded, EventFactorAdded, EventFactorRemoved, EventFactorRenamed, EventFactorsReset, EventRecoveryMade,
+	EventRecoveryUsed, EventPasskeyCloned, EventDatabaseRestored,
+	EventOfRefresh(OutcomeConverge), EventOfRefresh(OutcomeReissue), EventOfRefresh(OutcomeAhead), EventOfRefresh(OutcomeReuse),
+	EventOfRefresh(OutcomeUnknown), EventOfRefresh(OutcomeEnded), EventOfRefresh(OutcomeExpired),
+	EventOfRefresh(OutcomeClientMismatch), EventOfRefresh(OutcomeKeyMismatch),
+}
 
 // audit writes one event, with who acts in ctx. It is a store call, for use inside a transaction.
 func (b *Broker) audit(ctx context.Context, store Store, e Event) error {
@@ -113,7 +141,10 @@ func (b *Broker) auditEnds(ctx context.Context, store Store, ended []Session, ip
 	for _, s := range ended {
 		event := Event{
 			Name: EventSessionEnded, UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: ip,
-			Detail: map[string]string{"cause": string(s.EndCause)},
+			Detail: map[string]string{detailCause: string(s.EndCause)},
+		}
+		if s.Wipe {
+			event.Detail[detailWipe] = "yes"
 		}
 		if err := b.audit(ctx, store, event); err != nil {
 			return err

@@ -137,4 +137,6 @@ type AuthorizationRequest struct {
 	SeenSession string `json:"seen_session,omitempty"`
 	// HintSubject is whom the id_token_hint names; it is ours as well.
 	HintSubject string `json:"hint_subject,omitempty"`
+	// Device is where the request comes from.
+	Device Device `json:"-"`
 }

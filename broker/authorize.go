@@ -273,6 +273,9 @@ func (b *Broker) wait(ctx context.Context, asked *authorizationAsked, who *Princ
 	if p != nil {
 		return step, nil // it waits already
 	}
+	if err := b.begins(ctx, asked.request.Device); err != nil {
+		return Step{}, err
+	}
 	if who != nil {
 		asked.request.SeenSession = who.Session.ID
 	}

@@ -217,6 +217,7 @@ func (b *Broker) takePushed(ctx context.Context, c *Client, r AuthorizationReque
 	if errors.Is(err, NotFound) {
 		return r, refuse(InvalidRequestURI, "this request_uri is not known, was used, or is older than 90 seconds; begin again in the app")
 	}
+	p.Request.Device = r.Device
 	return p.Request, err
 }
 
@@ -242,6 +243,9 @@ func (b *Broker) PushAuthorization(ctx context.Context, c Client, r Authorizatio
 	r.ClientID = c.ID
 	asked, err := b.checkAuthorization(&c, r)
 	if err != nil {
+		return Pushed{}, err
+	}
+	if err := b.begins(ctx, r.Device); err != nil {
 		return Pushed{}, err
 	}
 	name, now := b.newSecret(32), b.now()

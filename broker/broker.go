@@ -33,24 +33,6 @@ type PasswordHasher interface {
 	CheckHash(hash PasswordHash) error
 }
 
-// Limiter counts failures per key in a window.
-type Limiter interface {
-	// Check reads without counting.
-	Check(ctx context.Context, key string) (LimitState, error)
-	// Fail counts one failure.
-	Fail(ctx context.Context, key string) (LimitState, error)
-}
-
-// LimitState is where a key stands.
-type LimitState struct {
-	Limit      int
-	Remaining  int
-	Window     time.Duration
-	Reset      time.Duration // until everything is available again
-	RetryAfter time.Duration // until one attempt is available again
-	Exceeded   bool
-}
-
 // ClientKeys finds the keys that a client publishes at its jwks_uri. guarded
 // keeps to public addresses.
 type ClientKeys interface {
@@ -69,22 +51,37 @@ type Config struct {
 	Store       Store
 	Secrets     tokens.Secrets
 	Hasher      PasswordHasher
-	Limiter     Limiter       // nil: no limit
+	Limiter     Limiter       // nil: no limits
+	Limits      Limits        // how often what may happen
 	Judge       PasswordJudge // of new passwords; nil: their length alone counts
 	MinPassword int           // of a new password, in code points; 0: [MinPassword]
 	// Providers of the configuration, as [CheckProvider] returned their settings.
 	Providers []Provider
 	// NewIdP makes the IdP of a provider that was added while running. trusted:
 	// its issuer may be at a private address. nil: none can be added.
-	NewIdP             func(s ProviderSettings, secret string, trusted bool) (IdP, error)
-	PublicURL          string // the issuer, without a trailing slash
-	Algorithm          string // of access tokens; empty: ES256
-	Lifetimes          Lifetimes
-	SessionLimit       int // live sessions of one user; 0: any number
+	NewIdP         func(s ProviderSettings, secret string, trusted bool) (IdP, error)
+	PublicURL      string // the issuer, without a trailing slash
+	Algorithm      string // of access tokens; empty: ES256
+	Lifetimes      Lifetimes
+	AuditRetention time.Duration // how long events of the audit log are kept; 0: 400 days
+	SessionLimit   int           // live sessions of one user; 0: any number
+	// KeyRotation is how long a signing key signs before another takes its place;
+	// 0: until somebody rotates it.
+	KeyRotation time.Duration
+	// KeyPublished is how long a new key is in the key set before it signs, so that
+	// readers that cache the set know it by then. 0: 20 min.
+	KeyPublished time.Duration
+	// Command: this process serves nobody, so that no key waits for it and it
+	// changes no root secret.
+	Command            bool
 	LocalLogin         bool
 	MobileRedirectURIs []string
+	// MobileConfirm asks the person before an app of the JSON contract gets its code.
+	MobileConfirm bool
 	// Clients of the configuration, as [CheckClient] returned them.
 	Clients []Client
+	// Forward are the rules of forward auth, as [CheckForwardRules] returned them.
+	Forward ForwardRules
 	// RegistrationToken lets programs register themselves (RFC 7591 section 3:
 	// the initial access token). Empty: nobody may.
 	RegistrationToken string
@@ -96,14 +93,30 @@ type Config struct {
 	// AcceptLegacyUntil is how long its API keys and the tokens that never expire
 	// count; zero: not at all.
 	AcceptLegacyUntil time.Time
-	ClientKeys        ClientKeys    // nil: private_key_jwt with jwks_uri is not offered
-	LogoutSender      LogoutSender  // nil: no back-channel logout is sent
-	RetryFor          time.Duration // how long trouble of ours is tried again inside; 0: 5 s; negative: not at all
+	// Journal keeps what ended outside the database; nil: nothing does.
+	Journal Journal
+	// Uptime is the service's own time, the same that the store was opened with; nil:
+	// it runs as the wall clock does.
+	Uptime *Uptime
+	// Replay has [Broker.Load] do once more what the journal knows and the database
+	// has forgotten: for servers.
+	Replay       bool
+	ClientKeys   ClientKeys    // nil: private_key_jwt with jwks_uri is not offered
+	OneTimeCodes OneTimeCodes  // nil: no authenticator app can be set up
+	Passkeys     PasskeyJudge  // nil: passkeys are not offered
+	LogoutSender LogoutSender  // nil: no back-channel logout is sent
+	MailSender   MailSender    // nil: no mail is sent
+	LetterWriter LetterWriter  // nil: no mail is sent
+	RetryFor     time.Duration // how long trouble of ours is tried again inside; 0: 5 s; negative: not at all
 	// GenerateKey makes a signing key of an algorithm; nil: tokens.GenerateSigningKey.
 	GenerateKey func(algorithm string, random io.Reader) (*tokens.SigningKey, error)
-	Now         func() time.Time
-	Rand        io.Reader
-	Log         *slog.Logger
+	Watcher     Watcher // nil: nobody
+	// Before is the broker that this one takes the place of in its process, over
+	// the same store: it goes on with what that one counted and remembers. nil: none.
+	Before *Broker
+	Now    func() time.Time
+	Rand   io.Reader
+	Log    *slog.Logger
 }
 
 // Broker decides. It is safe for concurrent use. It is not ready before
@@ -112,9 +125,6 @@ type Broker struct {
 	cfg      Config
 	keys     atomic.Pointer[tokens.KeyRing]
 	notReady atomic.Pointer[error]
-	refused  *onceADay
-	goodKeys *onceADay
-	checking inFlight
 	clients  clientCache
 	// providers is replaced as a whole; see [Broker.loadProviders].
 	providers atomic.Pointer[[]Provider]
@@ -125,8 +135,31 @@ type Broker struct {
 	// longestAccess is a time.Duration: no access token lives longer.
 	longestAccess atomic.Int64
 	revocations   revocationCache
-	circuits      circuits
-	standing      Actor // see ActAs
+	// loaded is the revision that this process goes by; see [Broker.CatchUp].
+	loaded     atomic.Int64
+	catchingUp sync.Mutex
+	// sealing is the root secret that stands in the database; nil: not yet known.
+	sealing  atomic.Pointer[tokens.RootSecret]
+	standing Actor       // see ActAs
+	looking  bool        // see Look
+	resealed atomic.Bool // see resealFactors
+	*memory
+}
+
+// memory is what a process knows beside its database. It outlives a
+// configuration: brokers that follow each other share it.
+type memory struct {
+	hasAdmin atomic.Bool // there is an administrator; see [Broker.NeedsSetup]
+	refused  *onceADay
+	goodKeys *onceADay
+	badKeys  *onceADay
+	checking inFlight
+	// noted is what the database knows of this replica; see [Broker.Attend].
+	noted    Replica
+	circuits circuits
+	healths  healths
+	meter    *meter
+	journal  journalKeeper
 }
 
 // New returns a broker that is not ready yet.
@@ -155,12 +188,41 @@ func New(cfg Config) (*Broker, error) {
 	if cfg.RetryFor == 0 {
 		cfg.RetryFor = 5 * time.Second
 	}
+	if cfg.KeyPublished == 0 {
+		cfg.KeyPublished = keyPublished
+	}
 	cfg.Lifetimes = cfg.Lifetimes.withDefaults()
-	b := &Broker{cfg: cfg, refused: newOnceADay(), goodKeys: newOnceADay()}
+	if cfg.AuditRetention == 0 {
+		cfg.AuditRetention = auditRetention
+	}
+	b := &Broker{cfg: cfg}
+	if cfg.Before != nil {
+		b.memory, b.cfg.Journal, b.cfg.Uptime = cfg.Before.memory, cfg.Before.cfg.Journal, cfg.Before.cfg.Uptime
+	} else {
+		b.memory = b.newMemory()
+	}
+	b.cfg.Before = nil // once it has answered what is under way, it is gone
+	b.cfg.Store = countedStore{Store: cfg.Store, meter: b.meter}
+	if cfg.Limiter != nil {
+		b.cfg.Limiter = countedLimiter{cfg.Limiter, b.meter}
+	}
+	if b.cfg.Journal != nil {
+		b.cfg.Store = &journalingStore{Store: b.cfg.Store, write: b.writeJournal}
+	}
 	b.providers.Store(new(b.configuredProviders()))
 	b.keys.Store(&tokens.KeyRing{})
 	b.setNotReady(errNoSigningKey)
 	return b, nil
+}
+
+// newMemory is that of a process's first broker. Later ones share it while it is
+// in use, and so they set nothing in it.
+func (b *Broker) newMemory() *memory {
+	return &memory{
+		refused: newOnceADay(), goodKeys: newOnceADay(), badKeys: newOnceADay(), meter: newMeter(),
+		noted:   Replica{ID: b.newID(b.now())},
+		journal: journalKeeper{written: map[string]time.Time{}},
+	}
 }
 
 func (l Lifetimes) withDefaults() Lifetimes {
@@ -186,11 +248,19 @@ func (b *Broker) now() time.Time { return b.cfg.Now().Truncate(time.Millisecond)
 func (b *Broker) newID(now time.Time) string {
 	var id [16]byte
 	b.random(id[6:])
+	id[6], id[8] = id[6]&0x0f|0x70, id[8]&0x3f|0x80
+	return idAt(now, id)
+}
+
+// firstID is before every id that newID makes at that moment or later.
+func firstID(at time.Time) string { return idAt(at, [16]byte{}) }
+
+// idAt writes an id whose first six bytes are the moment.
+func idAt(now time.Time, id [16]byte) string {
 	ms := now.UnixMilli()
 	for i := range 6 {
 		id[i] = byte(ms >> (8 * (5 - i)))
 	}
-	id[6], id[8] = id[6]&0x0f|0x70, id[8]&0x3f|0x80
 	h := hex.EncodeToString(id[:])
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }

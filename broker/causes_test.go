@@ -29,7 +29,7 @@ var endings = []ending{
 	}},
 	{broker.RevokedByUser, func(d *drama) {
 		l := d.login()
-		d.ok(d.Broker.EndOwnSession(ctx, l.User.ID, l.Session.ID, phone))
+		d.ok(d.Broker.EndOwnSession(ctx, broker.Principal{User: l.User, Session: l.Session}, l.Session.ID, d.coin(), phone))
 	}},
 	{broker.RevokedByAdmin, func(d *drama) {
 		_, err := d.Broker.EndSessions(ctx, broker.SessionFilter{ID: d.login().Session.ID}, broker.RevokedByAdmin, d.coin(), "")

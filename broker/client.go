@@ -29,6 +29,7 @@ const (
 	ScopeAPI           = "latchkey:api"        // /api/* for this user
 	ScopeAdmin         = "latchkey:admin"      // the admin routes, for an administrator
 	ScopeIntrospect    = "latchkey:introspect" // introspection of other clients' tokens
+	ScopeForward       = "latchkey:forward"    // apps behind a proxy that asks Latchkey
 )
 
 // Grant types (RFC 6749, 8628, 8693).
@@ -67,6 +68,7 @@ type Client struct {
 	PolicyURI               string   `json:"policy_uri,omitempty"`
 	TermsURI                string   `json:"tos_uri,omitempty"`
 	Contacts                []string `json:"contacts,omitempty"`
+	SoftwareID              string   `json:"software_id,omitempty"` // the same for every installation of a program
 	RedirectURIs            []string `json:"redirect_uris"`
 	PostLogoutRedirectURIs  []string `json:"post_logout_redirect_uris,omitempty"`
 	ApplicationType         string   `json:"application_type"`

@@ -33,6 +33,9 @@ func CheckClient(c Client) (Client, error) {
 	if c.ID == "" || len(c.ID) > maxClientID || strings.ContainsFunc(c.ID, notVisibleASCII) {
 		return c, badMetadata("client_id: 1 to 128 printable ASCII characters without spaces")
 	}
+	if ForwardHost(c.ID) != "" {
+		return c, badMetadata("client_id: " + forwardClient + " begins the names of apps behind a proxy; take another one")
+	}
 	for _, check := range []func(*Client) error{checkGrants, checkRedirects, checkURLs, checkAuthMethod, checkClientNumbers} {
 		if err := check(&c); err != nil {
 			return c, err
@@ -121,22 +124,26 @@ func strconvQuote(text string) string { return `"` + cleanText(text, 100) + `"` 
 
 func checkRedirects(c *Client) error {
 	if len(c.RedirectURIs) == 0 && c.MayUse(GrantAuthorizationCode) {
-		return refuse(InvalidRedirectURI, "redirect_uris: at least one is needed")
+		return badRedirects("redirect_uris", "at least one is needed")
 	}
 	for _, list := range []struct {
 		field string
 		uris  []string
 	}{{"redirect_uris", c.RedirectURIs}, {"post_logout_redirect_uris", c.PostLogoutRedirectURIs}} {
 		if len(list.uris) > maxURIs {
-			return refuse(InvalidRedirectURI, list.field+": at most 50")
+			return badRedirects(list.field, "at most 50")
 		}
 		for _, uri := range list.uris {
 			if why := badRedirectURI(uri); why != "" {
-				return refuse(InvalidRedirectURI, list.field+": "+strconvQuote(uri)+" "+why)
+				return badRedirects(list.field, strconvQuote(uri)+" "+why)
 			}
 		}
 	}
 	return nil
+}
+
+func badRedirects(field, problem string) *Error {
+	return fault(InvalidRedirectURI, field, field+": "+problem)
 }
 
 // forbiddenSchemes run or read something in a browser instead of calling a
@@ -192,6 +199,9 @@ func checkURLs(c *Client) error {
 	}
 	if len(c.AllowedOrigins) > maxURIs || len(c.Resources) > maxURIs || len(c.Contacts) > maxURIs || len(c.Providers) > maxURIs {
 		return badMetadata("allowed_origins, resources, contacts, providers: at most 50 each")
+	}
+	if len(c.SoftwareID) > maxClientStrings || strings.ContainsFunc(c.SoftwareID, unicode.IsControl) {
+		return badMetadata("software_id: at most 200 characters")
 	}
 	for _, contact := range c.Contacts {
 		if len(contact) > maxClientStrings || strings.ContainsFunc(contact, unicode.IsControl) {

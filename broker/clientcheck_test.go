@@ -87,7 +87,7 @@ func TestCheckClientRefuses(t *testing.T) {
 		"an origin with a path": func(c *broker.Client) { c.AllowedOrigins = []string{"https://rp.test/"} }, "a resource with a fragment": func(c *broker.Client) { c.Resources = []string{"https://rp.test/#x"} }, "a relative resource": func(c *broker.Client) { c.Resources = []string{"/api"} },
 		"a day and a second": func(c *broker.Client) { c.AccessTTL = 86401 }, "before now": func(c *broker.Client) { c.AccessTTL = -1 }, "for ever": func(c *broker.Client) { c.RefreshTTL = 1 << 40 }, "older than now": func(c *broker.Client) { c.SessionMaxAge = -1 },
 		"no redirect URI": func(c *broker.Client) { c.RedirectURIs = nil }, "51 of them": func(c *broker.Client) { c.RedirectURIs = slices.Repeat([]string{"https://rp.test/cb"}, 51) }, "51 after logouts": func(c *broker.Client) { c.PostLogoutRedirectURIs = slices.Repeat([]string{"https://rp.test/cb"}, 51) },
-		"51 contacts": func(c *broker.Client) { c.Contacts = slices.Repeat([]string{"a"}, 51) }, "a contact of control characters": func(c *broker.Client) { c.Contacts = []string{"a\x1b[2J"} },
+		"51 contacts": func(c *broker.Client) { c.Contacts = slices.Repeat([]string{"a"}, 51) }, "a long software_id": func(c *broker.Client) { c.SoftwareID = strings.Repeat("a", 201) }, "a contact of control characters": func(c *broker.Client) { c.Contacts = []string{"a\x1b[2J"} },
 	} {
 		c := good
 		change(&c)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -114,6 +115,9 @@ func (b *Broker) clientIn(ctx context.Context, store Store, id string) (Client, 
 	if c, ok := b.fixedClient(id); ok {
 		return c, nil
 	}
+	if c, ok := clientOfForward(id); ok {
+		return c, nil
+	}
 	c, err := store.ClientByID(ctx, id)
 	if errors.Is(err, NotFound) {
 		return Client{}, nil
@@ -125,6 +129,9 @@ func (b *Broker) clientIn(ctx context.Context, store Store, id string) (Client, 
 func (b *Broker) sessionClient(ctx context.Context, s Session) (Client, error) {
 	if s.ClientID == AppClientID {
 		return appClient, nil
+	}
+	if c, ok := clientOfForward(s.ClientID); ok {
+		return c, nil
 	}
 	return b.Client(ctx, s.ClientID)
 }
@@ -148,7 +155,7 @@ func (b *Broker) CreateClient(ctx context.Context, c Client) (created Client, se
 	if c, err = CheckClient(c); err != nil {
 		return Client{}, "", err
 	}
-	if err := b.checkProviders(c); err != nil {
+	if err := cmp.Or(b.checkProviders(c), b.actor(ctx).mayHold(c)); err != nil {
 		return Client{}, "", err
 	}
 	if b.configured(c.ID) {
@@ -194,6 +201,9 @@ func (b *Broker) UpdateClient(ctx context.Context, c Client) (Client, error) {
 	if err != nil {
 		return Client{}, err
 	}
+	if err := b.actor(ctx).mayHold(c, old); err != nil {
+		return Client{}, err
+	}
 	if (old.SecretHash == "") != (c.Public() || c.TokenEndpointAuthMethod == AuthPrivateKeyJWT) {
 		return Client{}, refuse(InvalidClientMetadata, "token_endpoint_auth_method: a client with a secret stays one; make a new client")
 	}
@@ -207,6 +217,9 @@ func (b *Broker) UpdateClient(ctx context.Context, c Client) (Client, error) {
 func (b *Broker) RotateClientSecret(ctx context.Context, id string) (secret string, err error) {
 	c, err := b.changeable(ctx, id)
 	if err != nil {
+		return "", err
+	}
+	if err := b.actor(ctx).mayHold(c); err != nil {
 		return "", err
 	}
 	if c.SecretHash == "" {
@@ -274,6 +287,9 @@ func (b *Broker) changeable(ctx context.Context, id string) (Client, error) {
 
 // FindClient is a client as administrators see it, read now; NotFound.
 func (b *Broker) FindClient(ctx context.Context, id string) (Client, error) {
+	if c, ok := clientOfForward(id); ok && len(b.cfg.Forward.of(c.Name)) > 0 {
+		return c, nil
+	}
 	if c, ok := b.fixedClient(id); ok {
 		return c, nil
 	}

@@ -35,6 +35,9 @@ func (b *Broker) BeginDevice(ctx context.Context, by Caller, scope, resource str
 	if err := b.checkResource(&by.Client, resource); err != nil {
 		return DeviceAuthorization{}, err
 	}
+	if err := b.begins(ctx, by.Device); err != nil {
+		return DeviceAuthorization{}, err
+	}
 	now := b.now()
 	for {
 		code, user := b.newSecret(32), b.newUserCode()
@@ -100,7 +103,7 @@ func (b *Broker) deviceByUserCode(ctx context.Context, userCode string, device D
 	if len(userCode) > 64 {
 		return DeviceCode{}, Client{}, unknown
 	}
-	if err := b.withinLimits(ctx, "user code", "", device); err != nil {
+	if err := b.mayFail(ctx, addressKey(device)); err != nil {
 		return DeviceCode{}, Client{}, err
 	}
 	var d DeviceCode
@@ -109,13 +112,7 @@ func (b *Broker) deviceByUserCode(ctx context.Context, userCode string, device D
 		return err
 	})
 	if errors.Is(err, NotFound) {
-		if b.cfg.Limiter != nil {
-			address, _ := limitKeys("", device)
-			if _, err := b.cfg.Limiter.Fail(ctx, address); err != nil {
-				return DeviceCode{}, Client{}, Unavailable(err)
-			}
-		}
-		return DeviceCode{}, Client{}, unknown
+		return DeviceCode{}, Client{}, b.failed(ctx, guessedUserCode, unknown, []string{addressKey(device)}, device)
 	}
 	if err != nil {
 		return DeviceCode{}, Client{}, err

@@ -129,7 +129,7 @@ func rememberIdP(t *testing.T, w *world, idp *scriptedIdP, secrets map[string]st
 		if _, err := w.Broker.BeginApp(ctx, request); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := w.Broker.OpenAuthRequest(ctx, "openid", request.State, request.CodeChallenge); err != nil {
+		if _, _, err := w.Broker.OpenAuthRequest(ctx, "openid", request.State, request.CodeChallenge, broker.Device{}); err != nil {
 			t.Fatal(err)
 		}
 		ask := idp.asks[len(idp.asks)-1]

@@ -87,6 +87,12 @@ const (
 	NotFound               Code = "not_found"
 	SetupDone              Code = "setup_done"
 	LastAdmin              Code = "last_admin"
+	FormUsed               Code = "form_used"
+	SecondFactorRequired   Code = "second_factor_required"
+	SecondFactorInvalid    Code = "second_factor_invalid"
+	WrongCode              Code = "wrong_code"
+	FactorExists           Code = "factor_exists"
+	PasskeyInvalid         Code = "passkey_invalid"
 )
 
 // Refusals of the OAuth 2 and OpenID Connect face, under the names of RFC 6749,
@@ -129,7 +135,8 @@ var Codes = slices.Concat(EndCauses, []Code{
 	InvalidRequest, InvalidCredentials, InvalidRedirectURI, InvalidState, StateMismatch, IssuerMismatch, NonceMismatch,
 	AccessDenied, IdPRefused, IdPBadResponse, ProviderUnknown, NotProvisioned, GroupNotAllowed, DomainNotAllowed,
 	EmailNotVerified, IdentityConflict, LastLoginMethod, UsernameTaken, InvalidUsername, WeakPassword, WrongPassword,
-	PasswordChangeRequired, PasswordLinkInvalid, Forbidden, NotFound, SetupDone, LastAdmin,
+	PasswordChangeRequired, PasswordLinkInvalid, Forbidden, NotFound, SetupDone, LastAdmin, FormUsed,
+	SecondFactorRequired, SecondFactorInvalid, WrongCode, FactorExists, PasskeyInvalid,
 	InvalidClient, UnauthorizedClient, InvalidGrant, UnsupportedGrantType, UnsupportedResponseType, InvalidScope, InvalidTarget,
 	InsufficientScope, LoginRequired, ConsentRequired, UnmetRequirements, RequestNotSupported, RequestURINotSupported, InvalidRequestURI,
 	AuthorizationPending, SlowDown, DeviceCodeExpired, InvalidDPoPProof, UseDPoPNonce, InvalidClientMetadata, ClientUnknown,
@@ -149,7 +156,8 @@ type Error struct {
 	Wipe       bool
 	Limit      *LimitState // set for RateLimited
 	// Ticket is set for PasswordChangeRequired: what [Broker.RedeemTicket] takes in
-	// place of the temporary password, for ten minutes. It is a secret.
+	// place of the temporary password, for ten minutes; and for SecondFactorRequired
+	// where the login waits: what [Broker.CompleteLogin] takes. It is a secret.
 	Ticket string
 }
 

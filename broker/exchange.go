@@ -36,7 +36,13 @@ type IDTokenExchange struct {
 // ExchangeIDToken logs somebody in with an IdP's ID token: signature, issuer,
 // audience, azp and age are checked, the nonce is the app's, and a token logs
 // in once. It makes a session like every login.
-func (b *Broker) ExchangeIDToken(ctx context.Context, by Caller, x IDTokenExchange) (*Login, error) {
+func (b *Broker) ExchangeIDToken(ctx context.Context, by Caller, x IDTokenExchange) (login *Login, err error) {
+	ctx, span := BeginSpan(ctx, SpanWork, "broker.ExchangeIDToken")
+	defer func() {
+		span.End(err)
+		b.refusedLogin(err)
+		b.loggedIn(MethodExchange, err)
+	}()
 	if err := by.mayUse(GrantTokenExchange); err != nil {
 		return nil, err
 	}

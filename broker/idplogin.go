@@ -20,6 +20,7 @@ type AppRequest struct {
 	State               string
 	CodeChallenge       string
 	CodeChallengeMethod string
+	Device              Device
 }
 
 // maxState bounds an app's state, in bytes.
@@ -33,6 +34,9 @@ func (b *Broker) BeginApp(ctx context.Context, r AppRequest) (AuthRequest, error
 		return AuthRequest{}, err
 	}
 	if err := b.checkAppRequest(r); err != nil {
+		return AuthRequest{}, err
+	}
+	if err := b.begins(ctx, r.Device); err != nil {
 		return AuthRequest{}, err
 	}
 	if r.State == "" {
@@ -86,7 +90,7 @@ func notBase64URL(r rune) bool {
 // which login it is; it may be opened again until its code has been redeemed,
 // and each opening has a state of its own. A failure after the request is known
 // comes with the request, so that it can be carried to the app.
-func (b *Broker) OpenAuthRequest(ctx context.Context, providerID, state, challenge string) (to string, known *AuthRequest, err error) {
+func (b *Broker) OpenAuthRequest(ctx context.Context, providerID, state, challenge string, device Device) (to string, known *AuthRequest, err error) {
 	p, err := b.provider(providerID)
 	if err != nil {
 		return "", nil, err
@@ -105,18 +109,18 @@ func (b *Broker) OpenAuthRequest(ctx context.Context, providerID, state, challen
 	if !r.RedeemedAt.IsZero() {
 		return "", nil, refuse(InvalidState, "this login is finished; begin again in the app")
 	}
-	to, _, err = b.sendToIdP(ctx, p, IdPLogin{RequestID: r.ID}, IdPAsk{})
+	to, _, err = b.sendToIdP(ctx, p, IdPLogin{RequestID: r.ID}, IdPAsk{}, device)
 	return to, &r, err
 }
 
 // BeginWeb sends a browser to the IdP for its own login. The state comes back
 // to be kept in a cookie: the callback must bring both.
-func (b *Broker) BeginWeb(ctx context.Context, providerID, returnTo string, ask IdPAsk) (to, state string, err error) {
+func (b *Broker) BeginWeb(ctx context.Context, providerID, returnTo string, ask IdPAsk, device Device) (to, state string, err error) {
 	p, err := b.provider(providerID)
 	if err != nil {
 		return "", "", err
 	}
-	return b.sendToIdP(ctx, p, IdPLogin{ReturnTo: returnTo}, ask)
+	return b.sendToIdP(ctx, p, IdPLogin{ReturnTo: returnTo}, ask, device)
 }
 
 // IdPAsk is what an IdP is asked to heed at a login (OIDC Core section 3.1.2.1).
@@ -128,11 +132,18 @@ type IdPAsk struct {
 
 // sendToIdP asks where to send the browser before anything is stored: an IdP
 // that is dark leaves no rows behind.
-func (b *Broker) sendToIdP(ctx context.Context, p *Provider, l IdPLogin, ask IdPAsk) (to, state string, err error) {
+func (b *Broker) sendToIdP(ctx context.Context, p *Provider, l IdPLogin, ask IdPAsk, device Device) (to, state string, err error) {
+	if err := b.begins(ctx, device); err != nil {
+		return "", "", err
+	}
+	ctx, span := BeginSpan(ctx, SpanWork, "broker.sendToIdP")
+	defer func() { span.End(err) }()
 	state = b.newSecret(32)
 	req := b.idpRequest(p, state)
 	req.IdPAsk = ask
+	begun := b.cfg.Now()
 	to, err = p.IdP.AuthURL(ctx, req)
+	b.sent(ctx, p, begun, err)
 	if err != nil {
 		b.cfg.Log.WarnContext(ctx, "IdP cannot be used", "event", "idp.failed", "provider", p.ID, "error", err)
 		return "", "", err
@@ -161,6 +172,7 @@ func (b *Broker) CallbackURL(providerID string) string {
 type Completed struct {
 	Request  *AuthRequest // an app's login; nil: the browser's own
 	Code     string
+	Confirm  *Confirmation // in place of the code: the person is asked first
 	Login    *Login
 	ReturnTo string
 	Link     bool // it is not for a login, but for a link by hand
@@ -171,13 +183,23 @@ type Completed struct {
 // cookie as well, or somebody else began it (login CSRF, RFC 9700 section
 // 4.7). As in [Broker.OpenAuthRequest], a failure of a known request comes
 // with the request.
-func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res IdPResponse, cookieState func(state string) bool, device Device) (Completed, error) {
+func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res IdPResponse, cookieState func(state string) bool, device Device) (done Completed, err error) {
+	ctx, span := BeginSpan(ctx, SpanWork, "broker.CompleteIdPLogin")
+	method := MethodUnknown
+	defer func() {
+		span.End(err)
+		if !done.Link {
+			b.refusedLogin(err)
+			b.loggedIn(method, err)
+		}
+	}()
 	p, err := b.provider(providerID)
 	if err != nil {
 		return Completed{}, err
 	}
+	method = p.ID
 	l, request, err := b.takeIdPLogin(ctx, p, res.State, cookieState)
-	done := Completed{Request: request, ReturnTo: l.ReturnTo, Link: l.LinkUserID != ""}
+	done = Completed{Request: request, ReturnTo: l.ReturnTo, Link: l.LinkUserID != ""}
 	if err != nil {
 		return done, err
 	}
@@ -201,8 +223,12 @@ func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res Id
 		})
 		return done, err
 	}
-	done.Code, err = b.grant(ctx, p, *request, u, claims, up)
-	return done, err
+	if b.cfg.MobileConfirm {
+		done.Confirm, err = b.askFirst(ctx, p, *request, u, claims, up)
+		return done, err
+	}
+	done.Code = b.newSecret(32)
+	return done, b.keepGrant(ctx, hash("code", done.Code), p, *request, u, claims, up)
 }
 
 func (b *Broker) takeIdPLogin(ctx context.Context, p *Provider, state string, cookieState func(string) bool) (l IdPLogin, request *AuthRequest, err error) {
@@ -260,7 +286,10 @@ func (b *Broker) askIdP(ctx context.Context, p *Provider, res IdPResponse) (IdPC
 		if res.Code == "" || len(res.Code) > 4096 {
 			return IdPClaims{}, refuse(InvalidRequest, "the answer of "+p.Name+" has no code")
 		}
-		return p.IdP.Exchange(ctx, b.idpRequest(p, res.State), res)
+		begun := b.cfg.Now()
+		claims, err := p.IdP.Exchange(ctx, b.idpRequest(p, res.State), res)
+		b.heard(ctx, p, begun, err)
+		return claims, err
 	}()
 	if err != nil {
 		b.cfg.Log.WarnContext(ctx, "login at the IdP failed", "event", "idp.failed", "provider", p.ID, "code", string(CodeOf(err)), "error", err)
@@ -281,18 +310,18 @@ func fromIdP(s *Session, providerID string, c IdPClaims) {
 	}
 }
 
-// grant makes the one-time code that the app redeems.
-func (b *Broker) grant(ctx context.Context, p *Provider, r AuthRequest, u User, c IdPClaims, up *Upstream) (string, error) {
-	code := b.newSecret(32)
+// keepGrant keeps a finished login until the app redeems it, by the hash of its
+// one-time code.
+func (b *Broker) keepGrant(ctx context.Context, id string, p *Provider, r AuthRequest, u User, c IdPClaims, up *Upstream) error {
 	g := Grant{
-		ID: hash("code", code), RequestID: r.ID, ProviderID: p.ID, UserID: u.ID, State: r.State, Challenge: r.Challenge,
+		ID: id, RequestID: r.ID, ProviderID: p.ID, UserID: u.ID, State: r.State, Challenge: r.Challenge,
 		Claims: c, ExpiresAt: b.now().Add(grantLife),
 	}
 	if up == nil {
-		return code, b.retry(ctx, func() error { return b.cfg.Store.InsertGrant(ctx, g) })
+		return b.retry(ctx, func() error { return b.cfg.Store.InsertGrant(ctx, g) })
 	}
 	g.UpstreamID = up.ID
-	return code, b.retry(ctx, func() error {
+	return b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
 			if err := store.InsertUpstream(ctx, *up); err != nil {
 				return err

@@ -20,7 +20,7 @@ func (h *house) appCode(state, verifier string) (code string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	to, known, err := h.Broker.OpenAuthRequest(ctx, "p", r.State, r.Challenge)
+	to, known, err := h.Broker.OpenAuthRequest(ctx, "p", r.State, r.Challenge, broker.Device{})
 	if err != nil || known == nil {
 		h.t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestParallelCallbacksOfOneState(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
 		people := []broker.IdPClaims{says("anna")}
 		h := newHouse(t, database, func(p *broker.Provider) { p.IdP = &crowdIdP{people: people} }, retrying)
-		_, state, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
+		_, state, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}, broker.Device{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +112,7 @@ func TestSecretsOfATrip(t *testing.T) {
 	h := newHouse(t, "", func(p *broker.Provider) { p.IdP = idp }, nil)
 	seen := map[string]bool{}
 	for range 50 {
-		if _, _, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}); err != nil {
+		if _, _, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}, broker.Device{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,7 +136,7 @@ func TestErrorsOfTheIdP(t *testing.T) {
 		"access_denied": broker.AccessDenied, "login_required": broker.IdPRefused, "invalid_scope": broker.IdPRefused, "Benutzer gesperrt": broker.IdPRefused,
 		"temporarily_unavailable": broker.TemporarilyUnavailable, "server_error": broker.TemporarilyUnavailable,
 	} {
-		_, state, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
+		_, state, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}, broker.Device{})
 		if err != nil {
 			t.Fatal(err)
 		}

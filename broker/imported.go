@@ -36,7 +36,7 @@ func (b *Broker) importedRefresh(ctx context.Context, raw string) (tokens.Refres
 	}
 	// Signed there and not imported: ended there before, or made there since.
 	if b.refused.first("imported "+hashImported(raw), b.now()) {
-		b.cfg.Log.InfoContext(ctx, "refresh refused: this token of the imported system was not imported", "event", eventRefresh+string(OutcomeUnknown),
+		b.cfg.Log.InfoContext(ctx, "refresh refused: this token of the imported system was not imported", "event", EventOfRefresh(OutcomeUnknown),
 			"user_id", imported.UserID, "code", string(SessionUnknown), "issued_at", time.Unix(imported.IssuedAt, 0).UTC())
 	}
 	return tokens.RefreshClaims{}, &Error{Code: SessionUnknown}

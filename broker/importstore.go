@@ -28,6 +28,8 @@ type ImportStore interface {
 	ImportedToken(ctx context.Context, id string, now time.Time) (ImportedToken, error)
 	// DeleteImportedTokens deletes those of a kind that a user has, and returns how many.
 	DeleteImportedTokens(ctx context.Context, userID string, kind ImportedTokenKind) (int, error)
+	// ImportedTokensOf counts a user's tokens of a kind that are alive.
+	ImportedTokensOf(ctx context.Context, userID string, kind ImportedTokenKind, now time.Time) (int, error)
 	// LegacyUsers lists the users that have a legacy token which is alive, by name.
 	LegacyUsers(ctx context.Context, now time.Time) ([]User, error)
 	// InsertEvents writes many events.

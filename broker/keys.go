@@ -11,10 +11,6 @@ import (
 	"github.com/latchkey-id/latchkey/tokens"
 )
 
-// publishBeforeSigning is how long a new key is in the JWKS before it signs, so
-// that readers that cache the set know it by then.
-const publishBeforeSigning = 15 * time.Minute
-
 // hs256 is the one symmetric algorithm, with a secret of its own.
 const hs256 = "HS256"
 
@@ -39,16 +35,31 @@ func (b *Broker) Load(ctx context.Context) error {
 }
 
 func (b *Broker) load(ctx context.Context) error {
-	if err := b.claimSecret(ctx); err != nil {
+	revision, err := b.cfg.Store.Revision(ctx) // before the rest, so that nothing newer is missed
+	if err != nil {
 		return err
 	}
-	if err := b.refreshKeys(ctx); err != nil {
-		return err
+	for _, part := range []func(context.Context) error{
+		b.claimSecret, b.loadLongestAccess, b.refreshKeys, b.loadProviders, b.resealFactors, b.openJournal, b.loadUptime,
+	} {
+		if err := part(ctx); err != nil {
+			return err
+		}
 	}
-	if err := b.loadProviders(ctx); err != nil {
-		return err
+	b.loaded.Store(revision)
+	return nil
+}
+
+// Look is [Broker.Load] for who looks at an installation without serving it: keys
+// and providers are read, nothing is written, and the broker does not become
+// ready. What was sealed under an earlier root secret stays so.
+func (b *Broker) Look(ctx context.Context) error {
+	b.looking = true
+	ring, err := b.loadKeys(ctx)
+	if err == nil {
+		b.keys.Store(ring)
 	}
-	return b.loadLongestAccess(ctx)
+	return errors.Join(err, b.loadProviders(ctx))
 }
 
 // refreshKeys reads the keys of the database and makes those that are missing.
@@ -122,8 +133,10 @@ func idSignerOf(ring *tokens.KeyRing, algorithm string, now time.Time) *tokens.S
 }
 
 // PublicKeys is the key set to publish. It has the key of every algorithm that
-// something may be signed with: nobody sees the set without it.
+// something may be signed with, and what other replicas have just made: nobody
+// sees the set without it.
 func (b *Broker) PublicKeys(ctx context.Context) []byte {
+	b.catchUpSoon(ctx)
 	if _, err := b.idSigner(ctx, slowAlgorithm, b.now()); err != nil {
 		b.cfg.Log.WarnContext(ctx, "a signing key could not be made", "event", "key.failed", "error", err)
 	}
@@ -177,21 +190,49 @@ func (b *Broker) setNotReady(err error) {
 func (b *Broker) KeyRing() *tokens.KeyRing { return b.keys.Load() }
 
 // claimSecret compares fingerprints through the database, so that of two
-// processes with different root secrets only one serves.
+// processes with different root secrets only one serves. A server that starts
+// with a new secret puts it in the place of an earlier one that it holds too; one
+// that runs already, and holds both, goes on with its own.
 func (b *Broker) claimSecret(ctx context.Context) error {
 	mine := b.cfg.Secrets.Current().ID()
 	stands, err := b.cfg.Store.InitFact(ctx, factSecret, mine)
-	if err != nil || stands == mine {
+	if err != nil {
 		return err
 	}
 	if b.cfg.Secrets.Find(stands) == nil {
 		return errors.New("the root secret of this process is not the one that the database was last used with: " +
-			"give the same JWT_SECRET_KEY to every process, or name the earlier one in JWT_SECRET_KEY_PREVIOUS")
+			"give the same JWT_SECRET_KEY to every process, or name the other one in JWT_SECRET_KEY_PREVIOUS")
 	}
-	if _, err = b.cfg.Store.SwapFact(ctx, factSecret, stands, mine); err == nil {
+	if stands != mine && !b.cfg.Command && b.sealing.Load() == nil {
+		if err := b.swapSecret(ctx, stands, mine); err != nil {
+			return err
+		}
+		stands = mine
+	}
+	b.sealing.Store(b.cfg.Secrets.Find(stands))
+	return nil
+}
+
+func (b *Broker) swapSecret(ctx context.Context, stands, mine string) error {
+	err := b.cfg.Store.Tx(ctx, func(store Store) error {
+		if _, err := store.SwapFact(ctx, factSecret, stands, mine); err != nil {
+			return err
+		}
+		return store.NoteChange(ctx)
+	})
+	if err == nil {
 		b.cfg.Log.InfoContext(ctx, "root secret changed; the previous one is still accepted", "event", "secret.changed", "fingerprint", mine)
 	}
 	return err
+}
+
+// sealer is the root secret that values in the database are sealed under: the
+// one that stands there, which every process that serves holds.
+func (b *Broker) sealer() *tokens.RootSecret {
+	if s := b.sealing.Load(); s != nil {
+		return s
+	}
+	return b.cfg.Secrets.Current()
 }
 
 // UsedWithSecret reports whether a root secret was ever used with a database.
@@ -203,6 +244,22 @@ func UsedWithSecret(ctx context.Context, store KeyStore) (bool, error) {
 	return err == nil, err
 }
 
+// StateOfSecrets compares fingerprints as [Broker.Load] does, and writes nothing.
+func StateOfSecrets(ctx context.Context, store KeyStore, held tokens.Secrets) (SecretState, error) {
+	stands, err := store.Fact(ctx, factSecret)
+	switch {
+	case errors.Is(err, NotFound):
+		return SecretUnused, nil
+	case err != nil:
+		return "", err
+	case len(held) == 0 || held.Find(stands) == nil:
+		return SecretOther, nil
+	case held.Current().ID() != stands:
+		return SecretEarlier, nil
+	}
+	return SecretCurrent, nil
+}
+
 func keyPlace(id string) string { return "signing_keys.private." + id }
 
 // loadKeys opens the stored keys; what was sealed under an earlier root secret
@@ -212,7 +269,7 @@ func (b *Broker) loadKeys(ctx context.Context) (*tokens.KeyRing, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := make([]*tokens.SigningKey, 0, len(stored))
+	var keys, hints []*tokens.SigningKey
 	for _, row := range stored {
 		private, err := b.cfg.Secrets.Open(keyPlace(row.ID), row.Sealed)
 		if err != nil {
@@ -223,7 +280,11 @@ func (b *Broker) loadKeys(ctx context.Context) (*tokens.KeyRing, error) {
 			return nil, err
 		}
 		key.CreatedAt, key.ActiveAt, key.RetiredAt = row.CreatedAt, row.ActiveAt, row.RetiredAt
-		keys = append(keys, key)
+		if b.withdrawn(row) {
+			hints = append(hints, key)
+		} else {
+			keys = append(keys, key)
+		}
 		if sealed, again := b.reseal(keyPlace(row.ID), row.Sealed, private); again {
 			if err := b.cfg.Store.ResealSigningKey(ctx, row.ID, row.Sealed, sealed); err != nil {
 				return nil, err
@@ -237,36 +298,52 @@ func (b *Broker) loadKeys(ctx context.Context) (*tokens.KeyRing, error) {
 		}
 		keys = append(keys, shared)
 	}
-	return tokens.NewKeyRing(keys)
+	ring, err := tokens.NewKeyRing(keys)
+	if err != nil {
+		return nil, err
+	}
+	return ring.WithHintKeys(hints), nil
 }
 
-// reseal seals a value anew if it is sealed under an earlier root secret.
+// reseal seals a value anew if it is sealed under another root secret than the
+// one that stands.
 func (b *Broker) reseal(place, sealed string, plain []byte) (anew string, again bool) {
-	current := b.cfg.Secrets.Current()
+	current := b.sealer()
+	if b.looking {
+		return "", false
+	}
 	if _, err := (tokens.Secrets{current}).Open(place, sealed); err == nil {
 		return "", false
 	}
 	return current.Seal(place, plain), true
 }
 
-// addKey makes a key of an algorithm. It signs at once, or waits until readers
-// that cache the set know it.
-func (b *Broker) addKey(ctx context.Context, algorithm string, wait bool) error {
+// makeKey makes a key of an algorithm that signs from a moment on.
+func (b *Broker) makeKey(algorithm string, activeAt time.Time) (StoredKey, error) {
 	key, err := b.cfg.GenerateKey(algorithm, b.cfg.Rand)
 	if err != nil {
-		return err
+		return StoredKey{}, err
 	}
 	private, err := key.Private()
 	if err != nil {
-		return err
+		return StoredKey{}, err
 	}
-	now := b.now()
-	row := StoredKey{
-		ID: key.ID, Algorithm: key.Algorithm, Sealed: b.cfg.Secrets.Current().Seal(keyPlace(key.ID), private),
-		CreatedAt: now, ActiveAt: now,
-	}
+	return StoredKey{
+		ID: key.ID, Algorithm: key.Algorithm, Sealed: b.sealer().Seal(keyPlace(key.ID), private),
+		CreatedAt: b.now(), ActiveAt: activeAt,
+	}, nil
+}
+
+// addKey makes a key of an algorithm. It signs at once, or waits until readers
+// that cache the set know it.
+func (b *Broker) addKey(ctx context.Context, algorithm string, wait bool) error {
+	activeAt := b.now()
 	if wait {
-		row.ActiveAt = now.Add(publishBeforeSigning)
+		activeAt = activeAt.Add(b.cfg.KeyPublished)
+	}
+	row, err := b.makeKey(algorithm, activeAt)
+	if err != nil {
+		return err
 	}
 	return b.cfg.Store.InsertSigningKey(ctx, row)
 }
@@ -274,9 +351,17 @@ func (b *Broker) addKey(ctx context.Context, algorithm string, wait bool) error 
 // Ping asks the database whether it answers.
 func (b *Broker) Ping(ctx context.Context) error { return b.cfg.Store.Ping(ctx) }
 
-// Signer is the key that signs access tokens now, or nil.
+// Signer is the key that signs access tokens now, or nil. One that another
+// replica has just put in place signs here too, where its clock is ahead of ours.
 func (b *Broker) Signer() *tokens.SigningKey {
-	return b.keys.Load().Signer(b.cfg.Algorithm, b.now())
+	ring, now := b.keys.Load(), b.now()
+	signer := ring.Signer(b.cfg.Algorithm, now)
+	if signer == nil || signer.Algorithm != b.cfg.Algorithm {
+		if soon := ring.Signer(b.cfg.Algorithm, now.Add(clockLeeway)); soon != nil && (signer == nil || soon.Algorithm == b.cfg.Algorithm) {
+			return soon
+		}
+	}
+	return signer
 }
 
 // Database names the database for logs, without credentials.
@@ -299,7 +384,9 @@ type KeyState struct {
 	State     KeyUse
 	Signs     bool // access tokens, now
 	CreatedAt time.Time
-	ActiveAt  time.Time
+	ActiveAt  time.Time // zero: it waits for its turn
+	// NotBefore is the earliest that one that waits may sign.
+	NotBefore time.Time
 	RetiredAt time.Time
 }
 
@@ -314,10 +401,14 @@ func (b *Broker) SigningKeys() (out []KeyState) {
 		case k.ActiveAt.After(now):
 			state = KeyPublished
 		}
-		out = append(out, KeyState{
+		one := KeyState{
 			ID: k.ID, Algorithm: k.Algorithm, State: state, Signs: signer != nil && signer.ID == k.ID,
 			CreatedAt: k.CreatedAt, ActiveAt: k.ActiveAt, RetiredAt: k.RetiredAt,
-		})
+		}
+		if waits(k) {
+			one.ActiveAt, one.NotBefore = time.Time{}, k.CreatedAt.Add(b.cfg.KeyPublished)
+		}
+		out = append(out, one)
 	}
 	return out
 }

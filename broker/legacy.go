@@ -107,6 +107,14 @@ func (b *Broker) EndLegacyTokens(ctx context.Context, userID string, device Devi
 	return n, err
 }
 
+// LegacyTokens is how many tokens of a user never expire and can still be used.
+func (b *Broker) LegacyTokens(ctx context.Context, userID string) (int, error) {
+	if b.cfg.Imported == nil {
+		return 0, nil
+	}
+	return b.cfg.Store.ImportedTokensOf(ctx, userID, ImportedLegacy, b.now())
+}
+
 func (b *Broker) endLegacy(ctx context.Context, store Store, userID, ip string) (int, error) {
 	n, err := store.DeleteImportedTokens(ctx, userID, ImportedLegacy)
 	if err != nil || n == 0 {

@@ -110,6 +110,10 @@ func (b *Broker) link(ctx context.Context, store Store, p *Provider, u User, i I
 			return i, err
 		}
 	}
+	told := Letter{Kind: MailIdentityLinked, What: p.Name, Until: i.UndoUntil()}
+	if err := b.tell(ctx, store, u.ID, i.ID()+" "+i.CreatedAt.String(), told); err != nil {
+		return i, err
+	}
 	return i, store.SetNotice(ctx, u.ID, noticeOf(i, p.Name))
 }
 

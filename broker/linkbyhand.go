@@ -24,7 +24,7 @@ func (b *Broker) BeginLink(ctx context.Context, p Principal, providerID, returnT
 		return "", "", err
 	}
 	l := IdPLogin{ReturnTo: returnTo, LinkUserID: p.User.ID, LinkSessionID: p.Session.ID}
-	return b.sendToIdP(ctx, idp, l, IdPAsk{Prompt: "login"})
+	return b.sendToIdP(ctx, idp, l, IdPAsk{Prompt: "login"}, device)
 }
 
 // reauthLeeway is how far an IdP's clock may be behind ours.

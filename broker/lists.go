@@ -113,7 +113,8 @@ func (k UserKey) of(u User) string {
 }
 
 // PageSessions lists sessions for administrators, those that have ended too, the
-// newest first.
+// newest first. A page may have fewer than its limit, or none, and a next one: it
+// looks at so many sessions and no more.
 func (b *Broker) PageSessions(ctx context.Context, f SessionFilter, p Page) (sessions []UserSession, next string, err error) {
 	const list = "sessions"
 	limit := p.bound(MaxPage)
@@ -122,12 +123,21 @@ func (b *Broker) PageSessions(ctx context.Context, f SessionFilter, p Page) (ses
 		return nil, "", err
 	}
 	f.All = true
-	sessions, err = b.cfg.Store.PageSessions(ctx, f, at.ID, limit+1)
+	sessions, lookedTo, err := b.cfg.Store.PageSessions(ctx, f, at.ID, limit+1)
+	if lookedTo != "" {
+		next = b.nextOf(list, place{ID: lookedTo})
+	}
 	if err == nil && len(sessions) > limit {
 		sessions = sessions[:limit]
 		next = b.nextOf(list, place{ID: sessions[limit-1].ID})
 	}
 	return sessions, next, err
+}
+
+// SessionsOf are the newest sessions of a user: at most so many that are alive, and
+// so many that are over.
+func (b *Broker) SessionsOf(ctx context.Context, userID string, live, over int) (alive, past []Session, err error) {
+	return b.cfg.Store.SessionsOfUser(ctx, userID, b.now(), live, over)
 }
 
 func checkSessionFilter(f SessionFilter) error {
@@ -145,7 +155,18 @@ func checkSessionFilter(f SessionFilter) error {
 // FindSession is a session as administrators see it; NotFound.
 func (b *Broker) FindSession(ctx context.Context, id string) (UserSession, error) {
 	s, u, err := b.cfg.Store.SessionByID(ctx, id)
+	if err == nil && s.UpstreamID != "" {
+		var on Session
+		on, err = b.cfg.Store.UpstreamOf(ctx, id)
+		s.Upstream = on.Upstream
+	}
 	return UserSession{Session: s, Username: u.Username}, err
+}
+
+// CountSessions counts the live sessions that a filter names, up to most, and says
+// whether there may be more.
+func (b *Broker) CountSessions(ctx context.Context, f SessionFilter, most int) (n int, more bool, err error) {
+	return b.cfg.Store.CountSessions(ctx, f, b.now(), most)
 }
 
 // MaxEvents is the greatest Limit of a page of events.

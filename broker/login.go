@@ -3,26 +3,72 @@ package broker
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"strconv"
 	"time"
 )
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
-// LoginPassword checks a local password and starts a session. Whatever is
-// wrong, the answer is the same InvalidCredentials after the same work: an
-// unknown name pays for a hash too. A temporary password that is right is
-// PasswordChangeRequired.
+// PasswordLogin is what somebody logs in with. Code is of the second factor, and
+// Fresh the password that is to replace a temporary one; nil: none was given.
+type PasswordLogin struct {
+	Username, Password string
+	Code, Fresh        *string
+	// Wait: where a second factor is needed, the login waits for it; see
+	// [Broker.CompleteLogin].
+	Wait bool
+}
+
+// LoginPassword is [Broker.LoginWith] by name and password alone.
 func (b *Broker) LoginPassword(ctx context.Context, username, password string, device Device) (*Login, error) {
-	u, err := b.localLogin(ctx, username, password, device)
+	return b.LoginWith(ctx, PasswordLogin{Username: username, Password: password}, device)
+}
+
+// LoginWith checks a local password and starts a session. Whatever is wrong with
+// name or password, the answer is the same InvalidCredentials after the same work:
+// an unknown name pays for a hash too. Once they are right, an account with a
+// second factor needs a code as well (SecondFactorRequired, SecondFactorInvalid),
+// and a temporary password another one (PasswordChangeRequired).
+func (b *Broker) LoginWith(ctx context.Context, in PasswordLogin, device Device) (*Login, error) {
+	ctx, span := BeginSpan(ctx, SpanWork, "broker.LoginPassword")
+	l, err := b.loginWithPassword(ctx, in, device)
+	span.End(err)
+	b.loggedIn(MethodPassword, err)
+	switch CodeOf(err) {
+	case SecondFactorRequired, PasswordChangeRequired, WeakPassword: // steps of a login
+	default:
+		b.refusedLogin(err)
+	}
+	return l, err
+}
+
+func (b *Broker) loginWithPassword(ctx context.Context, in PasswordLogin, device Device) (*Login, error) {
+	u, err := b.localLogin(ctx, in.Username, in.Password, device)
 	if err != nil {
 		return nil, err
 	}
-	if u.PasswordTemporary {
-		return nil, b.changeRequired(u)
+	proof := factorProof{amr: []string{"pwd"}, use: func(context.Context, Store) error { return nil }}
+	if u.SecondFactor {
+		if in.Code == nil || *in.Code == "" {
+			return nil, b.secondRequired(ctx, u, in.Wait)
+		}
+		found, err := b.checkCode(ctx, u, *in.Code, device)
+		if err != nil {
+			return nil, err
+		}
+		proof = *found
 	}
-	return b.startSession(ctx, u, []string{"pwd"}, device, func(s *Session) {})
+	switch {
+	case in.Fresh != nil && !u.PasswordTemporary:
+		return nil, refuse(InvalidRequest, "newPassword is for temporary passwords alone; change others at /api/me/password")
+	case in.Fresh != nil:
+		l, err := b.choosePassword(ctx, u, *in.Fresh, proof, device)
+		return l, b.countUsed(ctx, u, device, err)
+	case u.PasswordTemporary: // the code is not used: the next attempt needs it
+		return nil, b.changeRequired(u, []string{"pwd"})
+	}
+	l, err := b.startSessionAfter(ctx, u, proof.amr, device, func(*Session) {}, func(store Store) error { return proof.use(ctx, store) })
+	return l, b.countUsed(ctx, u, device, err)
 }
 
 // localLogin is checkLogin where logins with a password are on.
@@ -50,13 +96,14 @@ func (b *Broker) checkLogin(ctx context.Context, username, password string, devi
 	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
 		return User{}, err
 	}
-	address, _ := limitKeys(name, device)
-	leave, ok := b.checking.enter(address)
+	leave, ok := b.checking.enter(addressOf(device.IP))
 	if !ok {
 		return User{}, &Error{Code: TemporarilyUnavailable, Err: errTooManyAtOnce, RetryAfter: time.Second}
 	}
 	defer leave()
+	_, span := BeginSpan(ctx, SpanWork, "password.Verify")
 	ok, rehash, err := b.cfg.Hasher.Verify(ctx, u.PasswordHash, password)
+	span.End(err)
 	if err != nil {
 		return User{}, err
 	}
@@ -98,69 +145,14 @@ func (b *Broker) rehash(ctx context.Context, u User, name, password string, devi
 	return u, err
 }
 
-// limitKeys are what failures are counted by. Whoever has one IPv6 address has
-// its /64, so that is one address.
-func limitKeys(name string, device Device) (address, account string) {
-	address = device.IP
-	if ip, err := netip.ParseAddr(device.IP); err == nil && ip.Unmap().Is6() {
-		network, _ := ip.WithZone("").Prefix(64) // 64 is never too long
-		address = network.String()
-	}
-	return "address " + address, "account " + name
-}
-
-// withinLimits refuses an address or account that failed too often. An account
-// that strangers attack stays open to the addresses that its own sessions use,
-// so that the limit is no weapon against its owner.
-func (b *Broker) withinLimits(ctx context.Context, name, userID string, device Device) error {
-	if b.cfg.Limiter == nil {
-		return nil
-	}
-	address, account := limitKeys(name, device)
-	state, err := b.cfg.Limiter.Check(ctx, address)
-	if err != nil {
-		return Unavailable(err)
-	}
-	if !state.Exceeded {
-		if state, err = b.cfg.Limiter.Check(ctx, account); err != nil {
-			return Unavailable(err)
-		}
-		if state.Exceeded && userID != "" {
-			_, known, err := b.cfg.Store.ListSessions(ctx, SessionFilter{UserID: userID, IP: device.IP, LiveAt: b.now()}, 0, 1)
-			if err == nil && known > 0 {
-				return nil
-			}
-		}
-	}
-	if state.Exceeded {
-		return &Error{Code: RateLimited, Message: "too many failed attempts", RetryAfter: state.RetryAfter, Limit: &state}
-	}
-	return nil
-}
-
-// failedLogin counts and logs one failure. The message is stable and holds the
-// address, for fail2ban and its kin; nothing else in the program begins so.
-func (b *Broker) failedLogin(ctx context.Context, name string, device Device) error {
-	b.cfg.Log.WarnContext(ctx, "Failed login attempt from "+device.IP, "event", "auth.login.failed",
-		"remote_ip", device.IP, "username", cleanText(name, MaxUsername))
-	refusal := &Error{Code: InvalidCredentials, Message: "the username or the password is wrong"}
-	if b.cfg.Limiter == nil {
-		return refusal
-	}
-	address, account := limitKeys(name, device)
-	state, err := b.cfg.Limiter.Fail(ctx, address)
-	if err == nil {
-		refusal.Limit = &state
-		_, err = b.cfg.Limiter.Fail(ctx, account)
-	}
-	if err != nil {
-		return Unavailable(err)
-	}
-	return refusal
-}
-
 // startSession makes the row that every login ends in, and its tokens.
 func (b *Broker) startSession(ctx context.Context, u User, amr []string, device Device, fill func(*Session)) (*Login, error) {
+	return b.startSessionAfter(ctx, u, amr, device, fill, func(Store) error { return nil })
+}
+
+// startSessionAfter is startSession with what has to happen first in its
+// transaction.
+func (b *Broker) startSessionAfter(ctx context.Context, u User, amr []string, device Device, fill func(*Session), first func(Store) error) (*Login, error) {
 	var login *Login
 	err := b.retry(ctx, func() error {
 		now := b.now()
@@ -169,7 +161,16 @@ func (b *Broker) startSession(ctx context.Context, u User, amr []string, device 
 		fill(&s)
 		var made User
 		err := b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			if made, err = b.addSession(ctx, store, s, u.PasswordHash); err != nil {
+			if err := first(store); err != nil {
+				return err
+			}
+			if made, err = b.addSession(ctx, store, s, u.PasswordHash); err == nil {
+				err = enough(made, s)
+			}
+			if err != nil {
+				return err
+			}
+			if err := b.noteLanguage(ctx, store, made, device); err != nil {
 				return err
 			}
 			if err := b.replaceBrowser(ctx, store, s, device); err != nil {
@@ -186,9 +187,20 @@ func (b *Broker) startSession(ctx context.Context, u User, amr []string, device 
 	return login, err
 }
 
+// noteLanguage keeps the language that a person reads pages in, for mail.
+func (b *Broker) noteLanguage(ctx context.Context, store Store, u User, device Device) error {
+	if device.Language == "" || device.Language == u.Language || len(device.Language) > maxLanguage {
+		return nil
+	}
+	return store.SetLanguage(ctx, u.ID, device.Language)
+}
+
+// maxLanguage bounds a language tag, in bytes.
+const maxLanguage = 35
+
 // replaceBrowser ends the session that this login replaces in its browser: one
-// browser is one device, however often it logs in. What followed that session
-// follows this one. Another person's is left alone.
+// browser is one device, however often it logs in, and keeps its name. What
+// followed that session follows this one. Another person's is left alone.
 func (b *Broker) replaceBrowser(ctx context.Context, store Store, s Session, device Device) error {
 	if device.Replaces == "" {
 		return nil
@@ -202,6 +214,11 @@ func (b *Broker) replaceBrowser(ctx context.Context, store Store, s Session, dev
 	}
 	if err := store.MoveFollowers(ctx, old.ID, s.ID); err != nil {
 		return err
+	}
+	if old.DeviceName != "" && s.DeviceName == "" {
+		if err := store.NameSession(ctx, s.ID, s.UserID, old.DeviceName); err != nil {
+			return err
+		}
 	}
 	_, err = b.endSessions(ctx, store, SessionFilter{ID: old.ID}, LoggedOut, false, device.IP)
 	return err
@@ -254,9 +271,10 @@ func (b *Broker) Authenticate(ctx context.Context, sessionID string) (Principal,
 	return b.authenticate(ctx, sessionID, b.cfg.Store.SessionByID)
 }
 
-func (b *Broker) authenticate(ctx context.Context, sessionID string, read func(context.Context, string) (Session, User, error)) (Principal, error) {
-	var p Principal
-	err := b.retry(ctx, func() (err error) {
+func (b *Broker) authenticate(ctx context.Context, sessionID string, read func(context.Context, string) (Session, User, error)) (p Principal, err error) {
+	ctx, span := BeginSpan(ctx, SpanWork, "broker.Authenticate")
+	defer func() { span.End(err) }()
+	err = b.retry(ctx, func() (err error) {
 		p.Session, p.User, err = read(ctx, sessionID)
 		return err
 	})

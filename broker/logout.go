@@ -82,12 +82,3 @@ func (b *Broker) SessionIDOf(ctx context.Context, raw string) (string, error) {
 	}
 	return "", nil
 }
-
-// EndOwnSession ends one session of the user, from the user's own list.
-func (b *Broker) EndOwnSession(ctx context.Context, userID, sessionID string, device Device) error {
-	n, err := b.EndSessions(ctx, SessionFilter{ID: sessionID, UserID: userID}, RevokedByUser, false, device.IP)
-	if err == nil && n == 0 {
-		return &Error{Code: NotFound}
-	}
-	return err
-}

@@ -205,7 +205,7 @@ func (h *matrixHouse) rowsOf() string {
 
 // enterRaw is a browser's whole login with what the raw IdP says.
 func (h *matrixHouse) enterRaw() (*broker.Login, error) {
-	_, state, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
+	_, state, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}, broker.Device{})
 	if err != nil {
 		return nil, err
 	}

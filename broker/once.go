@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -25,3 +27,32 @@ func (b *Broker) useOnce(ctx context.Context, expiresAt time.Time, parts ...stri
 
 // constantEqual compares secrets.
 func constantEqual(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// formLife is how long a form may lie open before it is sent.
+const formLife = 24 * time.Hour
+
+const tagForm = "form"
+
+// FormTicket is what a page's form carries that does its work once, however
+// often a browser sends it: it is good for one user and a day. It is no secret.
+func (b *Broker) FormTicket(userID string) string {
+	text := strconv.FormatInt(b.now().UnixMilli(), 10) + "." + b.newSecret(16)
+	return b.cfg.Secrets.Current().Tag(tagForm, userID, text) + "." + text
+}
+
+// takeTicket uses a ticket up, inside the transaction that does the work: where
+// that fails, the form may be sent again.
+func (b *Broker) takeTicket(ctx context.Context, store Store, userID, ticket string) error {
+	tag, text, _ := strings.Cut(ticket, ".")
+	made, _, _ := strings.Cut(text, ".")
+	ms, err := strconv.ParseInt(made, 10, 64)
+	end := time.UnixMilli(ms).Add(formLife)
+	if err != nil || !b.now().Before(end) || !b.cfg.Secrets.CheckTag(tag, tagForm, userID, text) {
+		return refuse(FormUsed, "this form is older than a day, or not one of yours; open the page again")
+	}
+	fresh, err := store.UseOnce(ctx, hash(tagForm, ticket), end)
+	if err == nil && !fresh {
+		err = refuse(FormUsed, "this form was sent already, and did its work then")
+	}
+	return err
+}

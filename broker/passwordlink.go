@@ -14,6 +14,7 @@ type PasswordPurpose string
 const (
 	PurposeInvitation PasswordPurpose = "invitation" // a user without a password chooses one
 	PurposeReset      PasswordPurpose = "reset"      // another one takes the place of what was forgotten
+	PurposeForgotten  PasswordPurpose = "forgotten"  // the same, by a mail that the user asked for
 )
 
 const (
@@ -35,9 +36,16 @@ type PasswordLink struct {
 	ExpiresAt time.Time
 }
 
+// Handover is how a password link gets to its user.
+type Handover struct {
+	ByMail   bool   // to the user's address; else the link is handed out
+	Language string // of the mail, where the user's is not known
+}
+
 // MadeLink is a password link as it is handed out. The URL is a secret.
 type MadeLink struct {
-	URL       string
+	URL       string // empty: it was mailed
+	MailedTo  string // the address; empty: it was not mailed
 	Purpose   PasswordPurpose
 	ExpiresAt time.Time
 }
@@ -48,11 +56,16 @@ func mayAdminister(by User, u User) bool {
 	return by.Role == RoleRoot || by.Role == RoleAdmin && !u.Role.IsAdmin()
 }
 
-// MakePasswordLink makes a one-time link for a user; an earlier one is void. by
+// MakePasswordLink is [Broker.SendPasswordLink] for a link that is handed out.
+func (b *Broker) MakePasswordLink(ctx context.Context, by *User, userID string, purpose PasswordPurpose) (MadeLink, error) {
+	return b.SendPasswordLink(ctx, by, userID, purpose, Handover{})
+}
+
+// SendPasswordLink makes a one-time link for a user; an earlier one is void. by
 // is the administrator, nil on the command line. An empty purpose is the one
 // that fits: Invitation for a user without a password, else Reset. The refusals:
 // NotFound, Forbidden, LocalLoginDisabled, InvalidRequest.
-func (b *Broker) MakePasswordLink(ctx context.Context, by *User, userID string, purpose PasswordPurpose) (made MadeLink, err error) {
+func (b *Broker) SendPasswordLink(ctx context.Context, by *User, userID string, purpose PasswordPurpose, how Handover) (made MadeLink, err error) {
 	if !b.cfg.LocalLogin {
 		return made, refuse(LocalLoginDisabled, "logging in with a password is switched off")
 	}
@@ -69,16 +82,21 @@ func (b *Broker) MakePasswordLink(ctx context.Context, by *User, userID string, 
 			if err != nil {
 				return err
 			}
-			made, err = b.insertPasswordLink(ctx, store, by, u, purpose, secret)
+			made, err = b.insertPasswordLink(ctx, store, by, u, purpose, secret, how)
 			return err
 		})
 	})
 	return made, err
 }
 
-// InviteUser makes a user without a password, and the link with which the user
-// chooses one.
-func (b *Broker) InviteUser(ctx context.Context, n NewUser) (u User, made MadeLink, err error) {
+// InviteUser is [Broker.SendInvitation] for a link that is handed out.
+func (b *Broker) InviteUser(ctx context.Context, n NewUser) (User, MadeLink, error) {
+	return b.SendInvitation(ctx, n, Handover{})
+}
+
+// SendInvitation makes a user without a password, and the link with which the user
+// chooses one; for administrators only root does.
+func (b *Broker) SendInvitation(ctx context.Context, n NewUser, how Handover) (u User, made MadeLink, err error) {
 	if !b.cfg.LocalLogin {
 		return u, made, refuse(LocalLoginDisabled, "logging in with a password is switched off")
 	}
@@ -91,7 +109,7 @@ func (b *Broker) InviteUser(ctx context.Context, n NewUser) (u User, made MadeLi
 		if err := b.insertUser(ctx, store, u); err != nil {
 			return err
 		}
-		made, err = b.insertPasswordLink(ctx, store, nil, u, PurposeInvitation, secret)
+		made, err = b.insertPasswordLink(ctx, store, b.actor(ctx).user(), u, PurposeInvitation, secret, how)
 		return err
 	})
 	return u, made, err
@@ -99,7 +117,9 @@ func (b *Broker) InviteUser(ctx context.Context, n NewUser) (u User, made MadeLi
 
 // insertPasswordLink is the body of the transaction that makes a link for a user
 // who is locked.
-func (b *Broker) insertPasswordLink(ctx context.Context, store Store, by *User, u User, purpose PasswordPurpose, secret string) (MadeLink, error) {
+func (b *Broker) insertPasswordLink(
+	ctx context.Context, store Store, by *User, u User, purpose PasswordPurpose, secret string, how Handover,
+) (made MadeLink, err error) {
 	fits, life := PurposeReset, resetLife
 	if u.PasswordHash == "" {
 		fits, life = PurposeInvitation, invitationLife
@@ -109,6 +129,10 @@ func (b *Broker) insertPasswordLink(ctx context.Context, store Store, by *User, 
 		return MadeLink{}, refuse(Forbidden, "only root makes password links for administrators")
 	case !u.DisabledAt.IsZero():
 		return MadeLink{}, refuse(InvalidRequest, "the user is disabled")
+	case how.ByMail && !b.MailsSent():
+		return MadeLink{}, refuse(InvalidRequest, "no mail is sent here: smtp.host is not set")
+	case how.ByMail && u.linkAddress() == "":
+		return MadeLink{}, fault(InvalidRequest, "email", "links go only to an address that is verified or that an administrator has set, for administrators root")
 	case purpose != "" && purpose != PurposeInvitation && purpose != PurposeReset:
 		return MadeLink{}, refuse(InvalidRequest, "purpose is one of invitation, reset")
 	case purpose == PurposeReset && fits != purpose:
@@ -130,9 +154,30 @@ func (b *Broker) insertPasswordLink(ctx context.Context, store Store, by *User, 
 		return MadeLink{}, err
 	}
 	event := Event{Name: EventPasswordLinkMade, UserID: u.ID, Detail: map[string]string{"purpose": string(fits), "by": l.CreatedBy}}
-	return MadeLink{
-		URL: b.cfg.PublicURL + "/password?token=" + url.QueryEscape(secret), Purpose: fits, ExpiresAt: l.ExpiresAt,
-	}, b.audit(ctx, store, event)
+	made = MadeLink{Purpose: fits, ExpiresAt: l.ExpiresAt}
+	if !how.ByMail {
+		made.URL = b.cfg.PublicURL + "/password?token=" + url.QueryEscape(secret)
+		return made, b.audit(ctx, store, event)
+	}
+	made.MailedTo = u.linkAddress()
+	if err := b.mailMadeLink(ctx, store, u, l, secret, how); err != nil {
+		return MadeLink{}, err
+	}
+	return made, b.audit(ctx, store, event)
+}
+
+// mailMadeLink queues the mail with a link that an administrator has made.
+func (b *Broker) mailMadeLink(ctx context.Context, store Store, u User, l PasswordLink, secret string, how Handover) error {
+	kind := MailReset
+	if l.Purpose == PurposeInvitation {
+		kind = MailInvitation
+	}
+	quota := MailQuota{Most: mailedLinks, Since: l.CreatedAt.Add(-24 * time.Hour)}
+	queued, err := b.mailLink(ctx, store, u, l, secret, Letter{Kind: kind, Language: how.Language}, quota)
+	if err == nil && !queued {
+		err = refuse(InvalidRequest, "this user got ten such mails within a day; hand the link over in another way")
+	}
+	return err
 }
 
 func passwordLinkID(secret string) string { return hash("password link", secret) }
@@ -160,6 +205,9 @@ func (b *Broker) PasswordLinkUser(ctx context.Context, secret string) (User, err
 func linkedUser(ctx context.Context, store Store, l PasswordLink) (User, error) {
 	u, err := store.UserByID(ctx, l.UserID)
 	if err == nil && (!u.DisabledAt.IsZero() || u.PasswordHash != l.Password) {
+		err = NotFound
+	}
+	if err == nil && l.Purpose == PurposeForgotten && !u.mayForget() { // who could get no such link today
 		err = NotFound
 	}
 	if err != nil || l.CreatedBy == "" {

@@ -96,7 +96,7 @@ func TestPasswordLinkIsVoidOnceItsTimeOrItsReasonIsOver(t *testing.T) {
 				t.Fatal(err)
 			}
 			current := harness.PasswordOf("alice")
-			if _, err := rig.Broker.ChangePassword(context.Background(), p, &current, "another password", here); err != nil {
+			if _, err := rig.Broker.ChangePassword(context.Background(), p, broker.PasswordChange{Current: &current, Fresh: "another password"}, here); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -17,7 +17,7 @@ func TestNoPasswordChangeWithoutSession(t *testing.T) {
 	for what, p := range map[string]broker.Principal{
 		"a key": {User: alice, Key: &broker.APIKey{ID: "k"}}, "a legacy token": {User: alice, OldToken: true}, "nothing": {User: alice},
 	} {
-		_, err := x.Broker.ChangePassword(context.Background(), p, &current, "another password", broker.Device{})
+		_, err := x.Broker.ChangePassword(context.Background(), p, broker.PasswordChange{Current: &current, Fresh: "another password"}, broker.Device{})
 		if !errors.Is(err, broker.InsufficientScope) {
 			t.Errorf("by %s: %v", what, err)
 		}

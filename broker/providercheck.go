@@ -22,6 +22,7 @@ var providerIDShape = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 // for the password.
 var reservedProviderIDs = []string{
 	"refresh", "config", "callback", "authorize", "mobile-redirect", "backchannel-logout", "logout", "login", localProvider,
+	"new", // stands beside the pages of providers
 }
 
 // publicIssuers let anybody make an account, so that whoever may come in must
@@ -37,6 +38,9 @@ func CheckProvider(s ProviderSettings) (ProviderSettings, error) {
 	s = s.withDefaults()
 	var bad Faults
 	s.checkTexts(&bad)
+	if _, _, err := ReadLogo(s.Logo); err != nil {
+		bad.add("logo", "%v", err)
+	}
 	s.checkChoices(&bad)
 	s.checkRules(&bad)
 	s.checkIssuer(&bad)
@@ -74,9 +78,7 @@ func orElse[T ~string](field *T, standard T) {
 }
 
 func (s *ProviderSettings) checkTexts(bad *Faults) {
-	if !providerIDShape.MatchString(s.ID) || slices.Contains(reservedProviderIDs, s.ID) {
-		bad.add("id", "must be a lower-case word of at most 32 letters, digits and hyphens that is not reserved, such as pocketid")
-	}
+	checkProviderID(bad, s.ID)
 	if s.ClientID == "" {
 		bad.add("client_id", "is needed")
 	}
@@ -99,6 +101,20 @@ func (s *ProviderSettings) checkTexts(bad *Faults) {
 			bad.add(list.field, "must be at most %d texts of 1 to %d bytes, without control characters", maxProviderList, maxProviderText)
 		}
 	}
+}
+
+func checkProviderID(bad *Faults, id string) {
+	if !providerIDShape.MatchString(id) || slices.Contains(reservedProviderIDs, id) {
+		bad.add("id", "must be a lower-case word of at most 32 letters, digits and hyphens that is not reserved, such as pocketid")
+	}
+}
+
+// CheckProviderID refuses what can be no provider's id: InvalidRequest, at the
+// field id.
+func CheckProviderID(id string) error {
+	var bad Faults
+	checkProviderID(&bad, id)
+	return bad.refusal()
 }
 
 func badProviderText(text string) bool {
@@ -187,7 +203,7 @@ func webAddress(u *url.URL, text string) bool {
 }
 
 func (s *ProviderSettings) checkPlainHTTP(bad *Faults, field string, u *url.URL) {
-	if u.Scheme == "http" && !s.InsecureHTTP && !loopbackName(u.Hostname()) {
+	if u.Scheme == "http" && !s.InsecureHTTP && !LoopbackName(u.Hostname()) {
 		bad.add(field, "is plain http: code and secret would travel in the clear; use https, or insecure_http: true if you know the way")
 	}
 }
@@ -211,7 +227,7 @@ func (s *ProviderSettings) checkAdded(bad *Faults) {
 			continue
 		}
 		addr, err := netip.ParseAddr(u.Hostname())
-		if addr = addr.Unmap(); loopbackName(u.Hostname()) || err == nil && (!addr.IsGlobalUnicast() || addr.IsPrivate()) {
+		if addr = addr.Unmap(); LoopbackName(u.Hostname()) || err == nil && (!addr.IsGlobalUnicast() || addr.IsPrivate()) {
 			bad.add(e.field, "is at a private address; set allow_private: true if it is yours")
 		}
 	}
@@ -242,6 +258,8 @@ func CheckProviderSecret(s ProviderSettings, secret string) error {
 	return bad.refusal()
 }
 
-func loopbackName(host string) bool {
+// LoopbackName reports whether a host name or address is of this very machine
+// (RFC 6761 section 6.3).
+func LoopbackName(host string) bool {
 	return loopbackHost(host) || strings.HasSuffix(host, ".localhost")
 }

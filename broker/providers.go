@@ -120,7 +120,7 @@ func (b *Broker) sealProviderSecret(id, secret string) string {
 	if secret == "" {
 		return ""
 	}
-	return b.cfg.Secrets.Current().Seal(providerPlace(id), []byte(secret))
+	return b.sealer().Seal(providerPlace(id), []byte(secret))
 }
 
 func (b *Broker) configuredProvider(id string) bool {

@@ -73,10 +73,10 @@ func TestAddedProviderLogsPeopleInAtOnceAndElsewhereAfterALoad(t *testing.T) {
 	if idp := h.idp("r"); idp.secret != "s3cret" || idp.trusted || idp.settings.TokenEndpointAuth != broker.AuthAuto {
 		t.Errorf("%+v", idp)
 	}
-	if _, _, err := h.Broker.BeginWeb(ctx, "r", "/", broker.IdPAsk{}); err != nil {
+	if _, _, err := h.Broker.BeginWeb(ctx, "r", "/", broker.IdPAsk{}, broker.Device{}); err != nil {
 		t.Error(err)
 	}
-	if _, _, err := replica.Broker.BeginWeb(ctx, "r", "/", broker.IdPAsk{}); broker.CodeOf(err) != broker.ProviderUnknown {
+	if _, _, err := replica.Broker.BeginWeb(ctx, "r", "/", broker.IdPAsk{}, broker.Device{}); broker.CodeOf(err) != broker.ProviderUnknown {
 		t.Error(err)
 	}
 	replica.load()
@@ -86,7 +86,7 @@ func TestAddedProviderLogsPeopleInAtOnceAndElsewhereAfterALoad(t *testing.T) {
 	if err := h.Broker.DeleteProvider(ctx, "r"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := h.Broker.BeginWeb(ctx, "r", "/", broker.IdPAsk{}); broker.CodeOf(err) != broker.ProviderUnknown {
+	if _, _, err := h.Broker.BeginWeb(ctx, "r", "/", broker.IdPAsk{}, broker.Device{}); broker.CodeOf(err) != broker.ProviderUnknown {
 		t.Error(err)
 	}
 	replica.load()

@@ -12,6 +12,7 @@ import (
 type ProviderSettings struct {
 	ID                   string          `json:"id" yaml:"id"`
 	Name                 string          `json:"name" yaml:"name"`
+	Logo                 string          `json:"logo,omitempty" yaml:"logo,omitempty"` // of its button: see [ReadLogo]
 	Type                 string          `json:"type" yaml:"type"`
 	Issuer               string          `json:"issuer" yaml:"issuer"`
 	ClientID             string          `json:"client_id" yaml:"client_id"`

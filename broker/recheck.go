@@ -122,7 +122,9 @@ func (b *Broker) askAgain(ctx context.Context, p *Provider, u Upstream) (Upstrea
 	if err != nil {
 		return "", RecheckResult{Untouched: true}, errSecretGone
 	}
+	begun := b.cfg.Now()
 	r, err := p.IdP.Recheck(ctx, UpstreamToken(raw), p.RecheckBy)
+	b.heard(ctx, p, begun, err)
 	if len(r.Token) > maxUpstreamToken {
 		r.Token = ""
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/providertest"
+	"github.com/latchkey-id/latchkey/storage/journal"
 	"github.com/latchkey-id/latchkey/test/harness"
 )
 
@@ -602,4 +604,30 @@ func TestStolenDumpHoldsNoTokenOfTheIdP(t *testing.T) {
 			t.Error(text)
 		}
 	})
+}
+
+// After a restore the database has a refresh token that the IdP replaced long
+// since: that it is refused now says nothing about the login.
+func TestRestoredUpstreamTokenEndsNoSession(t *testing.T) {
+	for _, by := range []string{"a restore", "the journal"} {
+		t.Run(by, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "ends.journal")
+			w := newUpstreamWorld(t, "", func(w *upstreamWorld) {
+				w.change = func(c *broker.Config) { c.Journal, c.Replay = journal.New(file), true }
+			})
+			l := w.enter("anna")
+			if by == "a restore" {
+				must(t, w.Broker.Restored(ctx))
+			} else {
+				must(t, journal.New(file).Append(ctx, []broker.JournalLine{{ID: "forgotten", At: w.clock.Now().UnixMilli(), Name: broker.EventSessionEnded, SessionID: "another"}}))
+				w.start()
+			}
+			w.respond(providertest.EndpointToken, providertest.Body(400, form, `{"error":"invalid_grant"}`))
+			if n := w.checkIn(recheckEvery); n != 1 {
+				t.Fatalf("%d were checked", n)
+			}
+			w.is(l, broker.UpstreamUnknown)
+			w.refreshes(l, "")
+		})
+	}
 }

@@ -110,7 +110,7 @@ func (w *upstreamWorld) callback(to, name string) broker.IdPResponse {
 
 func (w *upstreamWorld) enter(name string) *broker.Login {
 	w.t.Helper()
-	to, _, err := w.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
+	to, _, err := w.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}, broker.Device{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func (w *upstreamWorld) mobile(name string) (code string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	to, _, err := w.Broker.OpenAuthRequest(ctx, "p", r.State, r.Challenge)
+	to, _, err := w.Broker.OpenAuthRequest(ctx, "p", r.State, r.Challenge, broker.Device{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

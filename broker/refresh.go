@@ -34,7 +34,12 @@ type presenter struct {
 	trustedUntil time.Time
 }
 
-func (b *Broker) refreshBy(ctx context.Context, raw string, by presenter) (*Login, error) {
+func (b *Broker) refreshBy(ctx context.Context, raw string, by presenter) (login *Login, err error) {
+	ctx, span := BeginSpan(ctx, SpanWork, "broker.Refresh")
+	defer func() {
+		b.countedRefresh(login, err)
+		span.End(err)
+	}()
 	claims, err := b.parseRefresh(ctx, raw, by.device)
 	if err != nil {
 		return nil, err
@@ -42,7 +47,6 @@ func (b *Broker) refreshBy(ctx context.Context, raw string, by presenter) (*Logi
 	if by.trustedUntil, err = b.trustedUntil(ctx, by.client, claims.SessionID); err != nil {
 		return nil, b.truerCause(ctx, claims.SessionID, err)
 	}
-	var login *Login
 	err = b.retry(ctx, func() error {
 		login, err = b.refresh(ctx, claims, by)
 		return err
@@ -58,6 +62,12 @@ func (b *Broker) parseRefresh(ctx context.Context, raw string, device Device) (t
 	switch {
 	case err == nil:
 		return claims, nil
+	case errors.Is(err, tokens.ErrUnknownSecret):
+		// Another replica may have just brought a root secret with it, which this one
+		// does not know: then it can say nothing about the token.
+		if stale := b.CatchUp(ctx); stale != nil {
+			return claims, Unavailable(stale)
+		}
 	case errors.Is(err, tokens.ErrMalformed) && b.cfg.Imported != nil:
 		return b.importedRefresh(ctx, raw)
 	case errors.Is(err, tokens.ErrWrongType):
@@ -183,6 +193,9 @@ func (b *Broker) writeOutcome(ctx context.Context, d Decision, s *Session, by pr
 			if err := b.afterEnd(ctx, store, []Session{ended}, w.End, by.device.IP); err != nil {
 				return err
 			}
+			if err := b.tell(ctx, store, s.UserID, s.ID, Letter{Kind: MailTokenReused}); err != nil {
+				return err
+			}
 		}
 		return b.audit(ctx, store, b.refreshEvent(d, s, by.device))
 	})
@@ -191,7 +204,7 @@ func (b *Broker) writeOutcome(ctx context.Context, d Decision, s *Session, by pr
 
 func (b *Broker) refreshEvent(d Decision, s *Session, device Device) Event {
 	e := Event{
-		Name: eventRefresh + string(d.Outcome), UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: device.IP,
+		Name: EventOfRefresh(d.Outcome), UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: device.IP,
 		Detail: map[string]string{"generation": itoa(d.Next.Generation), "branch": itoa(d.Next.Branch)},
 	}
 	if d.Outcome == OutcomeReuse {
@@ -222,13 +235,13 @@ func (b *Broker) refuseRefresh(ctx context.Context, s *Session, claims tokens.Re
 	if !b.refused.first(claims.SessionID+" "+string(d.Outcome), b.now()) {
 		return refusal
 	}
-	b.cfg.Log.InfoContext(ctx, "refresh refused", "event", eventRefresh+string(d.Outcome), "sid", claims.SessionID,
+	b.cfg.Log.InfoContext(ctx, "refresh refused", "event", EventOfRefresh(d.Outcome), "sid", claims.SessionID,
 		"user_id", claims.Subject, "code", string(d.Refusal), "remote_ip", device.IP)
 	if d.Outcome == OutcomeReuse {
 		return refusal // its event was written with the end of the session
 	}
 	err := b.audit(ctx, b.cfg.Store, Event{
-		Name: eventRefresh + string(d.Outcome), UserID: claims.Subject, SessionID: claims.SessionID, ClientID: claims.ClientID,
+		Name: EventOfRefresh(d.Outcome), UserID: claims.Subject, SessionID: claims.SessionID, ClientID: claims.ClientID,
 		IP: device.IP, Detail: map[string]string{"code": string(d.Refusal)},
 	})
 	if err != nil {

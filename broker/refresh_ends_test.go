@@ -269,7 +269,7 @@ func TestPasswordChangeEndsEverySession(t *testing.T) {
 			t.Fatal(err)
 		}
 		current := harness.PasswordOf("anna")
-		fresh, err := w.Broker.ChangePassword(ctx, p, &current, "a whole new password", phone)
+		fresh, err := w.Broker.ChangePassword(ctx, p, broker.PasswordChange{Current: &current, Fresh: "a whole new password"}, phone)
 		if err != nil {
 			t.Fatal(err)
 		}

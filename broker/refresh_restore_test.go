@@ -149,7 +149,7 @@ func TestEndedStaysEnded(t *testing.T) {
 		sid := w.claims(t, rt0).SessionID
 		w.wait(1)
 		rt1 := w.refreshed(t, rt0, broker.OutcomeAdvance, 1, 0)
-		if err := w.Broker.EndOwnSession(ctx, w.claims(t, rt0).Subject, sid, phone); err != nil {
+		if err := w.Broker.EndOwnSession(ctx, broker.Principal{User: broker.User{ID: w.claims(t, rt0).Subject}, Session: w.row(t, sid)}, sid, false, phone); err != nil {
 			t.Fatal(err)
 		}
 		before := w.row(t, sid)

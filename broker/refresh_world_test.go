@@ -62,16 +62,14 @@ func withGrace(d time.Duration) func(*broker.Config) {
 // broker over the same store.
 func (w *world) another(t *testing.T) *world {
 	t.Helper()
-	r := harness.New(t, w.url, func(c *broker.Config) {
+	r := harness.NewAt(t, w.Clock, w.url, func(c *broker.Config) {
 		if w.change != nil {
 			w.change(c)
 		}
-		c.Now = w.Clock.Now
 		if w.url == "" {
 			c.Store = w.Store
 		}
 	})
-	r.Clock = w.Clock
 	if w.url == "" {
 		r.Store = w.Store
 	}

@@ -101,7 +101,7 @@ func username(name string) func(*broker.IdPClaims) {
 
 // enter is a browser's whole login.
 func (h *house) enter(provider string, c broker.IdPClaims) (*broker.Login, error) {
-	to, _, err := h.Broker.BeginWeb(ctx, provider, "/", broker.IdPAsk{})
+	to, _, err := h.Broker.BeginWeb(ctx, provider, "/", broker.IdPAsk{}, broker.Device{})
 	if err != nil {
 		return nil, err
 	}
@@ -478,7 +478,7 @@ func (h *house) atOnce(people []broker.IdPClaims) []broker.User {
 	var all sync.WaitGroup
 	for i, c := range people {
 		c.Issuer = "https://p.test"
-		to, _, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
+		to, _, err := h.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}, broker.Device{})
 		if err != nil {
 			h.t.Fatal(err)
 		}

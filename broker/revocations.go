@@ -25,6 +25,7 @@ type revocationCache struct {
 type revocationList struct {
 	text   string
 	of     string // hash of the sessions in it
+	kid    string // of the key that signed it
 	madeAt time.Time
 	seenAt time.Time // when it was last right
 }
@@ -35,13 +36,13 @@ type revocationList struct {
 func (b *Broker) Revocations(ctx context.Context) (string, error) {
 	c := &b.revocations
 	last := c.made.Load()
-	if last.fresh(b.now()) {
+	if b.stillGood(last, b.now()) {
 		return last.text, nil
 	}
 	c.making.Lock()
 	defer c.making.Unlock()
 	now := b.now()
-	if last = c.made.Load(); last.fresh(now) {
+	if last = c.made.Load(); b.stillGood(last, now) {
 		return last.text, nil // somebody else has just made it
 	}
 	list, err := b.makeRevocations(ctx, last, now)
@@ -50,6 +51,12 @@ func (b *Broker) Revocations(ctx context.Context) (string, error) {
 	}
 	c.made.Store(list)
 	return list.text, nil
+}
+
+// stillGood reports whether a list can be served as it is; one by a key that was
+// taken back cannot.
+func (b *Broker) stillGood(l *revocationList, now time.Time) bool {
+	return l.fresh(now) && len(b.keys.Load().PublicKeys(l.kid)) > 0
 }
 
 func (l *revocationList) fresh(now time.Time) bool {
@@ -70,14 +77,15 @@ func (b *Broker) makeRevocations(ctx context.Context, last *revocationList, now 
 	}
 	slices.Sort(ended)
 	made := revocationList{of: hash(ended...), madeAt: now, seenAt: now}
-	if last != nil && last.of == made.of && now.Sub(last.madeAt) < revocationsLife/2 {
-		made.text, made.madeAt = last.text, last.madeAt
+	if last != nil && last.of == made.of && now.Sub(last.madeAt) < revocationsLife/2 && len(b.keys.Load().PublicKeys(last.kid)) > 0 {
+		made.text, made.madeAt, made.kid = last.text, last.madeAt, last.kid
 		return &made, nil
 	}
 	signer, err := b.idSigner(ctx, "ES256", now)
 	if err != nil {
 		return nil, err
 	}
+	made.kid = signer.ID
 	made.text, err = signer.MintRevocations(tokens.RevocationClaims{
 		Issuer: b.cfg.PublicURL, IssuedAt: now.Unix(), ExpiresAt: now.Add(revocationsLife).Unix(), Sessions: ended,
 	})

@@ -115,7 +115,8 @@ func decideLife(s *Session, p Presented, policy Policy, now time.Time, ahead boo
 	idleEnd := s.IdleExpiresAt
 	if ahead {
 		// The row forgot a refresh, so it forgot that refresh's idle time too.
-		idleEnd = later(idleEnd, p.IssuedAt.Add(policy.Idle))
+		// How much of an absence came after it is not known.
+		idleEnd = later(idleEnd, p.IssuedAt.Add(policy.Idle+s.Absent))
 	}
 	switch {
 	case !s.EndedAt.IsZero():

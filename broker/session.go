@@ -31,15 +31,23 @@ type Session struct {
 	Upstream *Upstream
 
 	Rotation
-	IdleExpiresAt  time.Time
+	IdleExpiresAt time.Time
+	// Absent is how long the service has not been there, or by how much the clock has
+	// jumped, since the idle end was written; that is counted in already.
+	Absent         time.Duration
 	AbsExpiresAt   time.Time // always set; ten years where there is no limit
 	DPoPThumbprint string    // RFC 9449; empty: a bearer session
+	// CookieHash finds the session of an app behind a proxy by its cookie; empty
+	// elsewhere.
+	CookieHash string
 
 	CreatedAt  time.Time
 	LastSeenAt time.Time
 	CreatedIP  string
 	LastIP     string
 	UserAgent  string
+	// DeviceName is what its app or its owner calls the device; empty: nothing.
+	DeviceName string
 
 	// trustedUntil is when its client's max_upstream_age is reached; zero: it has
 	// none. No access token lives longer.
@@ -63,6 +71,14 @@ func (s *Session) Ended(now time.Time) EndCause {
 	return ""
 }
 
+// OverAt is when a session that is over ended, or expired.
+func (s *Session) OverAt() time.Time {
+	if !s.EndedAt.IsZero() {
+		return s.EndedAt
+	}
+	return earlier(s.IdleExpiresAt, s.AbsExpiresAt)
+}
+
 // Lifetimes of what is handed out.
 type Lifetimes struct {
 	Access    time.Duration // of an access token
@@ -80,12 +96,19 @@ const noMaxAge = 10 * 365 * 24 * time.Hour
 type Device struct {
 	IP        string
 	UserAgent string
+	// Name is what an app calls the device that it runs on; empty: it says nothing.
+	Name string
 	// Replaces is the session that a browser had before it logged in again.
 	Replaces string
+	// Language is that of the page on which somebody logs in (BCP 47); empty: none.
+	Language string
 }
 
 // maxUserAgent bounds what is kept of a User-Agent, in code points.
 const maxUserAgent = 256
+
+// MaxDeviceName bounds the name of a device, in code points.
+const MaxDeviceName = 64
 
 // Login is the end of every successful login and refresh.
 type Login struct {
@@ -103,6 +126,9 @@ type Login struct {
 // SessionLimit is how many live sessions a user may have; 0: any number.
 func (b *Broker) SessionLimit() int { return b.cfg.SessionLimit }
 
+// Retention is how long an ended session is kept, to say why.
+func (b *Broker) Retention() time.Duration { return b.cfg.Lifetimes.Retention }
+
 // newSession starts generation 0, branch 0.
 func (b *Broker) newSession(c *Client, userID string, device Device, now time.Time) Session {
 	l := b.lifetimes(c)
@@ -115,6 +141,7 @@ func (b *Broker) newSession(c *Client, userID string, device Device, now time.Ti
 		Rotation:     Rotation{AdvancedAt: now, IssuedAt: now},
 		AbsExpiresAt: now.Add(abs), CreatedAt: now, LastSeenAt: now,
 		CreatedIP: device.IP, LastIP: device.IP, UserAgent: cleanText(device.UserAgent, maxUserAgent),
+		DeviceName: cleanText(device.Name, MaxDeviceName),
 	}
 	s.IdleExpiresAt = l.slide(&s, now)
 	return s

@@ -8,9 +8,16 @@ import (
 
 const factSetupNonce = "setup_nonce"
 
-// NeedsSetup reports whether there is no administrator yet.
+// NeedsSetup reports whether there is no administrator yet. Once there is one
+// there always is, so that nobody asks again.
 func (b *Broker) NeedsSetup(ctx context.Context) (bool, error) {
+	if b.hasAdmin.Load() {
+		return false, nil
+	}
 	has, err := b.cfg.Store.HasAdmin(ctx)
+	if has {
+		b.hasAdmin.Store(true)
+	}
 	return !has, err
 }
 
@@ -27,7 +34,7 @@ func (b *Broker) SetupToken(ctx context.Context) (string, error) {
 
 // CheckSetup says whether the setup page may be shown for a token: SetupDone
 // once there is an administrator, Forbidden for a wrong token.
-func (b *Broker) CheckSetup(ctx context.Context, token string) error {
+func (b *Broker) CheckSetup(ctx context.Context, token string, device Device) error {
 	needed, err := b.NeedsSetup(ctx)
 	if err != nil {
 		return err
@@ -40,14 +47,18 @@ func (b *Broker) CheckSetup(ctx context.Context, token string) error {
 		return err
 	}
 	if subtle.ConstantTimeCompare([]byte(token), []byte(want)) != 1 {
-		return refuse(Forbidden, "this setup link is not valid; the current one is in the server's log")
+		refusal := refuse(Forbidden, "this setup link is not valid; the current one is in the server's log")
+		if token == "" {
+			return refusal // whoever looks at the address has no link, and guesses none
+		}
+		return b.failed(ctx, guessedSetup, refusal, nil, device)
 	}
 	return nil
 }
 
 // Setup makes the first administrator and logs in. Of two at once, one wins.
 func (b *Broker) Setup(ctx context.Context, token string, n NewUser, device Device) (*Login, error) {
-	if err := b.CheckSetup(ctx, token); err != nil {
+	if err := b.CheckSetup(ctx, token, device); err != nil {
 		return nil, err
 	}
 	u, err := b.createFirstAdmin(ctx, n)

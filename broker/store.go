@@ -18,8 +18,11 @@ type Store interface {
 	UpstreamStore
 	APIKeyStore
 	KeyStore
+	ReplicaStore
 	AuditStore
 	ImportStore
+	FigureStore
+	MailStore
 
 	// Tx runs f in one transaction that is durable when Tx returns nil. f makes
 	// store calls only: no network, no hashing. f may run again after a
@@ -39,6 +42,8 @@ type UserStore interface {
 	UsersByEmail(ctx context.Context, email string) ([]User, error)
 	// ListUsers reads one page, by one key, in the order of its bytes.
 	ListUsers(ctx context.Context, p UserPage) ([]User, error)
+	// Usernames maps the ids of users that are there to their names.
+	Usernames(ctx context.Context, ids []string) (map[string]string, error)
 	// LockUser keeps everybody else from changing a user until the transaction
 	// ends, so that what is read after it may be written back; NotFound.
 	LockUser(ctx context.Context, id string) error
@@ -56,6 +61,8 @@ type UserStore interface {
 	SetPassword(ctx context.Context, id string, old *PasswordHash, hash PasswordHash, temporary bool, now time.Time) (bool, error)
 	// SetPermissions replaces the user's own permissions; nil: the role's.
 	SetPermissions(ctx context.Context, id string, p *Permissions) error
+	// SetLanguage writes the language that the user reads.
+	SetLanguage(ctx context.Context, id, language string) error
 	// SetNotice replaces what the user is to be told; the zero Notice is nothing.
 	SetNotice(ctx context.Context, id string, n Notice) error
 	// DeleteUser deletes a user with its identities; LastAdmin.
@@ -63,6 +70,7 @@ type UserStore interface {
 	HasAdmin(ctx context.Context) (bool, error)
 	IdentityStore
 	PasswordLinkStore
+	FactorStore
 }
 
 // PasswordLinkStore keeps one-time links with which people set a password.
@@ -74,6 +82,65 @@ type PasswordLinkStore interface {
 	TakePasswordLink(ctx context.Context, id string, now time.Time) (PasswordLink, error)
 	// DeletePasswordLinks deletes all of a user's.
 	DeletePasswordLinks(ctx context.Context, userID string) error
+}
+
+// FactorStore keeps second factors, and logins that wait for one.
+type FactorStore interface {
+	// BeginTOTP keeps a secret that waits for its first code, in the place of
+	// another that waits; FactorExists where one counts already.
+	BeginTOTP(ctx context.Context, t TOTP) error
+	// TOTPOf returns a user's, whether it counts or waits; NotFound.
+	TOTPOf(ctx context.Context, userID string) (TOTP, error)
+	// ConfirmTOTP makes one that waits count, where secret, session and age are as
+	// asked for, and reports whether it did.
+	ConfirmTOTP(ctx context.Context, t TOTP, begunAfter time.Time) (bool, error)
+	// UseTOTP takes a code by its time step: where that is later than the last one,
+	// and the app counts. Each step is taken once.
+	UseTOTP(ctx context.Context, userID string, step int64) (bool, error)
+	// ResealTOTP replaces the sealed secret where it is still old.
+	ResealTOTP(ctx context.Context, userID, old, sealed string) error
+	// ListTOTPs lists those that there are, by user, after one.
+	ListTOTPs(ctx context.Context, afterUserID string, limit int) ([]TOTP, error)
+	// DeleteTOTP removes it and reports whether one counted.
+	DeleteTOTP(ctx context.Context, userID string) (bool, error)
+	// SetRecoveryCodes replaces a user's recovery codes by those with these hashes.
+	SetRecoveryCodes(ctx context.Context, userID string, hashes []string) error
+	// UseRecoveryCode removes one, and reports whether there was one.
+	UseRecoveryCode(ctx context.Context, userID, hash string) (bool, error)
+	CountRecoveryCodes(ctx context.Context, userID string) (int, error)
+	// SetSecondFactor writes [User.SecondFactor] as what the user has says, and
+	// returns it. It belongs into the transaction that changes what there is, behind
+	// LockUser.
+	SetSecondFactor(ctx context.Context, userID string) (bool, error)
+
+	InsertPendingLogin(ctx context.Context, p PendingLogin) error
+	// PendingLoginByID returns one that is alive; NotFound.
+	PendingLoginByID(ctx context.Context, id string, now time.Time) (PendingLogin, error)
+	// TakePendingLogin removes one that is alive; NotFound.
+	TakePendingLogin(ctx context.Context, id string, now time.Time) error
+	PasskeyStore
+}
+
+// PasskeyStore keeps passkeys, and what they are asked to sign.
+type PasskeyStore interface {
+	// InsertPasskey inserts while its user has fewer than most, and reports whether
+	// it did; PasskeyInvalid where the credential is registered already.
+	InsertPasskey(ctx context.Context, k Passkey, most int) (bool, error)
+	// PasskeysOf returns a user's, the oldest first.
+	PasskeysOf(ctx context.Context, userID string) ([]Passkey, error)
+	PasskeyByCredential(ctx context.Context, credentialID string) (Passkey, error)
+	// RenamePasskey fails with NotFound where it is not that user's.
+	RenamePasskey(ctx context.Context, id, userID, name string) error
+	// UsePasskey writes count, backup and last use where the count has grown, or is
+	// and was 0 (it does not count), and reports whether it did.
+	UsePasskey(ctx context.Context, k Passkey) (bool, error)
+	// DeletePasskey fails with NotFound where it is not that user's.
+	DeletePasskey(ctx context.Context, id, userID string) error
+	// DeletePasskeys deletes all of a user's and returns how many.
+	DeletePasskeys(ctx context.Context, userID string) (int, error)
+	InsertChallenge(ctx context.Context, c PasskeyChallenge) error
+	// TakeChallenge removes one that is alive, of that kind, and bound to that; NotFound.
+	TakeChallenge(ctx context.Context, c PasskeyChallenge, now time.Time) error
 }
 
 // UserFilter narrows a list of users. Empty fields do not.
@@ -139,6 +206,8 @@ type SessionStore interface {
 	// SessionByID reads a session with its user; a user that is gone comes with
 	// an empty ID.
 	SessionByID(ctx context.Context, id string) (Session, User, error)
+	// SessionByCookie is SessionByID for the session of a client with this cookie.
+	SessionByCookie(ctx context.Context, clientID, cookieHash string) (Session, User, error)
 	// SessionState is SessionByID with no more than what says whether the
 	// session stands: its ends, and the user's ID, name and disabling.
 	SessionState(ctx context.Context, id string) (Session, User, error)
@@ -150,6 +219,8 @@ type SessionStore interface {
 	WriteRotation(ctx context.Context, w RotationWrite) (bool, error)
 	// TouchSession moves the idle end of a session, relaxed.
 	TouchSession(ctx context.Context, t Touch) error
+	// NameSession writes what a live session of the user calls its device; NotFound.
+	NameSession(ctx context.Context, id, userID, name string) error
 	// EndSessions ends what the filter names and has not ended yet, and returns it.
 	EndSessions(ctx context.Context, f SessionFilter, e End) ([]Session, error)
 	// EndBeyond ends those of a user's live sessions that were unused for longest,
@@ -166,14 +237,28 @@ type SessionStore interface {
 	// cause than their own expiry.
 	EndedSince(ctx context.Context, since time.Time) ([]string, error)
 	// PageSessions returns sessions, the newest first, after one (empty: from the
-	// newest on), each with the name of its user.
-	PageSessions(ctx context.Context, f SessionFilter, afterID string, limit int) ([]UserSession, error)
+	// newest on), each with the name of its user. Where no index has all that the
+	// filter asks for it looks at so many and no more: lookedTo is the last of them,
+	// where the list goes on there; else empty.
+	PageSessions(ctx context.Context, f SessionFilter, afterID string, limit int) (list []UserSession, lookedTo string, err error)
+	// CountSessions counts what is alive at now, up to most, and says whether there
+	// is, or may be, more.
+	CountSessions(ctx context.Context, f SessionFilter, now time.Time, most int) (n int, more bool, err error)
+	// PageEnded returns a user's sessions that were given an end, the latest end
+	// first, after one (a zero time: from the latest on).
+	PageEnded(ctx context.Context, userID string, afterEnd time.Time, afterID string, limit int) ([]Session, error)
+	// SessionsOfUser returns at most so many of a user's sessions that are alive at
+	// now, and so many that are over, each the newest first.
+	SessionsOfUser(ctx context.Context, userID string, now time.Time, live, over int) (alive, past []Session, err error)
+	// AddressesOfUser are the addresses that a user's newest sessions, live and
+	// ended ones, were made from and last used from.
+	AddressesOfUser(ctx context.Context, userID string) ([]string, error)
 	// ListSessions returns sessions, newest activity first, and how many there are.
 	ListSessions(ctx context.Context, f SessionFilter, offset, limit int) ([]Session, int, error)
 	// Sweep deletes what nobody needs any more, at most limit rows of each kind:
 	// ended sessions that were kept long enough, logins under way that expired
-	// before a moment, audit events before another, logins at IdPs that no
-	// session stands on. It returns how many rows of the kind that had most.
+	// before a moment, audit events and figures before others, logins at IdPs that
+	// no session stands on. It returns how many rows of the kind that had most.
 	Sweep(ctx context.Context, s Sweep) (int, error)
 }
 
@@ -193,6 +278,8 @@ type Sweep struct {
 	// UpstreamsBefore: a login at an IdP that is younger, or whose last session
 	// ended later, is kept: a session may still be made of it.
 	UpstreamsBefore time.Time
+	FiguresBefore   time.Time
+	MailsBefore     time.Time // mails that could not be sent later
 	Limit           int
 }
 
@@ -232,21 +319,25 @@ type RotationWrite struct {
 // SessionFilter names sessions. Empty fields do not filter; All must be set to
 // mean everything.
 type SessionFilter struct {
-	ID            string
-	UserID        string
-	ExceptID      string
-	ParentID      string
-	ClientID      string
-	ProviderID    string
-	IdPSession    string
-	IdPSubject    string
-	UpstreamID    string
-	CreatedBefore time.Time // zero: any
-	IP            string    // last used from this address
-	LiveAt        time.Time // only what is alive then
-	OverAt        time.Time // only what has ended or expired then
-	EndCause      EndCause
-	All           bool
+	ID       string
+	UserID   string
+	ExceptID string
+	// ExceptFollowers excepts those that follow ExceptID as well.
+	ExceptFollowers bool
+	ParentID        string
+	ClientID        string
+	ProviderID      string
+	IdPSession      string
+	IdPSubject      string
+	UpstreamID      string
+	CreatedBefore   time.Time // zero: any
+	IP              string    // begun from this address
+	LastIP          string    // last used from it; with a UserID, because no index has it
+	LiveAt          time.Time // only what is alive then
+	OverAt          time.Time // only what has ended or expired then
+	NotEnded        bool      // only what was given no end yet; it may have expired
+	EndCause        EndCause
+	All             bool
 }
 
 // UserSession is a session with the name of its user; empty once that is gone.
@@ -269,6 +360,11 @@ type LoginStore interface {
 	// state and challenge fit, it is alive and not redeemed; else NotFound.
 	RedeemGrant(ctx context.Context, g Grant, sessionID string, now time.Time) (Grant, error)
 	GrantByID(ctx context.Context, id string) (Grant, error)
+	// RenameGrant gives a grant that is not redeemed, and alive at that moment,
+	// another ID, under which alone it is then known; else NotFound.
+	RenameGrant(ctx context.Context, id, to string, aliveAt time.Time) error
+	// DropGrant removes a grant that is not redeemed; else NotFound.
+	DropGrant(ctx context.Context, id string) error
 }
 
 // ClientStore keeps the clients that are not from the configuration.
@@ -282,6 +378,8 @@ type ClientStore interface {
 	// DeleteClient deletes a client with its consents, codes, and what waits for it; NotFound.
 	DeleteClient(ctx context.Context, id string) error
 	ClientByID(ctx context.Context, id string) (Client, error)
+	// ClientsByID returns those of at most [MaxPage] that there are, in no order.
+	ClientsByID(ctx context.Context, ids []string) ([]Client, error)
 	// ListClients returns clients by id, after one.
 	ListClients(ctx context.Context, afterID string, limit int) ([]Client, error)
 	// LongestAccessTTL is the greatest AccessTTL of any client, in seconds; 0: none has one.
@@ -348,6 +446,11 @@ type AuthorizationStore interface {
 	// SaveConsent remembers; an earlier one is replaced.
 	SaveConsent(ctx context.Context, c Consent) error
 	ConsentOf(ctx context.Context, userID, clientID string) (Consent, error)
+	// ListConsents returns a user's consents by client, after one, each with its
+	// client where that is in the database.
+	ListConsents(ctx context.Context, userID, afterClientID string, limit int) ([]AppConsent, error)
+	// DeleteConsent fails with NotFound.
+	DeleteConsent(ctx context.Context, userID, clientID string) error
 
 	// UseOnce reports whether id was not used before, and notes it until expiry.
 	UseOnce(ctx context.Context, id string, expiresAt time.Time) (bool, error)
@@ -375,6 +478,9 @@ type UpstreamStore interface {
 	// HastenUpstream makes a login due at a moment that is known to be alive and
 	// would be due later than notBefore.
 	HastenUpstream(ctx context.Context, id string, at, notBefore time.Time) error
+	// DoubtUpstreams makes the token of every login at a provider one that may be
+	// used up, and returns how many there are.
+	DoubtUpstreams(ctx context.Context, providerID string) (int, error)
 	// UpstreamOf returns a session's client, provider, user, times and ends as far
 	// as they are needed, and what it stands on; nil where there is no such row. NotFound
 	// where there is no such session.
@@ -397,6 +503,22 @@ type KeyStore interface {
 	SigningKeys(ctx context.Context) ([]StoredKey, error)
 	// InsertSigningKey inserts unless another key of the algorithm is there.
 	InsertSigningKey(ctx context.Context, k StoredKey) error
+	// AddSigningKey inserts, and reports whether it did: false where it is there.
+	AddSigningKey(ctx context.Context, k StoredKey) (bool, error)
+	// PublishSigningKey inserts a key that waits for its turn (KeyWaits), and
+	// reports whether it did: false where one of the algorithm waits already, or
+	// signs since later than youngest.
+	PublishSigningKey(ctx context.Context, k StoredKey, youngest time.Time) (bool, error)
+	// ActivateSigningKeys lets the waiting keys sign that readers and replicas know,
+	// retires those before them, and returns the ids of those that sign now.
+	ActivateSigningKeys(ctx context.Context, a KeyActivation) ([]string, error)
+	// RevokeSigningKey deletes a key; NotFound where there is none of that id and of
+	// the algorithm of instead. Where it leaves none that signs, the one that waits
+	// signs from the moment at which instead would, or instead itself; its id is
+	// returned.
+	RevokeSigningKey(ctx context.Context, id string, instead StoredKey) (signs string, err error)
+	// DropRetiredKeys deletes those that were retired before a moment.
+	DropRetiredKeys(ctx context.Context, before time.Time) error
 	ResealSigningKey(ctx context.Context, id, oldSealed, newSealed string) error
 	// Fact returns a value of this installation; NotFound.
 	Fact(ctx context.Context, key string) (string, error)
@@ -404,6 +526,12 @@ type KeyStore interface {
 	InitFact(ctx context.Context, key, value string) (string, error)
 	// SwapFact replaces old by value and reports whether it did.
 	SwapFact(ctx context.Context, key, old, value string) (bool, error)
+	// Uptime returns how far the service's own time has come; NotFound where it was
+	// never begun.
+	Uptime(ctx context.Context) (service time.Time, err error)
+	// Beat moves the service's own time on to a moment, never back, and returns
+	// where it is. Where it was never begun it begins at now.
+	Beat(ctx context.Context, service, now time.Time) (time.Time, error)
 	Ping(ctx context.Context) error
 	// Describe names the database for logs, without credentials.
 	Describe() string
@@ -419,10 +547,47 @@ type StoredKey struct {
 	RetiredAt time.Time
 }
 
+// KeyWaits is when a key signs that waits for its turn.
+var KeyWaits = time.UnixMilli(253402300799000).UTC()
+
+// KeyActivation says which waiting keys may sign from Now on: those that were
+// made at MadeBefore or earlier, and are loaded by every replica that was seen
+// after AliveSince.
+type KeyActivation struct {
+	Now, MadeBefore, AliveSince time.Time
+}
+
+// ReplicaStore is how the processes on one database learn of each other's changes.
+type ReplicaStore interface {
+	// Revision counts the changes of what processes keep in memory. Those of keys,
+	// providers and clients are counted in the transaction that makes them.
+	Revision(ctx context.Context) (int64, error)
+	// NoteChange counts a change of something else, in the caller's transaction.
+	NoteChange(ctx context.Context) error
+	// NoteReplica writes that a replica is there.
+	NoteReplica(ctx context.Context, r Replica) error
+	// ForgetReplicas deletes a replica, and all that were seen before its SeenAt.
+	ForgetReplicas(ctx context.Context, r Replica) error
+}
+
+// Replica is a server that runs.
+type Replica struct {
+	ID     string
+	SeenAt time.Time
+	Loaded int64 // the revision that it goes by
+}
+
 // AuditStore keeps what happened, append only.
 type AuditStore interface {
 	InsertEvent(ctx context.Context, e Event) error
+	// KnownEvents returns those of at most [MaxPage] ids that there are, in no order.
+	KnownEvents(ctx context.Context, ids []string) ([]string, error)
+	// OldestEvent is when the oldest event was; zero: there is none.
+	OldestEvent(ctx context.Context) (time.Time, error)
 	ListEvents(ctx context.Context, f EventFilter) ([]Event, error)
+	// EventsOfSessions returns the latest event of a name for each of the sessions
+	// that have one; at most [MaxPage] are asked for.
+	EventsOfSessions(ctx context.Context, name string, sessionIDs []string) ([]Event, error)
 }
 
 // Event is one line of the audit log. Detail never holds a secret.
@@ -448,6 +613,7 @@ type EventFilter struct {
 	Actor      string
 	IP         string
 	Name       string
+	Names      []string // one of these; nil: any
 	NamePrefix string
 	From       time.Time // not before; zero: any
 	Until      time.Time // before; zero: any

@@ -13,8 +13,12 @@ const (
 	loginMargin = 5 * time.Minute
 	// upstreamMargin is longer than any code or grant waits to become a session.
 	upstreamMargin = time.Hour
-	// auditRetention is how long audit events are kept.
+	// auditRetention is how long audit events are kept, by default.
 	auditRetention = 400 * 24 * time.Hour
+	// mailRetention is how long an administrator sees that a mail was never sent.
+	mailRetention = 7 * 24 * time.Hour
+	// figureRetention is twice as long as pages look back.
+	figureRetention = 60 * 24 * time.Hour
 )
 
 // Sweep gives sessions that expired unnoticed their cause, and deletes what
@@ -27,7 +31,8 @@ func (b *Broker) Sweep(ctx context.Context) error {
 		}
 		now := b.now()
 		deleted, err := b.cfg.Store.Sweep(ctx, Sweep{
-			Now: now, LoginsBefore: now.Add(-loginMargin), EventsBefore: now.Add(-auditRetention), UpstreamsBefore: now.Add(-upstreamMargin),
+			Now: now, LoginsBefore: now.Add(-loginMargin), EventsBefore: now.Add(-b.cfg.AuditRetention), UpstreamsBefore: now.Add(-upstreamMargin),
+			FiguresBefore: now.Add(-figureRetention), MailsBefore: now.Add(-mailRetention),
 			Limit: sweepBatch,
 		})
 		if err != nil || max(ended, deleted) < sweepBatch {

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,25 +13,41 @@ import (
 // one was right.
 const ticketLife = 10 * time.Minute
 
+// What [Broker.NewTemporaryPassword] makes, without its hyphens.
+const (
+	readableLetters = "abcdefghijkmnpqrstuvwxyz23456789" // 32 of them
+	readableLength  = 16
+)
+
+// NewTemporaryPassword makes up a password that is easy to read out: 80 bits, in
+// letters and digits that nobody confuses.
+func (b *Broker) NewTemporaryPassword() string {
+	var random [readableLength]byte
+	b.random(random[:])
+	groups := []string{}
+	for chunk := range slices.Chunk(random[:], 4) {
+		group := ""
+		for _, one := range chunk {
+			group += string(readableLetters[one%32])
+		}
+		groups = append(groups, group)
+	}
+	return strings.Join(groups, "-")
+}
+
 // LoginChoosingPassword is [Broker.LoginPassword] for a temporary password: it
 // is replaced by the fresh one, and a session starts.
 func (b *Broker) LoginChoosingPassword(ctx context.Context, username, password, fresh string, device Device) (*Login, error) {
-	u, err := b.localLogin(ctx, username, password, device)
-	if err != nil {
-		return nil, err
-	}
-	if !u.PasswordTemporary {
-		return nil, refuse(InvalidRequest, "newPassword is for temporary passwords alone; change others at /api/me/password")
-	}
-	return b.choosePassword(ctx, u, fresh, device)
+	return b.LoginWith(ctx, PasswordLogin{Username: username, Password: password, Fresh: &fresh}, device)
 }
 
 // changeRequired refuses a temporary password that was right. The ticket stands
-// for it, so that no page has to keep the password.
-func (b *Broker) changeRequired(u User) error {
-	end := strconv.FormatInt(b.now().Add(ticketLife).Unix(), 10)
+// for it and for the second factor that was given with it (amr), so that no page
+// has to keep either.
+func (b *Broker) changeRequired(u User, amr []string) error {
+	end, how := strconv.FormatInt(b.now().Add(ticketLife).Unix(), 10), strings.Join(amr, "+")
 	e := refuse(PasswordChangeRequired, "the password is temporary: choose another one")
-	e.Ticket = u.ID + "." + end + "." + b.cfg.Secrets.Current().Tag(ticketPurpose, u.ID, end, string(u.PasswordHash))
+	e.Ticket = u.ID + "." + end + "." + how + "." + b.cfg.Secrets.Current().Tag(ticketPurpose, u.ID, end, how, string(u.PasswordHash))
 	return e
 }
 
@@ -39,40 +56,49 @@ const ticketPurpose = "temporary password"
 // TicketUser finds whose temporary password a ticket stands for. It is good once,
 // because it is bound to that password; InvalidState for any other.
 func (b *Broker) TicketUser(ctx context.Context, ticket string) (User, error) {
+	u, _, err := b.readTicket(ctx, ticket)
+	return u, err
+}
+
+// readTicket is TicketUser with how the person logged in.
+func (b *Broker) readTicket(ctx context.Context, ticket string) (u User, amr []string, err error) {
 	old := refuse(InvalidState, "this took too long, or the password was changed already; log in again")
-	id, rest, _ := strings.Cut(ticket, ".")
-	end, tag, _ := strings.Cut(rest, ".")
+	parts := strings.Split(ticket, ".")
+	if len(parts) != 4 {
+		return User{}, nil, old
+	}
+	id, end, how, tag := parts[0], parts[1], parts[2], parts[3]
 	at, err := strconv.ParseInt(end, 10, 64)
 	if err != nil || b.now().Unix() >= at {
-		return User{}, old
+		return User{}, nil, old
 	}
-	var u User
 	err = b.retry(ctx, func() (err error) {
 		u, err = b.cfg.Store.UserByID(ctx, id)
 		return err
 	})
 	switch {
 	case errors.Is(err, NotFound):
-		return User{}, old
+		return User{}, nil, old
 	case err != nil:
-		return User{}, err
-	case !b.cfg.Secrets.CheckTag(tag, ticketPurpose, id, end, string(u.PasswordHash)) || !u.PasswordTemporary || !u.DisabledAt.IsZero() || !b.cfg.LocalLogin:
-		return User{}, old
+		return User{}, nil, err
+	case !b.cfg.Secrets.CheckTag(tag, ticketPurpose, id, end, how, string(u.PasswordHash)) || !u.PasswordTemporary || !u.DisabledAt.IsZero() || !b.cfg.LocalLogin:
+		return User{}, nil, old
 	}
-	return u, nil
+	return u, strings.Split(how, "+"), nil
 }
 
 // RedeemTicket replaces a temporary password and starts a session.
 func (b *Broker) RedeemTicket(ctx context.Context, ticket, fresh string, device Device) (*Login, error) {
-	u, err := b.TicketUser(ctx, ticket)
+	u, amr, err := b.readTicket(ctx, ticket)
 	if err != nil {
 		return nil, err
 	}
-	return b.choosePassword(ctx, u, fresh, device)
+	proof := factorProof{amr: amr, use: func(context.Context, Store) error { return nil }} // it was used for the ticket
+	return b.choosePassword(ctx, u, fresh, proof, device)
 }
 
 // choosePassword replaces the temporary password of a user and starts a session.
-func (b *Broker) choosePassword(ctx context.Context, u User, fresh string, device Device) (*Login, error) {
+func (b *Broker) choosePassword(ctx context.Context, u User, fresh string, proof factorProof, device Device) (*Login, error) {
 	if err := b.checkPassword(fresh, u); err != nil {
 		return nil, err
 	}
@@ -88,6 +114,6 @@ func (b *Broker) choosePassword(ctx context.Context, u User, fresh string, devic
 		return nil, err
 	}
 	s := b.newSession(&appClient, u.ID, device, b.now())
-	s.AMR, s.Scope = []string{"pwd"}, AppScope
-	return b.loginWith(ctx, &appClient, u, s, newPassword{old: &u.PasswordHash, hash: chosen, how: "temporary", ip: device.IP})
+	s.AMR, s.Scope = proof.amr, AppScope
+	return b.loginWith(ctx, &appClient, u, s, newPassword{old: &u.PasswordHash, hash: chosen, how: "temporary", ip: device.IP, first: proof.use})
 }

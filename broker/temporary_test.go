@@ -150,11 +150,11 @@ func TestTemporaryPasswordFromElsewhereStaysTemporaryWhenItsHashIsReplaced(t *te
 // The refusal that a right temporary password gets must not be found by guessing.
 func TestGuessingATemporaryPasswordMeetsTheSameLimits(t *testing.T) {
 	rig, ctx := harness.New(t, "", func(c *broker.Config) {
-		limiter, err := storage.NewLimiter(5, 10*time.Minute, c.Now)
+		limiter, err := storage.NewLimiter(storage.LimiterOptions{Store: c.Store.(*storage.Store), Now: c.Now})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Limiter = limiter
+		c.Limiter, c.Limits.Failures = limiter, broker.Quota{Max: 5, Window: 10 * time.Minute}
 	}), context.Background()
 	temporaryUser(t, rig)
 	for range 5 {

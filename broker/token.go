@@ -72,6 +72,9 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 				return refuse(InvalidTarget, "the resource is not the one that was authorized")
 			}
 			s.from(code.Authorization, by.ProvenKey)
+			if err := stillPermitted(ctx, store, &by.Client, code.Authorization); err != nil {
+				return err
+			}
 			u, err = b.insertSession(ctx, store, s, "")
 			return err
 		})

@@ -139,7 +139,7 @@ func TestStrictClientOfAnEndedSession(t *testing.T) {
 	strict := w.authorized(t, w.enter("anna"), "strict")
 	w.clock.Advance(strictAge)
 	w.clientRefreshes(strict, broker.TemporarilyUnavailable)
-	if err := w.Broker.EndOwnSession(ctx, strict.User.ID, strict.Session.ID, phone); err != nil {
+	if err := w.Broker.EndOwnSession(ctx, broker.Principal{User: strict.User, Session: strict.Session}, strict.Session.ID, false, phone); err != nil {
 		t.Fatal(err)
 	}
 	w.clientRefreshes(strict, broker.RevokedByUser)

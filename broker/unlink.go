@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 )
 
 // ID names an identity in URLs and forms, which say neither issuer nor subject.
@@ -22,16 +23,18 @@ func (b *Broker) Unlink(ctx context.Context, p Principal, identityID string, cur
 	if err := b.confirmOwner(ctx, p, current, device); err != nil {
 		return err
 	}
-	guest, now := p.User.Role == RoleGuest, b.now()
-	_, err := b.unlink(ctx, p.User.ID, func(i Identity) bool {
-		// Who became a guest by the link gets rid of it.
-		mayGuest := i.undoable(now) && i.Link.Before.Role != RoleGuest
-		return i.ID() == identityID && (!guest || mayGuest)
-	}, true, device.IP)
-	if guest && errors.Is(err, NotFound) {
+	now := b.now()
+	_, err := b.unlink(ctx, p.User.ID, func(i Identity) bool { return i.ID() == identityID && mayUnlink(p.User, i, now) }, true, device.IP)
+	if p.User.Role == RoleGuest && errors.Is(err, NotFound) {
 		return errGuest
 	}
 	return err
+}
+
+// mayUnlink reports whether a user may take an identity away: guests only the
+// one that made them guests.
+func mayUnlink(u User, i Identity, now time.Time) bool {
+	return u.Role != RoleGuest || i.undoable(now) && i.Link.Before.Role != RoleGuest
 }
 
 var errGuest = refuse(Forbidden, "guests do not change how they log in")
@@ -239,7 +242,8 @@ func (b *Broker) confirmOwner(ctx context.Context, p Principal, current *string,
 	if err != nil || recent {
 		return err
 	}
-	if current == nil || *current == "" || p.User.PasswordHash == "" || !b.cfg.LocalLogin {
+	// Beside a second factor the password alone opens nothing.
+	if current == nil || *current == "" || p.User.PasswordHash == "" || p.User.SecondFactor || !b.cfg.LocalLogin {
 		return refuse(LoginRequired, "give your password, or log in again and do this within five minutes")
 	}
 	_, err = b.proveOwner(ctx, p, current, device)

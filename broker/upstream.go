@@ -104,7 +104,7 @@ func (p *Provider) issuedBy() string { return hash("upstream", p.Issuer, p.Clien
 func upstreamPlace(id string) string { return "upstreams.token." + id }
 
 func (b *Broker) sealUpstream(id string, token UpstreamToken) string {
-	return b.cfg.Secrets.Current().Seal(upstreamPlace(id), []byte(token.Reveal()))
+	return b.sealer().Seal(upstreamPlace(id), []byte(token.Reveal()))
 }
 
 // newUpstream is a login that is going to be checked again; nil where it is not.

@@ -55,19 +55,25 @@ type User struct {
 	Name          string
 	Email         string
 	EmailVerified bool
-	Role          Role
-	Groups        []string // as the IdP named them at the last login through one
-	PasswordHash  PasswordHash
+	// EmailVouched is for which address an administrator has vouched by setting it,
+	// and who: "root" or "admin", a space, the folded address.
+	EmailVouched string
+	Language     string // that the person last read pages in (BCP 47); empty: not known
+	Role         Role
+	Groups       []string // as the IdP named them at the last login through one
+	PasswordHash PasswordHash
 	// PasswordTemporary: somebody else chose the password, so that it is good for
 	// choosing another and for nothing else.
 	PasswordTemporary bool
 	Permissions       *Permissions // of the JSON contract; nil: the role's
 	Notice            Notice       // what the owner is to be told
 	HasIdentity       bool         // at least one linked identity
-	CreatedAt         time.Time
-	UpdatedAt         time.Time
-	LastSeenAt        time.Time // zero: never
-	DisabledAt        time.Time // zero: enabled
+	// SecondFactor: the password alone lets nobody in; see [Store.SetSecondFactor].
+	SecondFactor bool
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	LastSeenAt   time.Time // zero: never
+	DisabledAt   time.Time // zero: enabled
 }
 
 // Permissions are those of the JSON contract, for the programs behind it:

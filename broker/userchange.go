@@ -94,6 +94,9 @@ func (b *Broker) UpdateUser(ctx context.Context, id string, c UserChange) (User,
 		if err := c.apply(&u, b.now()); err != nil {
 			return err
 		}
+		if err := b.addressChanged(ctx, store, before, &u); err != nil {
+			return err
+		}
 		if err := store.UpdateUser(ctx, u); err != nil {
 			return err
 		}
@@ -106,6 +109,21 @@ func (b *Broker) UpdateUser(ctx context.Context, id string, c UserChange) (User,
 		return b.noteChange(ctx, store, before, u, c)
 	})
 	return u, err
+}
+
+// addressChanged notes who vouches for an address. Links that were made before
+// are void: they may have been mailed to an address that was wrong.
+func (b *Broker) addressChanged(ctx context.Context, store Store, before User, u *User) error {
+	switch {
+	case u.Email != before.Email:
+		b.vouch(ctx, u)
+		return store.DeletePasswordLinks(ctx, u.ID)
+	case u.EmailVerified && !before.EmailVerified:
+		b.vouch(ctx, u)
+	case !u.EmailVerified && before.EmailVerified:
+		u.EmailVouched = ""
+	}
+	return nil
 }
 
 // hashFor checks and hashes a new password, outside any transaction.

@@ -1,0 +1,148 @@
+package broker
+
+import (
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
+)
+
+// This file reads the addresses of apps behind a proxy, as their proxies, their
+// frameworks and browsers may read them.
+
+// ForwardPath is the path that proxies pass to Latchkey on the host of every app.
+const ForwardPath = "/.latchkey/"
+
+// hostNames maps what is not ASCII as browsers do (UTS 46). Underscores are no
+// fault: hosts of private networks have them.
+var hostNames = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.StrictDomainName(false))
+
+const maxHost = 253 // RFC 1035 section 2.3.4
+
+// canonicalHost reads the value of a Host header: the name in lower case and
+// ASCII, without a trailing dot, and the port; empty: none.
+func canonicalHost(raw string) (host, port string, err error) {
+	bad := refuse(Forbidden, "the host of the request is not a name")
+	name, port, ok := cutPort(raw)
+	if !ok || len(name) > 4*maxHost || !utf8.ValidString(name) {
+		return "", "", bad
+	}
+	if inner, bracketed := strings.CutPrefix(name, "["); bracketed {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		if err != nil || addr.Zone() != "" || !strings.HasSuffix(inner, "]") {
+			return "", "", bad
+		}
+		return "[" + addr.String() + "]", port, nil
+	}
+	if name, err = hostNames.ToASCII(strings.TrimSuffix(name, ".")); err != nil {
+		return "", "", bad
+	}
+	name = strings.ToLower(name)
+	odd := func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-_.", r) }
+	if name == "" || len(name) > maxHost || strings.ContainsFunc(name, odd) || slices.Contains(strings.Split(name, "."), "") {
+		return "", "", bad
+	}
+	return name, port, nil
+}
+
+// cutPort cuts the port off a host; ok is false where that is none.
+func cutPort(raw string) (host, port string, ok bool) {
+	i := strings.LastIndexByte(raw, ':')
+	if i < 0 || strings.HasSuffix(raw, "]") {
+		return raw, "", raw != ""
+	}
+	host, port = raw[:i], raw[i+1:]
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0 || port[0] == '0') {
+		return "", "", false
+	}
+	return host, port, host != ""
+}
+
+// reading is one way to read a path. folded: it is compared without regard to
+// case and the like.
+type reading struct {
+	text   string
+	folded bool
+}
+
+const maxForwardURI = 8 << 10
+
+// pathReadings are the ways in which apps read the path of a URI: decoded once,
+// with its dot segments resolved or not, with a slash at its end or not, as it is
+// spelt or folded. What would be read in yet more ways is refused: escapes of what
+// separates segments, escapes within escapes, parameters of segments.
+func pathReadings(uri string) ([]reading, error) {
+	ambiguous := refuse(Forbidden, "the path of this address can be read in more than one way; write it plainly")
+	raw, _, _ := strings.Cut(uri, "?")
+	lower := strings.ToLower(raw)
+	if len(uri) > maxForwardURI || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") || strings.Contains(raw, "#") ||
+		strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") {
+		return nil, ambiguous
+	}
+	decoded, err := url.PathUnescape(raw)
+	if err != nil || strings.ContainsAny(decoded, "\\;") || strings.ContainsFunc(decoded, unicode.IsControl) || !utf8.ValidString(decoded) ||
+		hasEscape(decoded) || strings.Contains(decoded, "//") && path.Clean(decoded) != path.Clean(withoutDots(decoded)) {
+		return nil, ambiguous
+	}
+	return readingsOf(decoded), nil
+}
+
+func readingsOf(decoded string) (out []reading) {
+	add := func(text string, folded bool) {
+		if r := (reading{text, folded}); !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	clean := path.Clean(decoded)
+	spellings := []string{clean, decoded}
+	if strings.HasSuffix(decoded, "/") && clean != "/" {
+		spellings = slices.Insert(spellings, 0, clean+"/")
+	}
+	for _, text := range spellings {
+		add(text, false)
+	}
+	for _, text := range spellings {
+		folded := foldPath(text)
+		add(folded, true)
+		add(path.Clean(folded), true)
+	}
+	return out
+}
+
+// foldPath is a path as systems read it that do not tell letters of two cases
+// apart, nor the forms that Unicode calls compatible, nor dots and spaces at the
+// end of a name.
+func foldPath(text string) string {
+	segments := strings.Split(strings.ToLower(norm.NFKC.String(text)), "/")
+	for i := range segments {
+		segments[i] = strings.TrimRight(segments[i], " .")
+	}
+	return strings.Join(segments, "/")
+}
+
+// withoutDots leaves the segments out that are dots.
+func withoutDots(text string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(text, "/"), func(s string) bool { return s == "." || s == ".." }), "/")
+}
+
+// hasEscape reports whether a text that was decoded would decode once more.
+func hasEscape(text string) bool {
+	for i := 0; i+2 < len(text); i++ {
+		if text[i] == '%' && isHex(text[i+1]) && isHex(text[i+2]) {
+			return true
+		}
+	}
+	return false
+}
+
+func isHex(c byte) bool { return strings.IndexByte("0123456789abcdefABCDEF", c) >= 0 }
+
+// reserved reports whether a reading is below [ForwardPath].
+func reserved(r reading) bool { return strings.HasPrefix(r.text+"/", ForwardPath) }

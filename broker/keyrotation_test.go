@@ -1,0 +1,408 @@
+package broker_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/test/harness"
+	"github.com/latchkey-id/latchkey/tokens"
+	"github.com/latchkey-id/latchkey/tokens/verify"
+)
+
+// manyKeys makes real keys; RSA keys are short ones, because there are many.
+func manyKeys(algorithm string, random io.Reader) (*tokens.SigningKey, error) {
+	if algorithm != "RS256" {
+		return tokens.GenerateSigningKey(algorithm, random)
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return tokens.ParseSigningKey(algorithm, raw)
+}
+
+// replicas are brokers on one SQLite file, each with a store of its own, and with
+// clocks that differ.
+func replicas(t *testing.T, change func(*broker.Config), skews ...time.Duration) (clock *harness.Clock, out []*harness.Rig) {
+	t.Helper()
+	url := "sqlite:" + filepath.Join(t.TempDir(), "latchkey.db")
+	clock = harness.NewClock()
+	for _, skew := range skews {
+		out = append(out, harness.New(t, url, func(c *broker.Config) {
+			c.GenerateKey = manyKeys
+			c.Now = func() time.Time { return clock.Now().Add(skew) }
+			if change != nil {
+				change(c)
+			}
+		}))
+	}
+	return clock, out
+}
+
+// live is what a server does every second.
+func live(t *testing.T, r *harness.Rig) {
+	t.Helper()
+	if err := errors.Join(r.Broker.CatchUp(t.Context()), r.Broker.Attend(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keySet publishes the keys of brokers, each time of the next one, as behind a
+// proxy.
+func keySet(t *testing.T, rigs []*harness.Rig) string {
+	t.Helper()
+	var turn atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write(rigs[int(turn.Add(1))%len(rigs)].Broker.PublicKeys(r.Context()))
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// strict is a reader that keeps the key set for its age and asks for no unknown
+// key in between.
+type strict struct {
+	*verify.Verifier
+	fetched atomic.Int64 // Unix ms of the clock
+}
+
+func newStrict(t *testing.T, url string, clock *harness.Clock, age time.Duration) *strict {
+	t.Helper()
+	s := &strict{}
+	keys := verify.NewRemoteKeySet(verify.RemoteConfig{
+		URL: url, Now: clock.Now, MaxAge: age, MinInterval: age, Client: &http.Client{Timeout: 10 * time.Second},
+		Fetched: func([]byte) { s.fetched.Store(clock.Now().UnixMilli()) },
+	})
+	var err error
+	if s.Verifier, err = verify.New(verify.Config{Issuer: "http://localhost:8080", Keys: keys, Now: clock.Now}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestRotationFailsNobody (R26, R24): a rotation every minute for an hour, three
+// replicas on one database whose clocks differ, five strict readers.
+func TestRotationFailsNobody(t *testing.T) {
+	const age, step = 15 * time.Second, 6 * time.Second
+	clock, rigs := replicas(t, func(c *broker.Config) {
+		c.KeyRotation, c.KeyPublished = time.Minute, 30*time.Second
+		c.Lifetimes.Access = 5 * time.Minute
+	}, 0, 25*time.Second, -25*time.Second)
+	rigs[0].User(t, "ada", broker.RoleUser)
+	refresh := rigs[0].Login(t, "ada").RefreshToken
+	url := keySet(t, rigs)
+	readers := make([]*strict, 5)
+	for i := range readers {
+		readers[i] = newStrict(t, url, clock, age)
+	}
+	type minted struct {
+		text string
+		ends time.Time
+	}
+	var inFlight []minted
+	signers, checks, most := map[string]bool{}, 0, 0
+	for n := range int(time.Hour / step) {
+		clock.Advance(step)
+		r := rigs[n%len(rigs)]
+		live(t, r)
+		login, err := r.Broker.Refresh(t.Context(), refresh.Reveal(), broker.AppClientID, broker.Device{})
+		if err != nil {
+			t.Fatalf("after %v: %v", time.Duration(n)*step, err)
+		}
+		refresh = login.RefreshToken
+		fresh := minted{login.AccessToken.Reveal(), clock.Now().Add(5 * time.Minute)}
+		signers[kidOf(t, fresh.text)] = true
+		inFlight = append(slices.DeleteFunc(inFlight, func(m minted) bool { return !m.ends.After(clock.Now()) }), fresh)
+		for i, v := range readers {
+			for _, m := range []minted{fresh, inFlight[0], inFlight[(n*7+i)%len(inFlight)]} {
+				if _, err := v.Verify(t.Context(), m.text); err != nil {
+					t.Fatalf("after %v: reader %d of a token that ends in %v: %v", time.Duration(n)*step, i, m.ends.Sub(clock.Now()), err)
+				}
+				checks++
+			}
+			for deadline := time.Now().Add(10 * time.Second); clock.Now().UnixMilli()-v.fetched.Load() >= age.Milliseconds() && time.Now().Before(deadline); {
+				time.Sleep(100 * time.Microsecond) // it fetches behind our back
+			}
+		}
+		for _, other := range rigs { // each takes each other's tokens at once
+			if len(other.Broker.KeyRing().VerificationKeys(kidOf(t, fresh.text))) == 0 {
+				t.Fatalf("after %v: a replica does not know a key that another signs with", time.Duration(n)*step)
+			}
+		}
+		most = max(most, len(rigs[0].Broker.KeyRing().Keys()))
+	}
+	if len(signers) < 40 {
+		t.Errorf("%d keys signed in an hour", len(signers))
+	}
+	// 65 minutes: as long as the list of ended sessions is believed, and then some.
+	if most > 3*80 {
+		t.Errorf("up to %d keys are in the set: they are not taken out", most)
+	}
+	t.Logf("%d keys of access tokens, %d checks, at most %d keys in the set", len(signers), checks, most)
+}
+
+func kidOf(t *testing.T, token string) string {
+	t.Helper()
+	var head struct {
+		KeyID string `json:"kid"`
+	}
+	part, _, _ := strings.Cut(token, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(part)
+	if err = errors.Join(err, json.Unmarshal(raw, &head)); err != nil {
+		t.Fatal(err)
+	}
+	return head.KeyID
+}
+
+func states(r *harness.Rig) string {
+	var out []string
+	for _, k := range r.Broker.SigningKeys() {
+		if k.Algorithm == "ES256" {
+			out = append(out, string(k.State))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// TestLifeOfAKey: published, then signing once every replica has it, retired, out
+// of the set, and good for hints until it is dropped.
+func TestLifeOfAKey(t *testing.T) {
+	clock, rigs := replicas(t, func(c *broker.Config) { c.KeyRotation = 90 * 24 * time.Hour }, 0, 0)
+	a, b := rigs[0], rigs[1]
+	first := a.Broker.Signer().ID
+	live(t, a)
+	live(t, b)
+	want := func(when, state string) {
+		t.Helper()
+		if got := states(a); got != state {
+			t.Errorf("%s: %s, want %s", when, got, state)
+		}
+	}
+	clock.Advance(90*24*time.Hour - 20*time.Minute - time.Second)
+	live(t, a)
+	want("early", "active")
+	clock.Advance(time.Second)
+	live(t, b) // which has said nothing for 90 days, and does now
+	live(t, a)
+	live(t, b)
+	want("20 minutes before", "active published")
+	clock.Advance(20*time.Minute - time.Second)
+	live(t, a)
+	live(t, b)
+	want("a second before", "active published")
+	clock.Advance(time.Second)
+	live(t, a)
+	want("then", "retired active")
+	if a.Broker.Signer().ID == first {
+		t.Error("the old key signs on")
+	}
+	live(t, b)
+	if b.Broker.Signer().ID != a.Broker.Signer().ID {
+		t.Error("the replicas sign with different keys")
+	}
+	clock.Advance(time.Hour + 3*time.Minute - time.Millisecond)
+	live(t, a)
+	want("its last token may live", "retired active")
+	clock.Advance(time.Millisecond)
+	live(t, a)
+	want("its last token has expired", "active")
+	hints := func() (n int) {
+		for _, k := range a.Broker.KeyRing().HintKeys() {
+			if k.Algorithm == "ES256" {
+				n++
+			}
+		}
+		return n
+	}
+	if hints() != 1 {
+		t.Errorf("%d keys for hints", hints())
+	}
+	clock.Advance(401 * 24 * time.Hour)
+	live(t, b)
+	live(t, a)
+	if hints() != 0 {
+		t.Errorf("%d keys for hints after 401 days", hints())
+	}
+}
+
+// TestKeyWaitsForEveryReplica: one that cannot load holds a rotation up for as
+// long as it is believed to live.
+func TestKeyWaitsForEveryReplica(t *testing.T) {
+	clock, rigs := replicas(t, nil, 0, 0)
+	a, b := rigs[0], rigs[1]
+	live(t, a)
+	live(t, b)
+	clock.Advance(time.Second)
+	waiting, err := a.Broker.RotateKeys(t.Context())
+	if err != nil || len(waiting) != 3 || !waiting[0].ActiveAt.IsZero() || !waiting[0].NotBefore.Equal(clock.Now().Add(20*time.Minute)) {
+		t.Fatalf("%+v %v", waiting, err)
+	}
+	if again, err := b.Broker.RotateKeys(t.Context()); err != nil || fmt.Sprint(again) != fmt.Sprint(waiting) {
+		t.Errorf("a second rotation: %v %v", again, err)
+	}
+	clock.Advance(20 * time.Minute)
+	stale := broker.Replica{ID: "stuck", SeenAt: clock.Now()}
+	if err := a.Store.NoteReplica(t.Context(), stale); err != nil {
+		t.Fatal(err)
+	}
+	live(t, a)
+	if got := states(a); got != "active published" {
+		t.Errorf("while one has not loaded it: %s", got)
+	}
+	clock.Advance(3 * time.Minute)
+	live(t, a)
+	if got := states(a); got != "retired active" {
+		t.Errorf("when that one is dead: %s", got)
+	}
+}
+
+// TestStolenSigningKeyRevoked (R27): its tokens die, another signs at once, and
+// every refresh goes on, at each replica at once.
+func TestStolenSigningKeyRevoked(t *testing.T) {
+	clock, rigs := replicas(t, nil, 0, 50*time.Second, 0)
+	a, b, c := rigs[0], rigs[1], rigs[2]
+	a.User(t, "ada", broker.RoleUser)
+	login := a.Login(t, "ada")
+	stolen := kidOf(t, login.AccessToken.Reveal())
+	list, err := a.Broker.Revocations(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := newStrict(t, keySet(t, rigs), clock, 10*time.Minute)
+	if _, err := reader.Verify(t.Context(), login.AccessToken.Reveal()); err != nil {
+		t.Fatal(err)
+	}
+	signs, err := b.Broker.RevokeKey(broker.WithActor(t.Context(), broker.Actor{ID: broker.ActorCommand}), stolen)
+	if err != nil || signs == "" || signs == stolen {
+		t.Fatalf("%q %v", signs, err)
+	}
+	for _, r := range []*harness.Rig{b, a, c} {
+		if r != b {
+			live(t, r)
+		}
+		if len(r.Broker.KeyRing().VerificationKeys(stolen)) > 0 || strings.Contains(string(r.Broker.PublicKeys(t.Context())), stolen) {
+			t.Error("a replica still knows the key")
+		}
+		again, err := r.Broker.Refresh(t.Context(), login.RefreshToken.Reveal(), broker.AppClientID, broker.Device{})
+		if err != nil {
+			t.Fatalf("a refresh: %v", err)
+		}
+		if kid := kidOf(t, again.AccessToken.Reveal()); kid != signs {
+			t.Errorf("%s signs, want %s", kid, signs)
+		}
+	}
+	if now, err := a.Broker.Revocations(t.Context()); err != nil || now == list || kidOf(t, now) != signs {
+		t.Errorf("the list of ended sessions is signed by the stolen key: %v", err)
+	}
+	clock.Advance(10 * time.Minute)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		_, err := reader.Verify(t.Context(), login.AccessToken.Reveal())
+		if errors.Is(err, verify.ErrUnknownKey) {
+			break
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("a reader whose key set is old takes it: %v", err)
+		}
+	}
+	events, err := a.Store.ListEvents(t.Context(), broker.EventFilter{Name: broker.EventKeyRevoked, Limit: 10})
+	if err != nil || len(events) != 1 || events[0].Detail["kid"] != stolen || events[0].Actor != broker.ActorCommand {
+		t.Errorf("%+v %v", events, err)
+	}
+	if _, err := a.Broker.RevokeKey(t.Context(), stolen); broker.CodeOf(err) != broker.NotFound {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+// TestChangesReachOtherProcesses: providers, keys and lives of tokens that another
+// process changed, by one small statement.
+func TestChangesReachOtherProcesses(t *testing.T) {
+	_, rigs := replicas(t, func(c *broker.Config) {
+		c.NewIdP = func(s broker.ProviderSettings, _ string, _ bool) (broker.IdP, error) {
+			return &namedIdP{issuer: s.Issuer}, nil
+		}
+	}, 0, 0)
+	a, b := rigs[0], rigs[1]
+	before := b.Statements.Load()
+	if err := b.Broker.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.Statements.Load() - before; n != 1 {
+		t.Errorf("%d statements to see that nothing changed", n)
+	}
+	_, err := a.Broker.CreateProvider(t.Context(), broker.ProviderSettings{ID: "work", Name: "Work", Issuer: "https://idp.test", ClientID: "c"}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(b.Broker.Providers()); n != 0 {
+		t.Fatalf("%d providers", n)
+	}
+	if err := b.Broker.CatchUp(t.Context()); err != nil || len(b.Broker.Providers()) != 1 {
+		t.Errorf("%d providers, %v", len(b.Broker.Providers()), err)
+	}
+}
+
+// TestSecretIsChangedReplicaByReplica (R28): the order of docs/replicas.md.
+func TestSecretIsChangedReplicaByReplica(t *testing.T) {
+	url := "sqlite:" + filepath.Join(t.TempDir(), "latchkey.db")
+	const next = "the next root secret of a test, long"
+	with := func(raw ...string) *harness.Rig {
+		return harness.New(t, url, func(c *broker.Config) { c.Secrets = harness.Secrets(t, raw...) })
+	}
+	refresh := func(r *harness.Rig, token tokens.RefreshToken) tokens.RefreshToken {
+		t.Helper()
+		if err := r.Broker.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		login, err := r.Broker.Refresh(t.Context(), token.Reveal(), broker.AppClientID, broker.Device{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return login.RefreshToken
+	}
+	old := with(harness.Secret)
+	old.User(t, "ada", broker.RoleUser)
+	token := old.Login(t, "ada").RefreshToken
+	// First every replica learns to read the new one.
+	b := with(harness.Secret, next)
+	token = refresh(old, refresh(b, token))
+	sealedUnder := func() string {
+		keys, err := old.Store.SigningKeys(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, _, _ := strings.Cut(keys[0].Sealed, ".")
+		return id
+	}
+	// Then one after the other begins to use it.
+	a := with(next, harness.Secret)
+	for range 3 {
+		token = refresh(b, refresh(a, token))
+	}
+	if id := harness.Secrets(t, next)[0].ID(); a.Broker.Ready() != nil || b.Broker.Ready() != nil || sealedUnder() != id {
+		t.Errorf("%v, %v; the keys are sealed under %s, want %s", a.Broker.Ready(), b.Broker.Ready(), sealedUnder(), id)
+	}
+	// One that has only the old secret can say nothing of a token, and serves nobody.
+	_, err := old.Broker.Refresh(t.Context(), refresh(a, token).Reveal(), broker.AppClientID, broker.Device{})
+	if broker.CodeOf(err) != broker.TemporarilyUnavailable || old.Broker.Ready() == nil {
+		t.Errorf("the old one says %v", err)
+	}
+}

@@ -1,0 +1,203 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// Quota is how often something may happen: Max times at once, and then as often
+// as Max times a Window, evenly (GCRA).
+type Quota struct {
+	Max    int // 0: any number
+	Window time.Duration
+	// Own is counted by each process on its own, for what a count in a database
+	// would cost more than.
+	Own bool
+}
+
+// Limits are all quotas. A zero one is no limit.
+type Limits struct {
+	// Failures are those of an address, of an account from strange addresses, and
+	// of a session that asks for its owner's password.
+	Failures Quota
+	// Starts are logins that an address begins, at an IdP, at a client or on a
+	// device: each is a row that waits for a person.
+	Starts Quota
+	// Trials are requests into the world that an administrator asks for.
+	Trials Quota
+}
+
+// DefaultTrials is for whoever repairs a provider, trial by trial.
+var DefaultTrials = Quota{Max: 30, Window: 10 * time.Minute, Own: true}
+
+// Limiter counts per quota and key. Trouble of where it counts is its own to deal
+// with; an error is one that leaves nothing to go by.
+type Limiter interface {
+	// Check reads without counting.
+	Check(ctx context.Context, q Quota, key string) (LimitState, error)
+	// Count counts one more, unless the quota is used up.
+	Count(ctx context.Context, q Quota, key string) (LimitState, error)
+}
+
+// LimitState is where a key stands.
+type LimitState struct {
+	Limit      int
+	Remaining  int
+	Window     time.Duration
+	Reset      time.Duration // until everything is available again
+	RetryAfter time.Duration // until one is available again
+	Exceeded   bool          // none is available
+	Refused    bool          // the one that was to be counted was beyond the quota
+}
+
+// addressOf is what counts as one address: whoever has one of IPv6 has its /64.
+func addressOf(ip string) string {
+	parsed, err := netip.ParseAddr(ip)
+	if err != nil || !parsed.Unmap().Is6() {
+		return parsed.Unmap().WithZone("").String()
+	}
+	network, _ := parsed.WithZone("").Prefix(64) // 64 is never too long
+	return network.String()
+}
+
+func addressKey(device Device) string { return "address " + addressOf(device.IP) }
+
+// mayFail refuses a key that failed too often.
+func (b *Broker) mayFail(ctx context.Context, key string) error {
+	quota := b.cfg.Limits.Failures
+	if b.cfg.Limiter == nil || quota.Max == 0 {
+		return nil
+	}
+	state, err := b.cfg.Limiter.Check(ctx, quota, key)
+	if err == nil && state.Exceeded {
+		return tooMany("too many failed attempts", state)
+	}
+	return limiterTrouble(err)
+}
+
+// limiterTrouble is an error of the limiter: never a refusal of a password.
+func limiterTrouble(err error) error {
+	if err == nil {
+		return nil
+	}
+	return Unavailable(err)
+}
+
+func tooMany(message string, state LimitState) error {
+	return &Error{Code: RateLimited, Message: message, RetryAfter: state.RetryAfter, Limit: &state}
+}
+
+// loginKeys are what a failed login counts against, beside its address: the
+// account, and the session of whoever is logged in already.
+func loginKeys(name string, device Device) (account, session string) {
+	if device.Replaces != "" {
+		session = "session " + device.Replaces
+	}
+	return "account " + name, session
+}
+
+// withinLimits refuses an address or account that failed too often. An account
+// that strangers attack stays open to its own devices and to the addresses that
+// it was used from, so that the limit is no weapon against its owner; those have
+// the limit of every address, and of their session.
+func (b *Broker) withinLimits(ctx context.Context, name, userID string, device Device) error {
+	if err := b.mayFail(ctx, addressKey(device)); err != nil {
+		return err
+	}
+	account, session := loginKeys(name, device)
+	err := b.mayFail(ctx, account)
+	if !errors.Is(err, RateLimited) || userID == "" {
+		return err
+	}
+	if session != "" {
+		if s, u, readErr := b.cfg.Store.SessionByID(ctx, device.Replaces); readErr == nil && u.ID == userID && s.Ended(b.now()) == "" {
+			return b.mayFail(ctx, session)
+		}
+	}
+	addresses, readErr := b.cfg.Store.AddressesOfUser(ctx, userID)
+	if readErr != nil {
+		return readErr
+	}
+	for _, one := range addresses {
+		if addressOf(one) == addressOf(device.IP) {
+			return nil
+		}
+	}
+	return err
+}
+
+// failure is a kind of failed attempt. Its message is stable and is followed by
+// the address: what bans addresses looks for these lines and for no others, and
+// nothing else in the program begins so.
+type failure struct{ message, event string }
+
+var (
+	failedPassword  = failure{"Failed login attempt from ", "auth.login.failed"}
+	guessedAPIKey   = failure{"Wrong API key from ", "auth.apikey.failed"}
+	guessedUserCode = failure{"Wrong device code from ", "auth.device.failed"}
+	guessedSetup    = failure{"Wrong setup link from ", "auth.setup.failed"}
+	// deadAPIKey is one that was refused today already: no guess.
+	deadAPIKey = failure{"", ""}
+)
+
+// failed logs one failure, counts it against each key and returns the refusal.
+func (b *Broker) failed(ctx context.Context, kind failure, refusal *Error, keys []string, device Device, details ...any) error {
+	if kind.message != "" {
+		about := append([]any{"event", kind.event, "remote_ip", device.IP}, details...)
+		b.cfg.Log.WarnContext(ctx, kind.message+device.IP, about...)
+	}
+	quota := b.cfg.Limits.Failures
+	if b.cfg.Limiter == nil || quota.Max == 0 {
+		return refusal
+	}
+	for i, key := range keys {
+		state, err := b.cfg.Limiter.Count(ctx, quota, key)
+		if err != nil {
+			return Unavailable(err)
+		}
+		if i == 0 {
+			refusal.Limit = &state
+		}
+	}
+	return refusal
+}
+
+// failedLogin counts and logs a wrong password.
+func (b *Broker) failedLogin(ctx context.Context, name string, device Device) error {
+	account, session := loginKeys(name, device)
+	keys := []string{addressKey(device), account}
+	if session != "" {
+		keys = append(keys, session)
+	}
+	refusal := refuse(InvalidCredentials, "the username or the password is wrong")
+	return b.failed(ctx, failedPassword, refusal, keys, device, "username", cleanText(name, MaxUsername))
+}
+
+// begins counts a login that is begun and leaves a row behind. It bounds rows,
+// not people: a household never comes near.
+func (b *Broker) begins(ctx context.Context, device Device) error {
+	return b.within(ctx, b.cfg.Limits.Starts, "starts of "+addressOf(device.IP), "too many logins were begun from this address and not finished")
+}
+
+// MayAskTheWorld counts a request into the world that whoever acts asks for.
+func (b *Broker) MayAskTheWorld(ctx context.Context) error {
+	who := b.actor(ctx)
+	if who.unbound() {
+		return nil
+	}
+	return b.within(ctx, b.cfg.Limits.Trials, "trials of "+who.ID, "too many trials in a short time")
+}
+
+// within counts one of a quota, or refuses it.
+func (b *Broker) within(ctx context.Context, quota Quota, key, message string) error {
+	if b.cfg.Limiter == nil || quota.Max == 0 {
+		return nil
+	}
+	state, err := b.cfg.Limiter.Count(ctx, quota, key)
+	if err == nil && state.Refused {
+		return tooMany(message, state)
+	}
+	return limiterTrouble(err)
+}
