@@ -53,7 +53,7 @@ func asProblem(_ *Server, c *gin.Context, e *broker.Error, a answer) {
 
 // fieldOf are the codes that are about one field wherever they come from.
 var fieldOf = map[broker.Code]string{
-	broker.WeakPassword: "password", broker.UsernameTaken: "username", broker.InvalidUsername: "username",
+	broker.WeakPassword: "password", broker.UsernameTaken: "username", broker.InvalidUsername: "username", broker.ClientExists: "client_id",
 }
 
 // badField is a fault of one field or parameter of a request.

@@ -13,26 +13,6 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 )
 
-// listKeys is GET /api/keys: what signs, what is published to sign later, and
-// what has signed. Of a key there is its name and its state, and nothing else.
-func (s *Server) listKeys(c *gin.Context, _ broker.Principal) error {
-	type keyJSON struct {
-		ID        string `json:"kid"`
-		Algorithm string `json:"alg"`
-		State     string `json:"state"`
-		Signs     bool   `json:"signs"` // access tokens, now
-		CreatedAt *int64 `json:"createdAt"`
-		ActiveAt  *int64 `json:"activeAt"`
-		RetiredAt *int64 `json:"retiredAt"`
-	}
-	out := []keyJSON{}
-	for _, k := range s.broker.SigningKeys() {
-		out = append(out, keyJSON{k.ID, k.Algorithm, string(k.State), k.Signs, millis(k.CreatedAt), millis(k.ActiveAt), millis(k.RetiredAt)})
-	}
-	c.JSON(http.StatusOK, gin.H{"keys": out})
-	return nil
-}
-
 // eventJSON is a line of the audit log.
 type eventJSON struct {
 	ID        string            `json:"id"`
@@ -92,33 +72,44 @@ func (s *Server) eventQuery(c *gin.Context, lines bool) (f broker.EventFilter, p
 	if page, err = q.page(standard, most); err != nil {
 		return f, page, err
 	}
-	f = broker.EventFilter{SessionID: q["session"], ClientID: q["client"], IP: q["ip"], Name: q["name"], NamePrefix: q["name_prefix"]}
+	if f, err = s.eventFilter(c, q); err != nil {
+		return f, page, err
+	}
+	f.Name, f.NamePrefix = q["name"], q["name_prefix"]
 	if f.From, err = q.moment("from"); err != nil {
 		return f, page, err
 	}
-	if f.Until, err = q.moment("to"); err != nil {
-		return f, page, err
-	}
+	f.Until, err = q.moment("to")
+	return f, page, err
+}
+
+// eventFilter reads what the API and the page filter by alike.
+func (s *Server) eventFilter(c *gin.Context, q params) (f broker.EventFilter, err error) {
+	f = broker.EventFilter{SessionID: q["session"], ClientID: q["client"], IP: q["ip"]}
 	if f.UserID, err = s.userParam(c, q["user"]); err != nil {
-		return f, page, err
+		return f, err
 	}
 	f.Actor, err = s.userParam(c, q["actor"])
-	return f, page, err
+	return f, err
 }
 
 // writeLines names the next page in a Link (RFC 8288), because every line is an
 // event.
 func (s *Server) writeLines(c *gin.Context, events []broker.Event, next string) {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	for _, e := range events {
-		_ = encoder.Encode(toEventJSON(e)) // into memory, and it always marshals
-	}
 	if next != "" {
 		q := c.Request.URL.Query()
 		q["next"] = []string{next}
 		to := url.URL{Path: c.Request.URL.Path, RawQuery: q.Encode()}
 		c.Header("Link", fmt.Sprintf(`<%s%s>; rel="next"`, s.broker.PublicURL(), to.String()))
 	}
-	c.Data(http.StatusOK, jsonLines, body.Bytes())
+	c.Data(http.StatusOK, jsonLines, eventLines(events))
+}
+
+func eventLines(events []broker.Event) []byte {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	for _, e := range events {
+		_ = encoder.Encode(toEventJSON(e)) // into memory, and it always marshals
+	}
+	return body.Bytes()
 }

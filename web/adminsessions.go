@@ -46,17 +46,8 @@ func (s *Server) listSessions(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	f := broker.SessionFilter{ClientID: q["client"], ProviderID: q["provider"], IP: q["ip"], EndCause: broker.EndCause(q["cause"])}
-	switch q["state"] {
-	case "":
-	case "live":
-		f.LiveAt = s.broker.Now()
-	case "ended":
-		f.OverAt = s.broker.Now()
-	default:
-		return badField("state", "live or ended")
-	}
-	if f.UserID, err = s.userParam(c, q["user"]); err != nil {
+	f, err := s.sessionFilter(c, q)
+	if err != nil {
 		return err
 	}
 	list, next, err := s.broker.PageSessions(c.Request.Context(), f, page)
@@ -107,10 +98,7 @@ func (s *Server) endSession(c *gin.Context, _ broker.Principal) error {
 	if wipe != "" && wipe != "0" && wipe != "1" {
 		return badField("wipe", "0 or 1")
 	}
-	n, err := s.broker.EndSessions(c.Request.Context(), broker.SessionFilter{ID: id}, broker.RevokedByAdmin, wipe == "1", device(c).IP)
-	if err == nil && n == 0 {
-		err = &broker.Error{Code: broker.NotFound, Message: "there is no live session of this id"}
-	}
+	n, err := s.endOne(c, id, wipe == "1")
 	if err == nil {
 		c.JSON(http.StatusOK, gin.H{"ended": n})
 	}

@@ -17,6 +17,7 @@ type adminUserJSON struct {
 	Groups            []string `json:"groups"`
 	HasPassword       bool     `json:"hasPassword"`
 	PasswordTemporary bool     `json:"passwordTemporary"`
+	SecondFactor      bool     `json:"secondFactor"`
 	UpdatedAt         int64    `json:"updatedAt"`
 	DisabledAt        *int64   `json:"disabledAt"`
 }
@@ -24,7 +25,7 @@ type adminUserJSON struct {
 func toAdminUserJSON(u broker.User) adminUserJSON {
 	return adminUserJSON{
 		userJSON: toUserJSON(u), Name: u.Name, EmailVerified: u.EmailVerified, Groups: orNone(u.Groups), HasPassword: u.PasswordHash != "",
-		PasswordTemporary: u.PasswordTemporary, UpdatedAt: u.UpdatedAt.UnixMilli(), DisabledAt: millis(u.DisabledAt),
+		PasswordTemporary: u.PasswordTemporary, SecondFactor: u.SecondFactor, UpdatedAt: u.UpdatedAt.UnixMilli(), DisabledAt: millis(u.DisabledAt),
 	}
 }
 
@@ -42,11 +43,8 @@ func (s *Server) listUsers(c *gin.Context, _ broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	f := broker.UserFilter{Search: q["search"], Role: broker.Role(q["role"]), ProviderID: q["provider"]}
-	if f.Role != "" && !f.Role.Valid() {
-		return badField("role", "one of root, admin, user, guest")
-	}
-	if f.Disabled, err = q.flag("disabled"); err != nil {
+	f, err := userFilter(q)
+	if err != nil {
 		return err
 	}
 	users, next, err := s.broker.PageUsers(c.Request.Context(), f, page)
@@ -59,6 +57,19 @@ func (s *Server) listUsers(c *gin.Context, _ broker.Principal) error {
 	}
 	c.JSON(http.StatusOK, withNext(gin.H{"users": out}, next))
 	return nil
+}
+
+// resetFactors is DELETE /api/users/:id/factors.
+func (s *Server) resetFactors(c *gin.Context, _ broker.Principal) error {
+	id, err := rowID(c)
+	if err != nil {
+		return err
+	}
+	had, err := s.broker.ResetFactors(c.Request.Context(), id)
+	if err == nil {
+		c.JSON(http.StatusOK, gin.H{"reset": had})
+	}
+	return err
 }
 
 // withNext adds what the next page is asked with, where there is one.

@@ -108,7 +108,7 @@ func (s *Server) profile(u broker.User) loginJSON {
 		User: toUserJSON(u), EreaderDevices: none, Source: "latchkey", Notice: s.notice(u),
 		ServerSettings: settingsJSON{
 			ID: "server-settings", Version: ContractVersion, Language: language, TimeZone: "UTC", LogLevel: 1,
-			AuthActiveAuthMethods: s.authMethods(), AuthOpenIDButtonText: s.buttonText(),
+			AuthActiveAuthMethods: s.authMethods(), AuthOpenIDButtonText: s.buttonText(), AuthOpenIDAutoLaunch: s.launches(),
 		},
 	}
 }
@@ -148,7 +148,7 @@ func (s *Server) status(c *gin.Context) error {
 	form := gin.H{"authLoginCustomMessage": nil}
 	if len(s.broker.Providers()) > 0 {
 		form["authOpenIDButtonText"] = s.buttonText()
-		form["authOpenIDAutoLaunch"] = false
+		form["authOpenIDAutoLaunch"] = s.launches()
 	}
 	c.Header("Cache-Control", "no-store")
 	c.JSON(http.StatusOK, gin.H{
@@ -190,10 +190,12 @@ type sessionJSON struct {
 	Current    bool    `json:"current"`
 
 	// Latchkey's own additions.
-	ExpiresAt int64         `json:"expiresAt"`
-	Provider  string        `json:"provider,omitempty"`
-	ClientID  string        `json:"client_id"`
-	Upstream  *upstreamJSON `json:"upstream,omitempty"`
+	ExpiresAt int64  `json:"expiresAt"`
+	Provider  string `json:"provider,omitempty"`
+	ClientID  string `json:"client_id"`
+	// DeviceName is what the app or the person calls the device; absent: nothing.
+	DeviceName string        `json:"deviceName,omitempty"`
+	Upstream   *upstreamJSON `json:"upstream,omitempty"`
 }
 
 // upstreamJSON is what is known of the login at the IdP that a session stands
@@ -219,6 +221,6 @@ func toSessionJSON(x broker.Session, current string, now time.Time) sessionJSON 
 	return sessionJSON{
 		ID: x.ID, IPAddress: x.LastIP, UserAgent: x.UserAgent, CreatedAt: x.CreatedAt.UnixMilli(), UpdatedAt: x.LastSeenAt.UnixMilli(),
 		Current: x.ID == current, ExpiresAt: x.IdleExpiresAt.UnixMilli(), Provider: x.ProviderID, ClientID: x.ClientID,
-		Upstream: toUpstreamJSON(x.Upstream, now),
+		DeviceName: x.DeviceName, Upstream: toUpstreamJSON(x.Upstream, now),
 	}
 }

@@ -53,6 +53,9 @@ func readCookie(c *gin.Context, name string) string {
 func (s *Server) setSession(c *gin.Context, l *broker.Login) {
 	s.setCookie(c, cookieRefresh, l.RefreshToken.Reveal(), l.RefreshExpiresIn)
 	s.setPageCookie(c, l)
+	if stay := s.hostName(c, cookieStay); readCookie(c, stay) != "" {
+		s.setCookie(c, stay, "", 0)
+	}
 }
 
 func (s *Server) setPageCookie(c *gin.Context, l *broker.Login) {
@@ -60,9 +63,14 @@ func (s *Server) setPageCookie(c *gin.Context, l *broker.Login) {
 	s.setCookie(c, s.hostName(c, cookieSession), s.broker.PageCookie(l.Session.ID), l.Session.AbsExpiresAt.Sub(s.broker.Now()))
 }
 
+// clearSession takes both cookies away. Nobody who logs out is logged in again by
+// the door itself.
 func (s *Server) clearSession(c *gin.Context) {
 	s.setCookie(c, cookieRefresh, "", 0)
 	s.setCookie(c, s.hostName(c, cookieSession), "", 0)
+	if s.cfg.AutoLaunch != "" {
+		s.setCookie(c, s.hostName(c, cookieStay), "1", stayLife)
+	}
 }
 
 func (s *Server) pagePrincipal(c *gin.Context) (broker.Principal, error) {

@@ -103,6 +103,12 @@ var answers = map[broker.Code]answer{
 	broker.NotFound:               {404, "Not Found", "", "invalid_request"},
 	broker.SetupDone:              {404, "Not Found", "", "invalid_request"},
 	broker.LastAdmin:              {409, "The last administrator stays", "", accessDenied},
+	broker.SecondFactorRequired:   {401, "A second factor is required", VerdictLogin, accessDenied},
+	broker.SecondFactorInvalid:    {401, "Invalid second factor", "", accessDenied},
+	broker.WrongCode:              {400, "Invalid code", "", accessDenied},
+	broker.FactorExists:           {409, "There is one already", "", "invalid_request"},
+	broker.PasskeyInvalid:         {400, "Invalid passkey", "", accessDenied},
+	broker.FormUsed:               {409, "The form was sent already", "", "invalid_request"},
 
 	// The OpenID provider. Where a code is an OAuth error itself, it is said as
 	// such; see oauthError.
@@ -190,6 +196,9 @@ func (s *Server) fail(c *gin.Context, err error, r render) {
 		h.Set("Latchkey-Verdict", string(verdictOf(e, a)))
 	}
 	h.Set("Latchkey-Code", string(e.Code))
+	if s.cfg.Metrics != nil {
+		s.cfg.Metrics.Refused(string(e.Code), string(verdictOf(e, a)))
+	}
 	wait := e.RetryAfter
 	if wait <= 0 && a.status == http.StatusServiceUnavailable {
 		wait = defaultRetryAfter
@@ -248,7 +257,8 @@ func asJSON(_ *Server, c *gin.Context, e *broker.Error, a answer) {
 // phrase, or the one sentence that it has for the case.
 func asText(s *Server, c *gin.Context, e *broker.Error, a answer) {
 	switch {
-	case a.status == 403 && e.Code != broker.Forbidden, a.status >= 429:
+	case a.status == 403 && e.Code != broker.Forbidden, a.status >= 429,
+		e.Code == broker.SecondFactorRequired, e.Code == broker.SecondFactorInvalid, e.Code == broker.WrongCode:
 		asJSON(s, c, e, a) // cases that the contract does not know: the fuller answer
 	case e.Code == broker.InvalidRequest && e.Message != "":
 		c.String(a.status, "%s", e.Message)
@@ -308,6 +318,9 @@ func describe(e *broker.Error) string {
 
 // tokenError gives the errors of tokens/verify their codes.
 func tokenError(err error) error {
+	if errors.Is(err, verify.ErrUnknownKey) { // one that was taken back: a refresh gets a token of another
+		return &broker.Error{Code: broker.TokenExpired, Message: "the access token was signed with a key that is not in use any more", Err: err}
+	}
 	for is, code := range map[error]broker.Code{
 		verify.ErrNoToken: broker.NoToken, verify.ErrExpired: broker.TokenExpired, verify.ErrWrongType: broker.WrongTokenType,
 		verify.ErrUnavailable: broker.TemporarilyUnavailable, verify.ErrProof: broker.InvalidDPoPProof, verify.ErrBound: broker.KeyMismatch,

@@ -96,7 +96,7 @@ func (x *linkSite) choose(provider string, begun *answer, who string) string {
 func (x *linkSite) links(b *browser, provider, who string) {
 	x.t.Helper()
 	a := b.send(http.MethodGet, x.choose(provider, b.link(provider), who))
-	if to := a.location().String(); to != publicURL+"/account/identities" {
+	if to := a.location().String(); to != publicURL+"/account/identities?done=linked" {
 		x.t.Fatalf("the link leads to %s", to)
 	}
 	x.wait(time.Second) // links are listed by their time

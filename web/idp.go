@@ -26,7 +26,7 @@ func (s *Server) beginIdPLogin(c *gin.Context) error {
 	id := c.Param("provider")
 	r, err := s.broker.BeginApp(c.Request.Context(), broker.AppRequest{
 		ProviderID: id, ResponseType: q["response_type"], RedirectURI: q["redirect_uri"], State: q["state"],
-		CodeChallenge: q["code_challenge"], CodeChallengeMethod: q["code_challenge_method"],
+		CodeChallenge: q["code_challenge"], CodeChallengeMethod: q["code_challenge_method"], Device: device(c),
 	})
 	if err != nil {
 		if broker.CodeOf(err) == broker.InvalidRedirectURI {
@@ -58,7 +58,7 @@ func (s *Server) beginWebLogin(c *gin.Context, q map[string]string) error {
 		c.JSON(http.StatusBadRequest, gin.H{"message": "Invalid callback URL - must be same-origin"})
 		return nil
 	}
-	to, state, err := s.broker.BeginWeb(c.Request.Context(), c.Param("provider"), returnTo, s.askOfIdP(c, returnTo))
+	to, state, err := s.broker.BeginWeb(c.Request.Context(), c.Param("provider"), returnTo, s.askOfIdP(c, returnTo), device(c))
 	if err != nil {
 		s.fail(c, err, byAccept)
 		return nil
@@ -117,7 +117,7 @@ func (s *Server) openAuthRequest(c *gin.Context) error {
 		return err
 	}
 	c.Header("Cache-Control", "no-store")
-	to, request, err := s.broker.OpenAuthRequest(c.Request.Context(), c.Param("provider"), q["state"], q["code_challenge"])
+	to, request, err := s.broker.OpenAuthRequest(c.Request.Context(), c.Param("provider"), q["state"], q["code_challenge"], device(c))
 	if err != nil {
 		return s.toAppOr(c, request, err)
 	}
@@ -149,6 +149,10 @@ func (s *Server) idpCallback(c *gin.Context) error {
 		c.Set(keyReturnTo, done.ReturnTo)
 		return s.toAppOr(c, done.Request, err)
 	}
+	if done.Confirm != nil {
+		s.askBeforeApp(c, done.Confirm)
+		return nil
+	}
 	if done.Request != nil {
 		c.Redirect(http.StatusFound, appURL(done.Request, url.Values{"code": {done.Code}}))
 		return nil
@@ -162,11 +166,11 @@ func (s *Server) idpCallback(c *gin.Context) error {
 const keyReturnTo = "return to"
 
 func (s *Server) redeemGrant(c *gin.Context) error {
-	q, err := query(c, "code", "state", "code_verifier")
+	q, err := query(c, "code", "state", "code_verifier", "device_name")
 	if err != nil {
 		return err
 	}
-	l, err := s.broker.RedeemGrant(c.Request.Context(), c.Param("provider"), q["code"], q["state"], q["code_verifier"], device(c))
+	l, err := s.broker.RedeemGrant(c.Request.Context(), c.Param("provider"), q["code"], q["state"], q["code_verifier"], namedDevice(c, q["device_name"]))
 	if err != nil {
 		return err
 	}
@@ -227,10 +231,12 @@ func appURL(r *broker.AuthRequest, q url.Values) string {
 // for an administrator who sets one up.
 func (s *Server) idpConfig(c *gin.Context) {
 	c.Header("Cache-Control", "no-store")
-	if _, err := s.adminPrincipal(c); err != nil {
+	p, err := s.adminPrincipal(c)
+	if err != nil {
 		s.fail(c, err, asBearer)
 		return
 	}
+	actAs(c, p)
 	if err := s.readIdPConfig(c); err != nil {
 		s.fail(c, err, asText)
 	}
@@ -244,6 +250,9 @@ func (s *Server) readIdPConfig(c *gin.Context) error {
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || len(issuer) > 2048 {
 		return badRequest("Invalid request. Query param 'issuer' is required and must be a URL")
+	}
+	if err := s.broker.MayAskTheWorld(c.Request.Context()); err != nil {
+		return err
 	}
 	metadata, err := s.cfg.FetchMetadata(c.Request.Context(), issuer)
 	if err != nil {

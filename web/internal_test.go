@@ -25,12 +25,13 @@ var contractVerdicts = map[Verdict]string{
 	VerdictRetry:   "temporarily_unavailable rate_limited local_login_disabled client_mismatch",
 	VerdictLogin: "no_token invalid_token wrong_token_type code_invalid session_unknown session_expired session_max_age session_limit " +
 		"logged_out revoked_by_user revoked_by_admin password_changed user_disabled user_deleted client_removed idp_logout idp_revoked " +
-		"link_undone token_reused code_reused key_mismatch",
+		"link_undone token_reused code_reused key_mismatch second_factor_required",
 }
 
 var contractTexts = map[broker.Code]string{
 	"no_token": "No refresh token provided", "wrong_token_type": "Invalid token type", "session_expired": "Refresh token expired",
-	"session_max_age": "Refresh token expired", "user_disabled": "User not found or inactive", "user_deleted": "User not found or inactive",
+	"second_factor_required": "A second factor is required",
+	"session_max_age":        "Refresh token expired", "user_disabled": "User not found or inactive", "user_deleted": "User not found or inactive",
 }
 
 func TestEveryCodeHasAnAnswer(t *testing.T) {

@@ -329,13 +329,14 @@ func withoutPrefix(prefix string, next http.Handler) http.Handler {
 
 // device is where a request comes from.
 func device(c *gin.Context) broker.Device {
-	return broker.Device{IP: c.ClientIP(), UserAgent: c.Request.UserAgent()}
+	return broker.Device{IP: c.ClientIP(), UserAgent: c.Request.UserAgent(), Name: deviceName(c.GetHeader(headerDeviceName))}
 }
 
 // browserDevice is [device] for a login on a page: the session that the browser
 // has is the one that the login replaces.
 func (s *Server) browserDevice(c *gin.Context) broker.Device {
 	d := device(c)
+	d.Language = s.tongueFor(c, "").tag.String()
 	if p, err := s.pagePrincipal(c); err == nil {
 		d.Replaces = p.Session.ID
 	}
@@ -345,7 +346,13 @@ func (s *Server) browserDevice(c *gin.Context) broker.Device {
 // secure reports whether the browser speaks https to us: by configuration, by
 // our own TLS, or by the word of a trusted proxy.
 func (s *Server) secure(c *gin.Context) bool {
-	if s.publicURL.Scheme == "https" || c.Request.TLS != nil {
+	return s.publicURL.Scheme == "https" || s.overHTTPS(c)
+}
+
+// overHTTPS reports whether this request came by https, at least to the proxy in
+// front.
+func (s *Server) overHTTPS(c *gin.Context) bool {
+	if c.Request.TLS != nil {
 		return true
 	}
 	if !s.trusted(c.RemoteIP()) {

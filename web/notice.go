@@ -17,8 +17,24 @@ type noticeJSON struct {
 
 // noticeText is the sentence of a notice.
 func noticeText(n broker.Notice) *text {
-	if n.Code == broker.EventIdentityLinked {
+	switch n.Code {
+	case broker.EventIdentityLinked:
 		return say("A login of {provider} was linked to your account on {when}. If that was not you, undo it.", n.Detail, n.At)
+	case broker.EventFactorAdded:
+		if n.Detail == broker.FactorPasskey {
+			return say("A passkey was added to your account on {when}. If that was not you, remove it and change your password.", n.At)
+		}
+		return say("An authenticator app was added to your account on {when}. If that was not you, remove it and change your password.", n.At)
+	case broker.EventFactorRemoved:
+		return say("A second factor was removed from your account on {when}. If that was not you, change your password and set it up again.", n.At)
+	case broker.EventFactorsReset:
+		return say("An administrator reset the second factors of your account on {when}. Set them up again.", n.At)
+	case broker.EventRecoveryMade:
+		return say("New recovery codes were made for your account on {when}. If that was not you, make others and change your password.", n.At)
+	case broker.EventRecoveryUsed:
+		return say("Somebody logged in to your account with a recovery code on {when}. If that was not you, change your password.", n.At)
+	case broker.EventPasskeyCloned:
+		return say("One of your passkeys was refused on {when}, because there may be a copy of it. Remove it and make another.", n.At)
 	}
 	return say("Your account was changed on {when}.", n.At)
 }

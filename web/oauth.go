@@ -61,6 +61,7 @@ func (s *Server) authorizePage(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	r.Device = device(c)
 	step, err := s.broker.Authorize(c.Request.Context(), r, who)
 	if err != nil {
 		if code := broker.CodeOf(err); code == broker.InvalidRedirectURI || code == broker.ClientUnknown {

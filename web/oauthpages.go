@@ -58,6 +58,7 @@ func scopeSentences(scope string) (out []*text) {
 		{broker.ScopeProfile, say("see your name and username")},
 		{broker.ScopeEmail, say("see your e-mail address")},
 		{broker.ScopeGroups, say("see the groups that you are in")},
+		{broker.ScopeForward, say("open the web apps behind Latchkey that you may open")},
 		{broker.ScopeAPI, say("use Latchkey in your name: your devices and your password")},
 		{broker.ScopeAdmin, say("administer Latchkey in your name, as far as you may yourself")},
 	} {
@@ -74,7 +75,7 @@ func scopeSentences(scope string) (out []*text) {
 // knownScopes are those that mean something here. Others are the client's.
 var knownScopes = []string{
 	broker.ScopeOpenID, broker.ScopeProfile, broker.ScopeEmail, broker.ScopeGroups, broker.ScopeOfflineAccess, broker.ScopeAPI,
-	broker.ScopeAdmin, broker.ScopeIntrospect,
+	broker.ScopeAdmin, broker.ScopeIntrospect, broker.ScopeForward,
 }
 
 // devicePage is where a person types the code that a device shows (RFC 8628
@@ -255,13 +256,4 @@ func (s *Server) askToLogOut(c *gin.Context, r broker.LogoutRequest, plan broker
 		}
 	}
 	return s.show(c, http.StatusOK, "logout", p)
-}
-
-// onlyAllowed leaves the ways to log in that a waiting client takes.
-func (s *Server) onlyAllowed(p *page, w *broker.Waiting) {
-	if len(w.Client.Providers) == 0 {
-		return
-	}
-	p.Local = p.Local && w.Client.TakesWay("")
-	p.Buttons = slices.DeleteFunc(p.Buttons, func(b button) bool { return !w.Client.TakesWay(b.id) })
 }

@@ -91,7 +91,7 @@ func (s *Server) readCall(c *gin.Context) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &call{form: form, caller: broker.Caller{Client: client, ProvenKey: key, Device: device(c)}}, nil
+	return &call{form: form, caller: broker.Caller{Client: client, ProvenKey: key, Device: namedDevice(c, form.Get("device_name"))}}, nil
 }
 
 // credentials finds how a client says who it is: in one way (RFC 6749 section
@@ -259,6 +259,7 @@ func (s *Server) pushAuthorization(c *gin.Context, x *call) error {
 		}
 		r.DPoPThumbprint = key
 	}
+	r.Device = x.caller.Device
 	pushed, err := s.broker.PushAuthorization(c.Request.Context(), x.caller.Client, r)
 	if err != nil {
 		return err

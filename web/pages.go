@@ -11,119 +11,24 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 )
 
-// homePage shows who is logged in.
-func (s *Server) homePage(c *gin.Context) error {
-	p, err := s.pagePrincipal(c)
-	if err != nil {
-		return s.toLogin(c, err)
-	}
-	method := say("with a password")
-	if name := s.providerName(p.Session.ProviderID); name != "" {
-		method = say("through {provider}", name)
-	}
-	told, err := s.told(c, p.User)
-	if err != nil {
-		return err
-	}
-	return s.show(c, http.StatusOK, "home", page{
-		Title: say("You are logged in"), User: &p.User, Role: roles[p.User.Role], Method: method, Since: s.moment(p.Session.CreatedAt), Told: told,
-		outward: s.broker.EndSessionURL(c.Request.Context(), p.Session, s.afterLogout()) != "",
-	})
-}
-
-// toLogin sends whoever has no session to the login. The cookie of a session
-// that ended stays, so that the login page can say why.
+// toLogin sends whoever has no session to the login, and from there back to the
+// page. The cookie of a session that ended stays, so that the login page can say
+// why.
 func (s *Server) toLogin(c *gin.Context, err error) error {
 	code := broker.CodeOf(err)
 	if a := answers[code]; a.status != http.StatusUnauthorized || wantsJSON(c) {
 		return err
 	}
-	to := s.broker.PublicURL() + "/login"
+	q := url.Values{}
 	if code != broker.NoToken {
-		to += "?ended=" + url.QueryEscape(string(code))
+		q.Set("ended", string(code))
 	}
-	c.Redirect(http.StatusSeeOther, to)
+	if c.Request.Method == http.MethodGet && c.FullPath() != "/" {
+		q.Set("next", strings.TrimSuffix(s.publicURL.EscapedPath(), "/")+c.Request.URL.RequestURI())
+	}
+	to := url.URL{Path: "/login", RawQuery: q.Encode()}
+	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+to.String())
 	return nil
-}
-
-// loginPage is the door: a button per IdP, and the password form. Whoever is
-// logged in goes on, unless a session just ended or another account is wanted.
-func (s *Server) loginPage(c *gin.Context) error {
-	q, err := query(c, "next", "ended", "error", "switch", "password")
-	if err != nil {
-		return err
-	}
-	p := s.doorFor(c, q["next"])
-	who, err := s.pagePrincipal(c)
-	code := broker.CodeOf(err)
-	switch {
-	case err == nil && (p.Again || p.Choose): // the page says so, and who is logged in
-	case err == nil && q["switch"]+q["ended"]+q["error"]+q["password"] == "":
-		c.Redirect(http.StatusSeeOther, p.Onward)
-		return nil
-	case err == nil:
-		p.User = &who.User
-	case answers[code].status != http.StatusUnauthorized:
-		return err
-	case code != broker.NoToken:
-		// Said once, with what the session knows of its end.
-		p.Notice, p.Code = s.ended(c, code), string(code)
-		s.clearSession(c)
-	}
-	if code := broker.Code(q["ended"]); p.Notice == nil && p.User == nil && endings[code].plain != nil {
-		if p.Notice = endings[code].plain; code != broker.LoggedOut { // which nobody has to ask about
-			p.Code = string(code)
-		}
-	}
-	if q["password"] == "set" {
-		p.Notice, p.Code = say("Your password is set. Log in with it."), ""
-	}
-	if code := broker.Code(q["error"]); sentences[code] != nil {
-		p.Error, p.Code = sentence(&broker.Error{Code: code}, answers[code]), string(code)
-	}
-	return s.show(c, http.StatusOK, "login", p)
-}
-
-// doorFor is the login page for somebody on the way to next, who may be on the
-// way to a client.
-func (s *Server) doorFor(c *gin.Context, next string) page {
-	p := s.door(next)
-	w := s.waitingFor(c, next)
-	if w == nil {
-		if u, err := url.Parse(p.Onward); err == nil && u.Path == strings.TrimSuffix(s.publicURL.Path, "/")+"/device" {
-			p.Title, p.Device = say("Log in to connect a device"), true
-		}
-		return p
-	}
-	p.Client, p.popup, p.outward = clientView(&w.Client, w.RedirectURI), true, true
-	p.Title, p.Again, p.Choose = say("Continue to {app}", p.Client.Name), w.Again, w.Choose
-	p.Values["username"], p.locales = w.LoginHint, w.UILocales
-	if p.Choose {
-		p.Onward += "&chosen=1"
-	}
-	if who, err := s.pagePrincipal(c); err == nil && (p.Again || p.Choose) {
-		p.User = &who.User
-		if p.Again && w.LoginHint == "" && who.Session.ProviderID == "" {
-			p.Values["username"] = who.User.Username
-		}
-	}
-	s.onlyAllowed(&p, w)
-	return p
-}
-
-// door is the login page for somebody on the way to next.
-func (s *Server) door(next string) page {
-	p := page{Title: say("Log in"), Local: s.cfg.LocalLogin, Onward: s.broker.PublicURL() + "/", Values: map[string]string{}}
-	if to, ok := s.ownPage(next); ok {
-		p.Next, p.Onward = next, to
-	}
-	for _, provider := range s.broker.Providers() {
-		p.Buttons = append(p.Buttons, button{
-			id: provider.ID, Name: provider.Name,
-			URL: s.broker.PublicURL() + "/auth/" + url.PathEscape(provider.ID) + "?callback=" + url.QueryEscape(p.Onward),
-		})
-	}
-	return p
 }
 
 // loginForm is what the door's form posts.
@@ -140,7 +45,11 @@ func (s *Server) loginForm(c *gin.Context) error {
 	}
 	p := s.doorFor(c, value("next"))
 	p.Values["username"] = bounded(value("username"))
-	l, err := s.broker.LoginPassword(c.Request.Context(), value("username"), value("password"), s.browserDevice(c))
+	in := broker.PasswordLogin{Username: value("username"), Password: value("password"), Wait: !wantsJSON(c)}
+	l, err := s.broker.LoginWith(c.Request.Context(), in, s.browserDevice(c))
+	if e, ok := second(err); ok {
+		return s.toSecondStep(c, p, e)
+	}
 	if e, ok := temporary(err); ok && !wantsJSON(c) {
 		return s.askForPassword(c, p, e)
 	}
@@ -156,7 +65,7 @@ func (s *Server) loginForm(c *gin.Context) error {
 func (s *Server) again(c *gin.Context, name string, p page, err error) error {
 	code := broker.CodeOf(err)
 	a := answers[code]
-	if a.status >= 500 || code == broker.SetupDone || code == broker.Forbidden || wantsJSON(c) {
+	if a.status >= 500 || code == broker.SetupDone || code == broker.Forbidden && p.Shape != shapeOffice || wantsJSON(c) {
 		return err
 	}
 	e, ok := errors.AsType[*broker.Error](err)
@@ -209,7 +118,7 @@ func (s *Server) setupPage(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.broker.CheckSetup(c.Request.Context(), q["token"]); err != nil {
+	if err := s.broker.CheckSetup(c.Request.Context(), q["token"], device(c)); err != nil {
 		return err
 	}
 	return s.show(c, http.StatusOK, "setup", page{Title: say("Set up Latchkey"), Token: q["token"], Wrong: "username"})
@@ -229,6 +138,6 @@ func (s *Server) setupForm(c *gin.Context) error {
 		return s.again(c, "setup", p, err)
 	}
 	s.setSession(c, l)
-	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/")
+	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+setupPath)
 	return nil
 }

@@ -124,17 +124,30 @@ func temporary(err error) (*broker.Error, bool) {
 
 // makePasswordLink is POST /api/users/:id/password-link.
 func (s *Server) makePasswordLink(c *gin.Context, p broker.Principal) error {
-	f, err := fields(c, "purpose")
+	f, err := fields(c, "purpose", "send")
 	if err != nil {
 		return err
 	}
 	if f["purpose"] == nil || *f["purpose"] == "" {
 		return badRequest("purpose is one of invitation, reset")
 	}
-	l, err := s.broker.MakePasswordLink(c.Request.Context(), &p.User, c.Param("id"), broker.PasswordPurpose(*f["purpose"]))
+	how := broker.Handover{}
+	switch or(f["send"]) {
+	case "":
+	case byMail:
+		how = s.byMail(c)
+	default:
+		return badField("send", "it is mail, or not there")
+	}
+	l, err := s.broker.SendPasswordLink(c.Request.Context(), &p.User, c.Param("id"), broker.PasswordPurpose(*f["purpose"]), how)
 	if err != nil {
 		return err
 	}
-	c.JSON(http.StatusCreated, gin.H{"url": l.URL, "purpose": string(l.Purpose), "expiresAt": l.ExpiresAt.UnixMilli()})
+	out := gin.H{"purpose": string(l.Purpose), "expiresAt": l.ExpiresAt.UnixMilli()}
+	if out["url"] = l.URL; how.ByMail {
+		delete(out, "url")
+		out["mailedTo"] = l.MailedTo
+	}
+	c.JSON(http.StatusCreated, out)
 	return nil
 }

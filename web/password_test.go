@@ -106,7 +106,7 @@ func TestPasswordLinksThatAreNoneAreAllRefusedAlike(t *testing.T) {
 	}
 	expired := tokenOf("bob")
 	x.Clock.Advance(31 * time.Minute)
-	var want *answer
+	want := map[string]*answer{} // by method: a page that was opened can be read in another language
 	for name, token := range map[string]string{
 		"unknown": strings.Repeat("A", 43), "used": used, "replaced": replaced, "disabled": disabled, "expired": expired, "empty": "", "odd": `"><b>`,
 	} {
@@ -116,10 +116,11 @@ func TestPasswordLinksThatAreNoneAreAllRefusedAlike(t *testing.T) {
 			x.do(http.MethodPost, "/password", form("token", token, "password", "x"), htmlOnly),
 		} {
 			got.refused(400, broker.PasswordLinkInvalid, "").says("This link is not valid").noCookies()
-			if want == nil {
-				want = got
+			method, _, _ := strings.Cut(got.request, " ")
+			if want[method] == nil {
+				want[method] = got
 			}
-			if got.Body != want.Body {
+			if got.Body != want[method].Body {
 				t.Errorf("%s: another answer: %s", name, got.Body)
 			}
 		}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 		return "login", p
 	}
 	p = page{Title: titleOf(e.Code, a.status), Error: sentence(e, a), Code: string(e.Code)}
-	login := s.broker.PublicURL() + "/login"
+	login := s.loginAddress()
 	switch {
 	case badlySetUp(c, e):
 		p.Title, p.Error, p.Detail = say("This app is not set up correctly"), sentence(&broker.Error{Code: e.Code}, a), e.Message
@@ -60,7 +61,7 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 		}
 		p.Help = say("You are still logged in here.")
 		p.Buttons = []button{{Text: say("Log out here"), URL: s.broker.PublicURL() + "/oauth2/logout"}}
-	case e.Code == broker.InvalidState && strings.HasPrefix(c.FullPath(), "/oauth2/"):
+	case e.Code == broker.InvalidState && (strings.HasPrefix(c.FullPath(), "/oauth2/") || c.FullPath() == confirmPath):
 		p.Title, p.Help = say("This login is over"), say("If the app has you logged in already, all is well, and you can close this page.")
 	case c.GetBool(keyLinking):
 		p.Buttons = []button{{Text: say("Back to your logins"), URL: s.broker.PublicURL() + identitiesPath}}
@@ -97,18 +98,14 @@ func ofIdP(e *broker.Error) bool {
 	return e.Code == broker.TemporarilyUnavailable && e.Message != "" // ours has no message
 }
 
+// providerName is how a provider is called; empty: there is none of that id.
 func (s *Server) providerName(id string) string {
-	providers := s.broker.Providers()
-	for _, p := range providers {
-		if p.ID == id {
-			return p.Name
-		}
-	}
-	if id == broker.DefaultProviderID && len(providers) > 0 {
-		return providers[0].Name
-	}
-	return ""
+	p, _ := s.provider(id)
+	return p.Name
 }
+
+// providerOr is the name of a provider, or its id once that is gone.
+func (s *Server) providerOr(id string) string { return cmp.Or(s.providerName(id), id) }
 
 func titleOf(code broker.Code, status int) *text {
 	switch {
@@ -181,10 +178,19 @@ func (s *Server) ended(c *gin.Context, code broker.Code) *text {
 	}
 	id, _, _ := strings.Cut(readCookie(c, s.hostName(c, cookieSession)), ".")
 	found, _, err := s.broker.SessionsBy(c.Request.Context(), broker.SessionFilter{ID: id}, 0, 1)
-	if e.full == nil || id == "" || err != nil || len(found) != 1 {
+	if id == "" || err != nil || len(found) != 1 {
 		return e.plain
 	}
-	if value := s.endedBy(code, found[0]); value != nil {
+	return s.why(code, found[0])
+}
+
+// why says why a session is over, as fully as the session tells.
+func (s *Server) why(code broker.Code, x broker.Session) *text {
+	e := endings[code]
+	if e.full == nil {
+		return e.plain
+	}
+	if value := s.endedBy(code, x); value != nil {
 		return e.full.with(value)
 	}
 	return e.plain
@@ -249,12 +255,22 @@ var sentences = map[broker.Code]*text{
 	broker.InvalidUsername:        say("A username has 1 to 64 letters, digits and signs, and no space at its ends."),
 	broker.UserDisabled:           say("Your account was disabled by an administrator."),
 	broker.UserDeleted:            say("Your account was deleted by an administrator."),
+	broker.LastAdmin:              say("This is the last administrator who can log in; make somebody else one first."),
 	broker.Forbidden:              say("This is not for your account."),
 	broker.NotFound:               say("There is no such page."),
 	broker.SetupDone:              say("This installation has an administrator already."),
 	broker.NoToken:                say("You are not logged in."),
+	broker.SecondFactorRequired:   say("Your account asks for a second factor; log in again."),
+	broker.SecondFactorInvalid:    say("The code is wrong, or was used already. Wait for the next one, or use a recovery code."),
+	broker.WrongCode:              say("The code is wrong, or was used already."),
+	broker.FactorExists:           say("There is an authenticator app already; remove it first."),
+	broker.PasskeyInvalid:         say("The passkey was refused, or it took longer than five minutes; try again."),
+	broker.FormUsed:               say("This form was sent already, or is older than a day; open the page again."),
 
 	broker.ClientUnknown:           say("The app that sent you here is not registered with Latchkey; whoever runs it can correct that, or an administrator can add it."),
+	broker.ClientExists:            say("There is a client with this id already."),
+	broker.ReadOnlyClient:          say("This client is built in or stands in the configuration."),
+	broker.InvalidClientMetadata:   say("Something about this client cannot be so."),
 	broker.ClientMismatch:          say("This login belongs to another app; begin again in the one that you want to use."),
 	broker.UnauthorizedClient:      say("The app asks for something that it is not registered for; whoever runs it has to correct it."),
 	broker.InvalidScope:            say("The app asks for something that does not exist here; whoever runs it has to correct it."),

@@ -17,6 +17,7 @@ import (
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/tokens/verify"
+	"github.com/latchkey-id/latchkey/web/metrics"
 )
 
 // Config is everything that the front end needs. Broker is required.
@@ -26,10 +27,15 @@ type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and -Proto are believed
 	CORSOrigins    []string       // origins of web apps that call the JSON API from a browser
 	LocalLogin     bool
-	Log            *slog.Logger
+	// AutoLaunch is the id of the provider that the login page leads on to by
+	// itself; empty: none.
+	AutoLaunch string
+	Log        *slog.Logger
 	// FetchMetadata reads an issuer's discovery document for an administrator;
 	// nil: not offered.
 	FetchMetadata func(ctx context.Context, issuer string) (json.RawMessage, error)
+	Metrics       *metrics.Metrics // nil: nothing is counted
+	Tracer        broker.Tracer    // nil: nothing is traced
 }
 
 // Server is the front end.
@@ -103,6 +109,14 @@ func (s *Server) engine() (*gin.Engine, error) {
 	if err := e.SetTrustedProxies(trusted); err != nil {
 		return nil, err
 	}
+	if s.cfg.Metrics != nil {
+		counted := &measured{m: s.cfg.Metrics, routes: map[routeKey]*metrics.Route{}}
+		e.Use(counted.measure)
+		defer counted.learn(e)
+	}
+	if s.cfg.Tracer != nil {
+		e.Use(s.trace)
+	}
 	e.Use(s.recover, securityHeaders, limitBody)
 	e.Use(s.cors())
 	e.Use(s.checkOrigin)
@@ -122,20 +136,21 @@ func (s *Server) cors() gin.HandlerFunc {
 	allow := cors.New(cors.Config{
 		AllowOriginFunc: func(string) bool { return true }, // it is asked for the configured ones alone
 		AllowMethods:    []string{"GET", "POST", "PUT", "PATCH", "DELETE"}, AllowCredentials: true,
-		AllowHeaders:  []string{"Authorization", "Content-Type", "DPoP", headerRefreshToken, headerReturnTokens},
+		AllowHeaders:  []string{"Authorization", "Content-Type", "DPoP", headerRefreshToken, headerReturnTokens, headerDeviceName},
 		ExposeHeaders: []string{"Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate"},
 	})
 	// Without credentials: these endpoints have no use for cookies.
 	allowClient := cors.New(cors.Config{
 		AllowOriginFunc: func(string) bool { return true },
 		AllowMethods:    []string{"GET", "POST"}, MaxAge: time.Hour,
-		AllowHeaders:  []string{"Authorization", "Content-Type", "DPoP"},
+		AllowHeaders:  []string{"Authorization", "Content-Type", "DPoP", headerDeviceName},
 		ExposeHeaders: []string{"DPoP-Nonce", "Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate"},
 	})
 	return func(c *gin.Context) {
 		origin, path := c.GetHeader("Origin"), c.Request.URL.Path
 		switch {
 		case origin == "" || strings.HasPrefix(path, "/.well-known/"): // what is well known is open to everybody
+		case path == forwardAuthPath: // the answer is the proxy's; 204 to a preflight would let it pass
 		case slices.Contains(clientEndpoints, path):
 			if slices.Contains(s.cfg.CORSOrigins, origin) || s.broker.OriginAllowed(c.Request.Context(), origin) {
 				allowClient(c)
@@ -156,7 +171,7 @@ var clientEndpoints = []string{
 var fromOtherSites = []string{
 	"POST /oauth2/authorize", "POST /oauth2/token", "POST /oauth2/userinfo", "POST /oauth2/introspect", "POST /oauth2/revoke",
 	"POST /oauth2/par", "POST /oauth2/device_authorization", "POST /oauth2/register", "POST /oauth2/logout",
-	"POST /auth/{provider}/backchannel-logout",
+	"POST /auth/{provider}/backchannel-logout", forwardAuthPath,
 }
 
 // routes is every route of Latchkey.
@@ -199,6 +214,13 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/oauth2/revocations", s.as(asOAuth, s.revocationList))
 	r.POST("/oauth2/register", s.as(asOAuth, s.registerClient))
 	r.POST("/auth/:provider/backchannel-logout", s.as(asOAuth, s.idpLogout))
+	r.GET("/diagnosis", s.as(asJSON, s.diagnosis))
+
+	// Forward auth: for proxies, and for browsers on the hosts of apps and here
+	r.Any(forwardAuthPath, s.forwardAuth)
+	r.GET(broker.ForwardPath+"login", s.as(asForward, s.beginForward))
+	r.GET(broker.ForwardPath+"callback", s.as(asForward, s.forwardCallback))
+	r.GET(forwardContinuePath, s.as(asPage, s.continueForward))
 
 	// JSON API: no credentials needed
 	r.GET("/status", s.as(asText, s.status))
@@ -213,7 +235,10 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/auth/:provider/authorize", s.as(asPage, s.openAuthRequest))
 	r.GET("/auth/:provider/callback", s.as(asPage, s.idpCallback))
 	r.GET("/auth/:provider/mobile-redirect", s.as(asPage, s.idpCallback))
+	r.GET(confirmPath, s.as(asPage, s.confirmPage))
+	r.POST(confirmPath, s.as(asPage, s.confirmForm))
 	r.GET("/auth/:provider/config", s.idpConfig)
+	r.GET("/auth/:provider/logo", s.as(asText, s.providerLogo))
 
 	// JSON API: for API keys too (authenticated), and for a login alone
 	// (ownSession). A route below /api that names neither is refused by a test.
@@ -246,6 +271,8 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/api/sessions/:id", s.administrator(s.showSession))
 	r.DELETE("/api/sessions/:id", s.administrator(s.endSession))
 	r.GET("/api/keys", s.administrator(s.listKeys))
+	r.POST("/api/keys/rotate", s.administrator(s.rotateKeys))
+	r.DELETE("/api/keys/:id", s.administrator(s.revokeKey))
 	r.GET("/api/audit", s.administrator(s.listEvents))
 	r.GET("/api/clients", s.administrator(s.listClients))
 	r.POST("/api/clients", s.administrator(s.createClient))
@@ -254,6 +281,7 @@ func (s *Server) routes(e *gin.Engine) {
 	r.DELETE("/api/clients/:id", s.administrator(s.deleteClient))
 	r.POST("/api/clients/:id/secret", s.administrator(s.newClientSecret))
 	r.POST("/api/users/:id/end-legacy-tokens", s.administrator(s.endLegacyTokens))
+	r.DELETE("/api/users/:id/factors", s.administrator(s.resetFactors))
 	r.POST("/api/users/:id/password-link", s.administrator(s.makePasswordLink))
 	r.GET("/api/providers", s.administrator(s.listProviders))
 	r.POST("/api/providers", s.administrator(s.createProvider))
@@ -261,26 +289,113 @@ func (s *Server) routes(e *gin.Engine) {
 	r.PUT("/api/providers/:id", s.administrator(s.updateProvider))
 	r.DELETE("/api/providers/:id", s.administrator(s.deleteProvider))
 	r.POST("/api/providers/:id/test", s.administrator(s.testProvider))
+	r.POST("/api/providers/:id/check", s.administrator(s.tryProvider))
 
 	// Pages
-	r.GET("/", s.as(asPage, s.homePage))
+	r.GET("/", s.member(s.homePage))
 	r.GET("/login", s.as(asPage, s.loginPage))
 	r.POST("/login/password", s.as(asPage, s.loginForm))
+	r.GET(forgottenPath, s.as(asPage, s.forgottenPage))
+	r.POST(forgottenPath, s.as(asPage, s.forgottenForm))
 	r.POST("/login/new-password", s.as(asPage, s.newPasswordForm))
+	r.GET(secondPath, s.as(asPage, s.secondPage))
+	r.POST(secondPath, s.as(asPage, s.secondForm))
+	r.POST(secondPath+"/passkey", s.as(asPage, s.secondPasskeyForm))
+	r.POST(secondPath+"/passkey/options", s.as(asJSON, s.secondPasskeyOptions))
+	r.POST("/login/passkey", s.as(asPage, s.passkeyForm))
+	r.POST("/login/passkey/options", s.as(asJSON, s.passkeyOptions))
 	r.GET("/password", s.as(asPage, s.passwordPage))
 	r.POST("/password", s.as(asPage, s.passwordForm))
 	r.POST("/session/end", s.as(asPage, s.endSessionForm))
-	r.GET("/account/identities", s.as(asPage, s.identitiesPage))
-	r.POST("/account/identities/link", s.as(asPage, s.linkForm))
-	r.POST("/account/identities/unlink", s.as(asPage, s.unlinkForm))
+	r.GET("/account", s.member(s.devicesPage))
+	r.GET("/account/ended", s.member(s.pastDevicesPage))
+	r.POST("/account/devices/name", s.member(s.nameDeviceForm))
+	r.POST("/account/devices/end", s.member(s.endDeviceForm))
+	r.POST("/account/devices/end-others", s.member(s.endOthersForm))
+	r.POST("/account/devices/end-all", s.member(s.endAllForm))
+	r.GET("/account/identities", s.member(s.identitiesPage))
+	r.POST("/account/identities/link", s.member(s.linkForm))
+	r.POST("/account/identities/unlink", s.member(s.unlinkForm))
+	r.GET("/account/password", s.member(s.ownPasswordPage))
+	r.POST("/account/password", s.member(s.ownPasswordForm))
+	r.GET(factorsPath, s.member(s.factorsPage))
+	r.POST(factorsPath+"/totp", s.member(s.beginAppForm))
+	r.POST(factorsPath+"/totp/confirm", s.member(s.confirmAppForm))
+	r.POST(factorsPath+"/totp/remove", s.member(s.removeAppForm))
+	r.POST(factorsPath+"/recovery", s.member(s.recoveryCodesForm))
+	r.POST(factorsPath+"/passkeys", s.member(s.newPasskeyFormSent))
+	r.POST(factorsPath+"/passkeys/options", s.member(s.newPasskeyOptions))
+	r.POST(factorsPath+"/passkeys/:id", s.member(s.renamePasskeyForm))
+	r.POST(factorsPath+"/passkeys/:id/remove", s.member(s.removePasskeyForm))
+	r.GET("/account/api-keys", s.member(s.ownKeysPage))
+	r.POST("/account/api-keys", s.member(s.createOwnKey))
+	r.GET("/account/api-keys/:id", s.member(s.ownKeyPage))
+	r.POST("/account/api-keys/:id", s.member(s.changeOwnKey))
+	r.POST("/account/api-keys/:id/switch", s.member(s.switchOwnKey))
+	r.POST("/account/api-keys/:id/delete", s.member(s.deleteOwnKey))
+	r.GET("/account/data", s.member(s.dataPage))
+	r.POST("/account/data", s.member(s.downloadData))
+	r.POST("/account/data/withdraw", s.member(s.withdrawConsent))
 	r.GET("/setup", s.as(asPage, s.setupPage))
 	r.POST("/setup", s.as(asPage, s.setupForm))
+
+	// Clients, for administrators
+	r.GET("/admin/clients", s.officer(s.clientsPage))
+	r.GET("/admin/clients/*id", s.officer(s.clientPage))
+	r.POST("/admin/clients/*id", s.officer(s.clientForm))
+	r.GET("/admin/connect", s.officer(s.connectPage))
+	r.GET("/admin/connect/:what", s.officer(s.connectFormPage))
+	r.POST("/admin/connect/:what", s.officer(s.connectForm))
+	r.GET(keysPath, s.officer(s.keysPage))
+	r.POST(keysPath+"/rotate", s.officer(s.rotateKeysForm))
+	r.POST(keysPath+"/revoke", s.officer(s.revokeKeyForm))
+
+	// Pages of administrators
+	r.GET("/admin", s.officer(s.officeOverview))
+	r.GET(auditPath, s.officer(s.officeAudit))
+	r.GET(auditPath+"/export", s.officer(s.officeAuditExport))
+	r.GET(auditPath+"/events.jsonl", s.officer(s.officeAuditLines))
+	r.GET(auditPath+"/events.csv", s.officer(s.officeAuditTable))
+	r.GET(setupPath, s.officer(s.officeSetup))
+	r.POST(setupPath, s.officer(s.officeSetupDone))
+	r.GET(providersPath, s.officer(s.providersPage))
+	r.GET(providersPath+"/new", s.officer(s.newProviderPage))
+	r.POST(providersPath+"/new", s.officer(s.createProviderForm))
+	r.GET(providersPath+"/:id", s.officer(s.providerPage))
+	r.POST(providersPath+"/:id", s.officer(s.updateProviderForm))
+	r.POST(providersPath+"/:id/check", s.officer(s.tryProviderForm))
+	r.POST(providersPath+"/:id/dry-run", s.officer(s.dryRunForm))
+	r.POST(providersPath+"/:id/delete", s.officer(s.deleteProviderForm))
+	r.GET(usersPath, s.officer(s.usersPage))
+	r.GET(usersPath+"/new", s.officer(s.newUserPage))
+	r.POST(usersPath+"/new", s.officer(s.newUserForm))
+	r.GET(usersPath+"/:id", s.officer(s.userPage))
+	r.POST(usersPath+"/:id", s.officer(s.userForm(s.changeProfile, profileOf, "username", "name", "email", "emailVerified", "role")))
+	r.POST(usersPath+"/:id/permissions", s.officer(s.userForm(s.changePermissions, permissionsIn, permissionFields()...)))
+	r.POST(usersPath+"/:id/state", s.officer(s.userForm(s.changeState, nil, "to")))
+	r.POST(usersPath+"/:id/unlink", s.officer(s.userForm(s.unlinkUser, nil, "identity")))
+	r.POST(usersPath+"/:id/end-sessions", s.officer(s.userForm(s.endSessionsOfUser, nil, "wipe")))
+	r.POST(usersPath+"/:id/end-legacy-tokens", s.officer(s.userForm(s.endLegacyOfUser, nil)))
+	r.POST(usersPath+"/:id/api-keys", s.officer(s.userForm(s.changeUserKey, nil, "key", "to")))
+	r.POST(usersPath+"/:id/reset-factors", s.officer(s.userForm(s.resetFactorsOfUser, nil)))
+	r.POST(usersPath+"/:id/password", s.officer(s.passwordOfUserForm))
+	r.POST(usersPath+"/:id/delete", s.officer(s.deleteUserForm))
+	r.GET(sessionsPath, s.officer(s.sessionsPage))
+	r.POST(sessionsPath+"/end", s.officer(s.endSessionsOffice))
+	r.GET(sessionsPath+"/:id", s.officer(s.sessionPage))
+	r.POST(sessionsPath+"/:id/end", s.officer(s.endSessionOffice))
 }
 
 // ownKeys lets tokens/verify check our tokens with our own ring.
 type ownKeys struct{ broker *broker.Broker }
 
-// Keys implements verify.KeySet.
-func (k ownKeys) Keys(_ context.Context, kid string) ([]jose.JSONWebKey, error) {
+// Keys implements verify.KeySet. Another replica may have just made a key.
+func (k ownKeys) Keys(ctx context.Context, kid string) ([]jose.JSONWebKey, error) {
+	if keys := k.broker.KeyRing().VerificationKeys(kid); len(keys) > 0 {
+		return keys, nil
+	}
+	if err := k.broker.CatchUp(ctx); err != nil {
+		return nil, err
+	}
 	return k.broker.KeyRing().VerificationKeys(kid), nil
 }

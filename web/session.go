@@ -13,19 +13,15 @@ import (
 
 // login is POST /login of the JSON API.
 func (s *Server) login(c *gin.Context) error {
-	f, err := fields(c, "username", "password", "newPassword")
+	f, err := fields(c, "username", "password", "otp", "newPassword", "device_name")
 	if err != nil {
 		return err
 	}
 	if f["username"] == nil || f["password"] == nil {
 		return errBadRequest
 	}
-	var l *broker.Login
-	if fresh := f["newPassword"]; fresh != nil {
-		l, err = s.broker.LoginChoosingPassword(c.Request.Context(), *f["username"], *f["password"], *fresh, device(c))
-	} else {
-		l, err = s.broker.LoginPassword(c.Request.Context(), *f["username"], *f["password"], device(c))
-	}
+	in := broker.PasswordLogin{Username: *f["username"], Password: *f["password"], Code: f["otp"], Fresh: f["newPassword"]}
+	l, err := s.broker.LoginWith(c.Request.Context(), in, namedDevice(c, or(f["device_name"])))
 	if err != nil {
 		return err
 	}
@@ -183,13 +179,10 @@ var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
 func (s *Server) endMySession(c *gin.Context, p broker.Principal) error {
 	id := c.Param("id")
-	switch {
-	case p.User.Role == broker.RoleGuest:
-		return &broker.Error{Code: broker.Forbidden}
-	case !uuid.MatchString(id):
+	if !uuid.MatchString(id) {
 		return errBadRequest
 	}
-	if err := s.broker.EndOwnSession(c.Request.Context(), p.User.ID, id, device(c)); err != nil {
+	if err := s.broker.EndOwnSession(c.Request.Context(), p, id, false, device(c)); err != nil {
 		return err
 	}
 	c.String(http.StatusOK, "OK")
@@ -200,7 +193,7 @@ func (s *Server) endMySession(c *gin.Context, p broker.Principal) error {
 // goes into the cookie if the old one was there, else into the answer.
 func (s *Server) changePassword(c *gin.Context, p broker.Principal) error {
 	const bad = "Missing or invalid password or new password"
-	f, err := fields(c, "password", "newPassword")
+	f, err := fields(c, "password", "newPassword", "otp")
 	if err != nil {
 		if broker.CodeOf(err) == broker.InvalidRequest {
 			return badRequest(bad)
@@ -220,7 +213,7 @@ func (s *Server) changePassword(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	l, err := s.broker.ChangePassword(c.Request.Context(), p, current, *fresh, device(c))
+	l, err := s.broker.ChangePassword(c.Request.Context(), p, broker.PasswordChange{Current: current, Code: f["otp"], Fresh: *fresh}, device(c))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"path"
 	"strings"
@@ -54,10 +55,11 @@ func loadPages() (*pages, error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if path.Base(name) == "layout.html" {
+		if base := path.Base(name); base == "layout.html" || strings.HasPrefix(base, "parts") {
 			continue
 		}
-		t, err := template.New("").Funcs(template.FuncMap{"asset": p.url, "person": person}).ParseFS(templateFiles, "templates/layout.html", name)
+		t, err := template.New("").Funcs(template.FuncMap{"asset": p.url, "person": person}).
+			ParseFS(templateFiles, "templates/layout.html", "templates/parts*.html", name)
 		if err != nil {
 			return nil, err
 		}
@@ -77,28 +79,35 @@ func (p *pages) url(name string) (string, error) {
 
 // page is what every template gets. Base is the path prefix of the public URL.
 type page struct {
-	Title  *text
-	Base   string
-	Notice *text  // a sentence about what happened
-	Error  *text  // a sentence about what went wrong
-	Code   string // of the notice or error, for support
-	Help   *text  // a sentence on what to do about the error
-	Detail string // the error as whoever set the app up reads it
-	Wrong  string // the field to look at
-	Values map[string]string
-	Local  bool
-	Token  string
-	Ticket string // stands for a temporary password
+	Title *text
+	Shape string  // empty: the door
+	Nav   []place // of a room or an office
+	// View is what this one page is about: a struct of its own.
+	View any
+	// InSetup: the administrator comes from the set-up and is led back to it.
+	InSetup bool
+	Base    string
+	Notice  *text  // a sentence about what happened
+	Error   *text  // a sentence about what went wrong
+	Code    string // of the notice or error, for support
+	Help    *text  // a sentence on what to do about the error
+	Detail  string // the error as whoever set the app up reads it
+	Wrong   string // the field to look at
+	Values  map[string]string
+	Local   bool
+	// Passkeys: somebody may log in with one.
+	Passkeys bool
+	// Forgotten: whoever forgot the password can ask for a mail.
+	Forgotten bool
+	Token     string
+	Ticket    string // stands for a temporary password
 	// MinPassword is how many characters a new password has at least.
 	MinPassword int
 
 	Next    string
 	Buttons []button
 	User    *broker.User // who is logged in
-	Role    *text
-	Method  *text
-	Since   moment
-	Onward  string // the way on for whoever is logged in
+	Onward  string       // the way on for whoever is logged in
 
 	Client *client // the program that a login, a consent or a logout is about
 	Scopes []*text // what it will get
@@ -111,16 +120,16 @@ type page struct {
 	Choose bool   // whoever is logged in is asked whether to go on as such
 	Device bool   // the login is for connecting a device
 
-	Told       *told          // what the owner of the account has to know
-	Identities []identityView // what is linked to the account
-	Confirm    bool           // the forms need the password
-	Refresh    bool           // the forms need a new login
-
+	atField bool // what is wrong stands at its field
 	// popup: a client may have opened the page in a window of its own, and waits
 	// for that window.
 	popup bool
 	// outward: a form of the page leads on to a client or an IdP.
 	outward bool
+	// Languages are those that the page can be read in; none: it cannot be opened again.
+	Languages []choice
+	// here is the address that an answer to a form can be opened again by.
+	here string
 	// locales are the ui_locales of the authorization request that waits.
 	locales string
 	tongue  *tongue
@@ -131,6 +140,9 @@ type button struct {
 	Name, URL string
 	Text      *text
 	id        string // of the provider
+	// Logo is the URL of the provider's logo; Mark, a letter, stands in for it.
+	Logo, Mark string
+	Trouble    *text // what is the matter with the provider; nil: nothing
 }
 
 // show renders whole before it writes: a template that fails is an error, not
@@ -138,6 +150,8 @@ type button struct {
 func (s *Server) show(c *gin.Context, status int, name string, p page) error {
 	p.Base = strings.TrimSuffix(s.publicURL.EscapedPath(), "/")
 	p.MinPassword, p.tongue = s.broker.MinPassword(), s.tongueFor(c, p.locales)
+	p.Languages = s.languagesOf(c, &p)
+	s.noteRefusal(c, status, &p)
 	var out bytes.Buffer
 	if err := s.pages.byName[name].ExecuteTemplate(&out, "layout.html", p); err != nil {
 		return err
@@ -163,6 +177,19 @@ func (s *Server) show(c *gin.Context, status int, name string, p page) error {
 	c.Writer.Header().Add("Vary", "Accept-Language")
 	c.Data(status, "text/html; charset=utf-8", out.Bytes())
 	return nil
+}
+
+// noteRefusal puts the code that a page shows into the log, where support looks
+// for it. Trouble of ours is there already.
+func (s *Server) noteRefusal(c *gin.Context, status int, p *page) {
+	if p.Error == nil || status < 400 || status >= 500 {
+		return
+	}
+	level := slog.LevelInfo
+	if status == http.StatusNotFound { // of which strangers make many
+		level = slog.LevelDebug
+	}
+	s.cfg.Log.Log(c.Request.Context(), level, "a page said no", "event", "page.refused", "route", c.FullPath(), "code", p.Code, "status", status)
 }
 
 // static serves the few files that pages need. A URL with the right hash never

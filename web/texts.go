@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gin-gonic/gin"
 	lang "golang.org/x/text/language"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -21,7 +20,7 @@ import (
 // stands in the source and is the key of the others' catalogs: in Go in
 // say("…"), in templates in .T "…" and .Plain "…".
 
-//go:embed texts/*.json
+//go:embed texts/*/*.json
 var textFiles embed.FS
 
 // text is what a page says to a person, said in a language at the end.
@@ -61,27 +60,52 @@ var english = &tongue{tag: lang.English}
 
 func loadTongues() (*tongues, error) {
 	t := &tongues{list: []*tongue{english}}
-	files, err := textFiles.ReadDir("texts")
+	languages, err := textFiles.ReadDir("texts")
 	if err != nil {
 		return nil, err
 	}
 	tags := []lang.Tag{english.tag}
-	for _, file := range files {
-		body, err := textFiles.ReadFile("texts/" + file.Name())
+	for _, language := range languages {
+		l, err := loadTongue(language.Name())
 		if err != nil {
-			return nil, err
-		}
-		l := &tongue{}
-		if err := json.Unmarshal(body, &l.says); err != nil {
-			return nil, fmt.Errorf("texts/%s: %w", file.Name(), err)
-		}
-		if l.tag, err = lang.Parse(strings.TrimSuffix(path.Base(file.Name()), ".json")); err != nil {
 			return nil, err
 		}
 		t.list, tags = append(t.list, l), append(tags, l.tag)
 	}
 	t.matcher = lang.NewMatcher(tags)
 	return t, nil
+}
+
+// loadTongue reads a language: a folder of catalogs, one for each part of the
+// house. A text stands in one of them.
+func loadTongue(name string) (l *tongue, err error) {
+	l = &tongue{says: map[string]string{}}
+	if l.tag, err = lang.Parse(name); err != nil {
+		return nil, err
+	}
+	folder := path.Join("texts", name)
+	files, err := textFiles.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		at := path.Join(folder, file.Name())
+		body, err := textFiles.ReadFile(at)
+		if err != nil {
+			return nil, err
+		}
+		says := map[string]string{}
+		if err := json.Unmarshal(body, &says); err != nil {
+			return nil, fmt.Errorf("%s: %w", at, err)
+		}
+		for key, said := range says {
+			if _, twice := l.says[key]; twice {
+				return nil, fmt.Errorf("%s: the text %q stands in another file too", at, key)
+			}
+			l.says[key] = said
+		}
+	}
+	return l, nil
 }
 
 // names are the tags, for discovery.
@@ -107,16 +131,6 @@ func (t *tongues) choose(locales, accept string) *tongue {
 	}
 	_, i, _ := t.matcher.Match(wanted...)
 	return t.list[i]
-}
-
-// tongueFor is the language of a page: waiting is the ui_locales of the request
-// that the page is about.
-func (s *Server) tongueFor(c *gin.Context, waiting string) *tongue {
-	asked := c.Query("ui_locales")
-	if asked == "" {
-		asked = waiting
-	}
-	return s.tongues.choose(asked, c.GetHeader("Accept-Language"))
 }
 
 var places = regexp.MustCompile(`\{[a-z]+\}`)
@@ -204,11 +218,26 @@ type moment struct {
 
 func (s *Server) moment(t time.Time) moment {
 	m := moment{t.UTC(), say("just now")}
-	if ago := s.broker.Now().Sub(t); ago >= time.Minute {
+	switch ago := s.broker.Now().Sub(t); {
+	case ago >= time.Minute:
 		m.relative = say("{time} ago", ago)
+	case ago <= -time.Minute:
+		m.relative = say("in {time}", ahead(-ago))
 	}
 	return m
 }
+
+// momentOr is a moment that may be none: nil for the zero time.
+func (s *Server) momentOr(t time.Time) *moment {
+	if t.IsZero() {
+		return nil
+	}
+	return new(s.moment(t))
+}
+
+// ahead is a time to come as people count it: what was given for 30 days a second
+// ago ends in 30 days.
+func ahead(d time.Duration) time.Duration { return d + time.Minute - 1 }
 
 // date says a time to the minute.
 func date(t time.Time) *text {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"text/template/parse"
+
+	"github.com/latchkey-id/latchkey/broker"
 )
 
 // textsInUse are the texts of the source and of the templates, with a place
@@ -54,6 +56,9 @@ func textsInUse(t *testing.T) map[string]string {
 			}
 			return true
 		})
+	}
+	for finding, key := range broker.FindingTexts { // which the JSON API says too
+		out[key] = "finding " + string(finding)
 	}
 	templates, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {

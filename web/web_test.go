@@ -80,11 +80,11 @@ func openSite(t testing.TB, s setup) *site {
 	x.Rig = harness.New(t, s.database, func(c *broker.Config) {
 		c.PublicURL, c.Log = x.public, log
 		if s.failures > 0 {
-			limiter, err := storage.NewLimiter(s.failures, 10*time.Minute, c.Now)
+			limiter, err := storage.NewLimiter(storage.LimiterOptions{Store: c.Store.(*storage.Store), Now: c.Now})
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.Limiter = limiter
+			c.Limiter, c.Limits.Failures = limiter, broker.Quota{Max: s.failures, Window: 10 * time.Minute}
 		}
 		if s.idp != nil {
 			c.Providers = []broker.Provider{x.provider(s.idp, c)}
