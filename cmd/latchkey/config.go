@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -22,25 +23,41 @@ type config struct {
 	Listen             string           `yaml:"listen"`
 	DataDir            string           `yaml:"data_dir"`
 	DatabaseURL        string           `yaml:"database_url"`
+	JournalFile        string           `yaml:"journal_file"`
 	TLS                tlsConfig        `yaml:"tls"`
+	DrainDelay         duration         `yaml:"drain_delay"`
 	CORSOrigins        []string         `yaml:"cors_origins"`
 	TrustedProxies     []string         `yaml:"trusted_proxies"`
 	SecretKey          string           `yaml:"secret_key"`
 	PreviousSecretKeys []string         `yaml:"previous_secret_keys"`
 	Tokens             tokensConfig     `yaml:"tokens"`
 	RateLimit          rateLimitConfig  `yaml:"rate_limit"`
+	RedisURL           string           `yaml:"redis_url"`
 	Passwords          passwordsConfig  `yaml:"passwords"`
 	LocalLogin         bool             `yaml:"local_login"`
+	AutoLaunch         string           `yaml:"auto_launch"`
 	Providers          []providerConfig `yaml:"providers"`
 	Clients            []clientConfig   `yaml:"clients"`
+	ForwardAuth        forwardConfig    `yaml:"forward_auth"`
 	RegistrationToken  string           `yaml:"registration_token"`
 	MobileRedirectURIs []string         `yaml:"mobile_redirect_uris"`
+	MobileConfirm      bool             `yaml:"mobile_confirm"`
 	Import             importConfig     `yaml:"import"`
+	SMTP               smtpConfig       `yaml:"smtp"`
+	AuditRetention     duration         `yaml:"audit_retention"`
 	Log                logConfig        `yaml:"log"`
+	Metrics            metricsConfig    `yaml:"metrics"`
+	Tracing            tracingConfig    `yaml:"tracing"`
+
+	uptime *broker.Uptime // see serviceTime
 
 	// From the environment alone.
 	adminUsername string
 	adminPassword string
+
+	running   *running                // the process that serves by it; nil: none
+	readAgain func() (*config, error) // what a reload reads; nil: there is none
+	level     *slog.LevelVar          // of the log; nil: it is another one's
 }
 
 type tlsConfig struct {
@@ -57,20 +74,31 @@ type tokensConfig struct {
 	RefreshGrace     duration `yaml:"refresh_grace"`
 	SessionRetention duration `yaml:"session_retention"`
 	SessionLimit     int      `yaml:"session_limit"`
+	KeyRotation      duration `yaml:"key_rotation"`
 }
 
 type rateLimitConfig struct {
 	AuthWindow duration `yaml:"auth_window"`
 	AuthMax    int      `yaml:"auth_max"`
+	StartsMax  int      `yaml:"starts_max"`
 }
 
 type passwordsConfig struct {
 	MinLength int `yaml:"min_length"`
 }
 
+// forwardConfig says who may open what of the apps behind reverse proxies.
+type forwardConfig struct {
+	Rules broker.ForwardRules `yaml:"rules,omitempty"`
+}
+
 type logConfig struct {
 	Format string `yaml:"format"`
 	Level  string `yaml:"level"`
+}
+
+type metricsConfig struct {
+	Listen string `yaml:"listen"`
 }
 
 // providerConfig is a provider as the file names it.
@@ -81,17 +109,33 @@ type providerConfig struct {
 }
 
 // problems collects everything that is wrong, so that one start tells all.
-type problems []string
+type problems []problem
+
+type problem struct {
+	key, text string
+	unknown   bool // the key itself
+}
+
+func (p problem) String() string { return p.key + ": " + p.text }
 
 func (p *problems) add(key, format string, args ...any) {
-	*p = append(*p, key+": "+fmt.Sprintf(format, args...))
+	*p = append(*p, problem{key: key, text: fmt.Sprintf(format, args...)})
+}
+
+// addUnknown is add for a key that there is not.
+func (p *problems) addUnknown(key, format string, args ...any) {
+	*p = append(*p, problem{key: key, text: fmt.Sprintf(format, args...), unknown: true})
 }
 
 func (p problems) err() error {
 	if len(p) == 0 {
 		return nil
 	}
-	return fmt.Errorf("configuration: %s", strings.Join(p, "\n  "))
+	lines := make([]string, 0, len(p))
+	for _, one := range p {
+		lines = append(lines, one.String())
+	}
+	return fmt.Errorf("configuration: %s", strings.Join(lines, "\n  "))
 }
 
 // warnings are what is allowed and unwise.
@@ -99,6 +143,11 @@ func (c *config) warnings() (out []string) {
 	if c.Tokens.RefreshGrace.Duration() < 30*time.Second {
 		out = append(out, "tokens.refresh_grace is under 30s: an app that takes longer to store an answer can be logged out")
 	}
+	named := func(x providerConfig) bool { return x.ID == c.AutoLaunch }
+	if c.AutoLaunch != "" && !slices.ContainsFunc(c.Providers, named) && (c.AutoLaunch != broker.DefaultProviderID || len(c.Providers) == 0) {
+		out = append(out, fmt.Sprintf("auto_launch: %s is no provider of the configuration; nothing is launched until one of that id has been added", c.AutoLaunch))
+	}
+	out = append(out, c.SMTP.warnings()...)
 	return append(out, c.Import.warnings(time.Now())...)
 }
 
@@ -133,6 +182,14 @@ func (c *config) check(p *problems) {
 	if c.RateLimit.AuthMax < 0 || c.RateLimit.AuthMax > 1_000_000 {
 		p.add("rate_limit.auth_max", "must be 0 (off) to 1000000")
 	}
+	if n := c.RateLimit.StartsMax; n < 0 || n > 1_000_000 {
+		p.add("rate_limit.starts_max", "must be 0 (off) to 1000000")
+	}
+	if c.RedisURL != "" {
+		if err := storage.CheckRedisURL(c.RedisURL); err != nil {
+			p.add("redis_url", "%v", err)
+		}
+	}
 	if w := c.RateLimit.AuthWindow.Duration(); w < time.Second || w > 24*time.Hour {
 		p.add("rate_limit.auth_window", "must be 1s to 24h")
 	}
@@ -142,11 +199,15 @@ func (c *config) check(p *problems) {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		p.add("log.level", "must be debug, info, warn or error")
 	}
+	c.checkMetrics(p)
+	c.checkTracing(p)
 	for _, uri := range c.MobileRedirectURIs {
 		checkRedirectURI(p, uri)
 	}
 	c.checkProviders(p)
 	c.checkClients(p)
+	c.checkForward(p)
+	c.SMTP.check(p)
 	c.Import.check(p, time.Now())
 	if (c.adminUsername == "") != (c.adminPassword == "") {
 		p.add("LATCHKEY_ADMIN_USERNAME", "and LATCHKEY_ADMIN_PASSWORD belong together")
@@ -199,6 +260,9 @@ func (c *config) checkTokens(p *problems) {
 		{"tokens.refresh_ttl", c.Tokens.RefreshTTL, time.Second, 3650 * 24 * time.Hour, false},
 		{"tokens.session_max_age", c.Tokens.SessionMaxAge, time.Second, 3650 * 24 * time.Hour, true},
 		{"tokens.refresh_grace", c.Tokens.RefreshGrace, time.Second, time.Hour, false},
+		{"audit_retention", c.AuditRetention, 24 * time.Hour, 3650 * 24 * time.Hour, false},
+		{"tokens.key_rotation", c.Tokens.KeyRotation, 24 * time.Hour, 3650 * 24 * time.Hour, true},
+		{"drain_delay", c.DrainDelay, time.Second, 10 * time.Minute, true},
 		{"tokens.session_retention", c.Tokens.SessionRetention, time.Hour, 3650 * 24 * time.Hour, false},
 	} {
 		if v := d.value.Duration(); (v < d.least || v > d.most) && !(d.zero && v == 0) {
@@ -244,6 +308,19 @@ func (c *config) checkProviders(p *problems) {
 	}
 }
 
+func (c *config) checkForward(p *problems) {
+	public, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return // which is said already
+	}
+	rules, err := broker.CheckForwardRules(c.ForwardAuth.Rules, public.Host)
+	c.ForwardAuth.Rules = rules
+	p.addFaults("forward_auth", err)
+	if len(rules) > 0 && len(c.TrustedProxies) == 0 {
+		p.add("trusted_proxies", "is empty, and forward_auth.rules are for requests that proxies tell of: name the addresses of your proxies, such as [127.0.0.1]")
+	}
+}
+
 // addFaults takes over what the broker found wrong.
 func (p *problems) addFaults(key string, err error) {
 	faults, _ := errors.AsType[broker.Faults](err)
@@ -252,19 +329,20 @@ func (p *problems) addFaults(key string, err error) {
 	}
 }
 
-func loopback(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback()
-}
-
 func (c *config) databaseURL() string {
 	if c.DatabaseURL != "" {
 		return c.DatabaseURL
 	}
 	return "sqlite:" + strings.TrimSuffix(c.DataDir, "/") + "/latchkey.db"
+}
+
+// journalFile is where the journal of ends is kept; empty: nowhere.
+func (c *config) journalFile() string {
+	file, embedded := storage.IsSQLite(c.databaseURL())
+	if c.JournalFile == "" && embedded && file != "" {
+		return strings.TrimSuffix(c.DataDir, "/") + "/ends.journal"
+	}
+	return c.JournalFile
 }
 
 func (c *config) trustedProxies() (out []netip.Prefix, err error) {

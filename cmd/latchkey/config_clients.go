@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -24,6 +25,7 @@ type clientConfig struct {
 	PolicyURI               string    `yaml:"policy_uri,omitempty"`
 	TermsURI                string    `yaml:"tos_uri,omitempty"`
 	Contacts                []string  `yaml:"contacts,omitempty"`
+	SoftwareID              string    `yaml:"software_id,omitempty"`
 	RedirectURIs            []string  `yaml:"redirect_uris"`
 	PostLogoutRedirectURIs  []string  `yaml:"post_logout_redirect_uris,omitempty"`
 	ApplicationType         string    `yaml:"application_type"`
@@ -104,7 +106,7 @@ func (x *clientConfig) client() broker.Client {
 		return d.seconds()
 	}
 	c := broker.Client{
-		ID: x.ID, Name: x.Name, URI: x.URI, LogoURI: x.LogoURI, PolicyURI: x.PolicyURI, TermsURI: x.TermsURI, Contacts: x.Contacts,
+		ID: x.ID, Name: x.Name, URI: x.URI, LogoURI: x.LogoURI, PolicyURI: x.PolicyURI, TermsURI: x.TermsURI, Contacts: x.Contacts, SoftwareID: x.SoftwareID,
 		RedirectURIs: x.RedirectURIs, PostLogoutRedirectURIs: x.PostLogoutRedirectURIs, ApplicationType: x.ApplicationType,
 		TokenEndpointAuthMethod: x.TokenEndpointAuthMethod, GrantTypes: x.GrantTypes, ResponseTypes: x.ResponseTypes, Scope: x.Scope,
 		JWKS: broker.RawJSON(x.JWKS), JWKSURI: x.JWKSURI, IDTokenAlg: x.IDTokenAlg, BackchannelLogoutURI: x.BackchannelLogoutURI,
@@ -154,7 +156,8 @@ func (c *config) checkClients(p *problems) {
 func (x *clientConfig) check(p *problems, key string) broker.Client {
 	c, err := broker.CheckClient(x.client())
 	if refused, ok := errors.AsType[*broker.Error](err); ok {
-		*p = append(*p, key+"."+refused.Message) // which begins with the field
+		field, text, _ := strings.Cut(refused.Message, ": ") // it begins with the field
+		p.add(key+"."+field, "%s", text)
 	}
 	for field, d := range map[string]*duration{"access_ttl": x.AccessTTL, "refresh_ttl": x.RefreshTTL, "session_max_age": x.SessionMaxAge} {
 		if d != nil && (*d == 0 || time.Duration(*d)%time.Second != 0) {

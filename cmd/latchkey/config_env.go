@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -31,13 +32,15 @@ type setting struct {
 // settings is the table. Everything that has an environment variable is here,
 // and nowhere else.
 func (c *config) settings() []setting {
-	return []setting{
+	return append(c.SMTP.settings(), []setting{
 		{key: "public_url", env: "LATCHKEY_PUBLIC_URL", value: &c.PublicURL, std: "http://localhost:8080"},
 		{key: "listen", env: "LATCHKEY_LISTEN", value: &c.Listen, std: ":8080"},
 		{key: "data_dir", env: "LATCHKEY_DATA_DIR", value: &c.DataDir, std: "./data"},
 		{key: "database_url", env: "LATCHKEY_DATABASE_URL", value: &c.DatabaseURL, secret: true},
+		{key: "journal_file", env: "LATCHKEY_JOURNAL_FILE", value: &c.JournalFile},
 		{key: "tls.cert_file", env: "LATCHKEY_TLS_CERT_FILE", value: &c.TLS.CertFile},
 		{key: "tls.key_file", env: "LATCHKEY_TLS_KEY_FILE", value: &c.TLS.KeyFile},
+		{key: "drain_delay", env: "LATCHKEY_DRAIN_DELAY", unit: time.Second, value: &c.DrainDelay, std: "0"},
 		{key: "cors_origins", env: "LATCHKEY_CORS_ORIGINS", value: &c.CORSOrigins},
 		{key: "trusted_proxies", env: "LATCHKEY_TRUSTED_PROXIES", value: &c.TrustedProxies},
 		{key: "secret_key", env: "JWT_SECRET_KEY", value: &c.SecretKey, secret: true},
@@ -50,20 +53,29 @@ func (c *config) settings() []setting {
 		{key: "tokens.refresh_grace", env: "REFRESH_TOKEN_GRACE_PERIOD", unit: time.Second, value: &c.Tokens.RefreshGrace, std: "10m"},
 		{key: "tokens.session_retention", env: "LATCHKEY_SESSION_RETENTION", unit: time.Second, value: &c.Tokens.SessionRetention, std: "90d"},
 		{key: "tokens.session_limit", env: "LATCHKEY_SESSION_LIMIT", value: &c.Tokens.SessionLimit, std: "100"},
+		{key: "audit_retention", env: "LATCHKEY_AUDIT_RETENTION", unit: time.Second, value: &c.AuditRetention, std: "400d"},
+		{key: "tokens.key_rotation", env: "LATCHKEY_KEY_ROTATION", unit: time.Second, value: &c.Tokens.KeyRotation, std: "90d"},
 		{key: "rate_limit.auth_window", env: "RATE_LIMIT_AUTH_WINDOW", unit: time.Millisecond, value: &c.RateLimit.AuthWindow, std: "10m"},
 		{key: "rate_limit.auth_max", env: "RATE_LIMIT_AUTH_MAX", value: &c.RateLimit.AuthMax, std: "40"},
+		{key: "rate_limit.starts_max", env: "LATCHKEY_RATE_LIMIT_STARTS_MAX", value: &c.RateLimit.StartsMax, std: "5000"},
+		{key: "redis_url", env: "LATCHKEY_REDIS_URL", value: &c.RedisURL, secret: true},
 		{key: "passwords.min_length", env: "LATCHKEY_PASSWORD_MIN_LENGTH", value: &c.Passwords.MinLength, std: "15"},
 		{key: "local_login", env: "LATCHKEY_LOCAL_LOGIN", value: &c.LocalLogin, std: "true"},
+		{key: "auto_launch", env: "LATCHKEY_AUTO_LAUNCH", value: &c.AutoLaunch},
 		{key: "registration_token", env: "LATCHKEY_REGISTRATION_TOKEN", value: &c.RegistrationToken, secret: true},
 		{key: "mobile_redirect_uris", env: "LATCHKEY_MOBILE_REDIRECT_URIS", value: &c.MobileRedirectURIs,
 			std: "audiobookshelf://oauth,shelfplayer://callback,lissen://oauth,audiobooth://oauth"},
+		{key: "mobile_confirm", env: "LATCHKEY_MOBILE_CONFIRM", value: &c.MobileConfirm, std: "false"},
 		{key: "import.audiobookshelf_secret", env: "LATCHKEY_IMPORT_AUDIOBOOKSHELF_SECRET", value: &c.Import.AudiobookshelfSecret, secret: true},
 		{key: "import.accept_legacy_until", env: "LATCHKEY_IMPORT_ACCEPT_LEGACY_UNTIL", value: &c.Import.AcceptLegacyUntil},
 		{key: "log.format", env: "LATCHKEY_LOG_FORMAT", value: &c.Log.Format},
 		{key: "log.level", env: "LATCHKEY_LOG_LEVEL", value: &c.Log.Level, std: "info"},
+		{key: "metrics.listen", env: "LATCHKEY_METRICS_LISTEN", value: &c.Metrics.Listen},
+		{key: "tracing.endpoint", env: "OTEL_EXPORTER_OTLP_ENDPOINT", value: &c.Tracing.Endpoint},
+		{key: "tracing.headers", env: "OTEL_EXPORTER_OTLP_HEADERS", value: &c.Tracing.Headers, secret: true},
 		{env: "LATCHKEY_ADMIN_USERNAME", value: &c.adminUsername},
 		{env: "LATCHKEY_ADMIN_PASSWORD", value: &c.adminPassword, secret: true},
-	}
+	}...)
 }
 
 // The one provider of the environment.
@@ -72,8 +84,17 @@ var providerEnv = []string{"OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET"
 // loadConfig reads defaults < file < environment and reports all problems at
 // once.
 func (p *program) loadConfig() (*config, error) {
-	c := &config{}
-	var bad problems
+	c, bad, err := p.readConfig()
+	if err != nil {
+		return nil, err
+	}
+	return c, bad.err()
+}
+
+// readConfig is loadConfig for who wants to see the problems one by one. It fails
+// if the file cannot be read at all.
+func (p *program) readConfig() (c *config, bad problems, err error) {
+	c = &config{}
 	table := c.settings()
 	for _, s := range table {
 		if s.std != "" {
@@ -83,7 +104,7 @@ func (p *program) loadConfig() (*config, error) {
 		}
 	}
 	if err := p.readFile(c, &bad); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, s := range table {
 		text, from, err := p.lookup(s.env, s.secret)
@@ -97,7 +118,7 @@ func (p *program) loadConfig() (*config, error) {
 	p.providerFromEnv(c, &bad)
 	p.unknownEnv(table, &bad)
 	c.check(&bad)
-	return c, bad.err()
+	return c, bad, nil
 }
 
 // lookup reads NAME, or the file that NAME_FILE names.
@@ -171,19 +192,24 @@ func (p *program) unknownEnv(table []setting, bad *problems) {
 			strings.HasPrefix(name, "LATCHKEY_PORT") || strings.HasPrefix(name, "LATCHKEY_TEST_") || value == "" {
 			continue
 		}
-		bad.add(name, "is not known; did you mean %s?", nearest(name, known))
+		bad.addUnknown(name, "is not known; did you mean %s?", nearest(name, known))
 	}
+}
+
+// configName is the file to read; optional: if it is there.
+func (p *program) configName() (name string, optional bool) {
+	if name = p.configFile; name == "" {
+		name = p.getenv("LATCHKEY_CONFIG")
+	}
+	if name == "" {
+		return "latchkey.yaml", true
+	}
+	return name, false
 }
 
 // readFile reads the YAML file, if there is one.
 func (p *program) readFile(c *config, bad *problems) error {
-	name, optional := p.configFile, false
-	if name == "" {
-		name = p.getenv("LATCHKEY_CONFIG")
-	}
-	if name == "" {
-		name, optional = "latchkey.yaml", true
-	}
+	name, optional := p.configName()
 	raw, err := os.ReadFile(name)
 	if err != nil {
 		if optional && os.IsNotExist(err) {
@@ -193,14 +219,14 @@ func (p *program) readFile(c *config, bad *problems) error {
 	}
 	var tree yaml.Node
 	if err := yaml.Unmarshal(raw, &tree); err != nil {
-		return fmt.Errorf("configuration file %s: %w", name, err)
+		return fmt.Errorf("configuration file %s: %s", name, withoutValues(err))
 	}
 	if len(tree.Content) == 0 {
 		return nil // an empty file
 	}
 	unknownKeys(tree.Content[0], reflect.TypeFor[config](), "", bad)
 	if err := tree.Decode(c); err != nil {
-		return fmt.Errorf("configuration file %s: %w", name, err)
+		return fmt.Errorf("configuration file %s: %s", name, withoutValues(err))
 	}
 	for i := range c.Providers {
 		x := &c.Providers[i]
@@ -212,6 +238,12 @@ func (p *program) readFile(c *config, bad *problems) error {
 	}
 	return nil
 }
+
+// quoted is what errors of the YAML reader quote from the file.
+var quoted = regexp.MustCompile("(?s)`.*?`|'.*?'")
+
+// withoutValues leaves out of an error what it quotes: it may be a secret.
+func withoutValues(err error) string { return quoted.ReplaceAllString(err.Error(), "a value") }
 
 // secretOrFile reads a secret that stands in a file of its own.
 func secretOrFile(key string, secret *string, file string, bad *problems) {
@@ -251,7 +283,7 @@ func unknownKeys(n *yaml.Node, t reflect.Type, path string, bad *problems) {
 			key := n.Content[i].Value
 			field, ok := known[key]
 			if !ok {
-				bad.add(path+key, "(line %d) is not known; did you mean %s%s?", n.Content[i].Line, path, nearest(key, names))
+				bad.addUnknown(path+key, "(line %d) is not known; did you mean %s%s?", n.Content[i].Line, path, nearest(key, names))
 				continue
 			}
 			unknownKeys(n.Content[i+1], field, path+key+".", bad)

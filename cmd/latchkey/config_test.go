@@ -110,6 +110,8 @@ func TestProblemsNameTheKeyAndTheRemedy(t *testing.T) {
 		"postgres no secret":   {file: "database_url: postgres://u:p@h/d", want: []string{"JWT_SECRET_KEY", "openssl rand"}},
 		"short secret":         {env: map[string]string{"JWT_SECRET_KEY": "short"}, want: []string{"JWT_SECRET_KEY", "32"}},
 		"short old secret":     {env: map[string]string{"JWT_SECRET_KEY": long, "JWT_SECRET_KEY_PREVIOUS": "short"}, want: []string{"JWT_SECRET_KEY_PREVIOUS"}},
+		"redis without scheme": {env: map[string]string{"LATCHKEY_REDIS_URL": "hunter2@localhost:6379"}, want: []string{"redis_url", "redis://"}},
+		"starts below zero":    {env: map[string]string{"LATCHKEY_RATE_LIMIT_STARTS_MAX": "-1"}, want: []string{"rate_limit.starts_max", "0 (off) to 1000000"}},
 		"secret twice":         {env: map[string]string{"JWT_SECRET_KEY": long, "JWT_SECRET_KEY_FILE": "/x"}, want: []string{"JWT_SECRET_KEY", "both set"}},
 		"secret file gone":     {env: map[string]string{"JWT_SECRET_KEY_FILE": "/nonexistent"}, want: []string{"JWT_SECRET_KEY", "/nonexistent"}},
 		"algorithm":            {env: map[string]string{"LATCHKEY_TOKEN_ALGORITHM": "none"}, want: []string{"tokens.algorithm", "ES256"}},
@@ -130,6 +132,8 @@ func TestProblemsNameTheKeyAndTheRemedy(t *testing.T) {
 		"oauth2, no endpoints": {file: "providers: [{id: c, type: oauth2, client_id: a}]", want: []string{"providers.c.token_endpoint", "providers.c.userinfo_endpoint"}},
 		"unknown type":         {file: "providers: [{id: c, type: saml, issuer: 'https://x.org', client_id: a}]", want: []string{"providers.c.type", "github, discord, oauth2"}},
 		"root by a group":      {file: "providers: [{id: a, issuer: 'https://x.org', client_id: a, role_map: {x: root}}]", want: []string{"role_map.x"}},
+		"forward auth":         {file: "forward_auth: {rules: [{hosts: ['*'], policy: login}, {hosts: [a.x.org], policy: bypass}]}", want: []string{"forward_auth.rules[0].hosts", "app.example.org", "forward_auth.rules[1].policy", "allow, login", "trusted_proxies"}},
+		"forward auth, key":    {file: "forward_auth: {rules: [{host: a.x.org}]}", want: []string{"forward_auth.rules.host", "hosts"}},
 		"half an admin":        {env: map[string]string{"LATCHKEY_ADMIN_USERNAME": "x"}, want: []string{"LATCHKEY_ADMIN_PASSWORD"}},
 		"half a certificate":   {file: "tls: {cert_file: x}", want: []string{"tls"}},
 		"cors":                 {file: "cors_origins: [app.example.org]", want: []string{"cors_origins", "origin"}},
@@ -170,6 +174,19 @@ func TestDurationsAreReadAndWrittenAsPeopleDo(t *testing.T) {
 	for _, text := range []string{"", "d", "-1h", "1x", "9999999999999999999", "1e9h", "200000d"} {
 		if d, err := parseDuration(text, time.Second); err == nil {
 			t.Errorf("%q was read as %v", text, d)
+		}
+	}
+}
+
+func TestAutoLaunchNamesAProvider(t *testing.T) {
+	file := "providers: [{id: pocketid, issuer: 'https://x.org', client_id: a}]"
+	for id, warned := range map[string]bool{"pocketid": false, "openid": false, "pocket": true, "": false} {
+		c, err := load(t, file, map[string]string{"LATCHKEY_AUTO_LAUNCH": id})
+		if err != nil || c.AutoLaunch != id {
+			t.Fatal(c, err)
+		}
+		if got := strings.Contains(strings.Join(c.warnings(), "\n"), "auto_launch: "+id+" is no provider"); got != warned {
+			t.Errorf("%q: %v", id, c.warnings())
 		}
 	}
 }

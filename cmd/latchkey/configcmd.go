@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -63,7 +65,12 @@ func (p *program) printConfig(c *config) error {
 			c.Clients[i].Secret = redacted
 		}
 	}
-	out, err := yaml.Marshal(c)
+	var all yaml.Node
+	if err := all.Encode(c); err != nil {
+		return err
+	}
+	withoutPasswords(&all)
+	out, err := yaml.Marshal(&all)
 	if err != nil {
 		return err
 	}
@@ -76,6 +83,21 @@ func (p *program) printConfig(c *config) error {
 	}
 	_, err = p.stdout.Write(out)
 	return err
+}
+
+// withoutPasswords hides the passwords of all URLs.
+func withoutPasswords(n *yaml.Node) {
+	for _, child := range n.Content {
+		withoutPasswords(child)
+	}
+	if n.Kind != yaml.ScalarNode || !strings.Contains(n.Value, "@") {
+		return
+	}
+	if u, err := url.Parse(n.Value); err == nil && u.User != nil {
+		if _, has := u.User.Password(); has {
+			n.Value = u.Redacted()
+		}
+	}
 }
 
 const redacted = "[redacted]"

@@ -17,6 +17,7 @@ func main() {
 	privateFiles()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -65,7 +66,7 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration file (LATCHKEY_CONFIG; else ./latchkey.yaml if it is there)")
-	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.clientCommand(), p.apikeyCommand(), p.sessionCommand(), p.providerCommand(), p.keyCommand(), p.configCommand(), p.importCommand(),
+	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.clientCommand(), p.apikeyCommand(), p.sessionCommand(), p.providerCommand(), p.keyCommand(), p.configCommand(), p.doctorCommand(), p.importCommand(), p.mailCommand(), p.backupCommand(), p.restoreCommand(),
 		p.loginCommand(), p.tokenCommand(), p.logoutCommand(), p.healthcheckCommand(), p.versionCommand())
 	p.prepare(root)
 	return root

@@ -8,13 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/pgtest"
 )
 
 // TestMain lets the test binary stand in for processes of their own.
 func TestMain(m *testing.M) {
 	switch os.Getenv("LATCHKEY_TEST_AS") {
 	case "":
-		os.Exit(m.Run())
+		os.Exit(pgtest.Main(m))
 	case "latchkey":
 		main()
 	case "crash": // between writing the new tokens and their taking effect

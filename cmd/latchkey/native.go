@@ -113,7 +113,7 @@ func checkServerURL(what, text string, insecure bool) error {
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
 		return fmt.Errorf("%s %q is not a URL, such as https://id.example.org", what, plain(text))
 	}
-	if u.Scheme == "http" && !insecure && !loopback(u.Hostname()) {
+	if u.Scheme == "http" && !insecure && !broker.LoopbackName(u.Hostname()) {
 		return fmt.Errorf("%s %s is plain http: passwords and tokens would travel in the clear; use https, or --insecure-http if you know the way", what, plain(text))
 	}
 	return nil

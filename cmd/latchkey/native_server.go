@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -48,8 +51,23 @@ var asymmetric = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.E
 func newServerClient() *http.Client {
 	return &http.Client{
 		Timeout:       serverTimeout,
+		Transport:     named{http.DefaultTransport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// named says with every request which program sends it, and from which machine,
+// so that people know the login again in the list of their devices.
+type named struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("User-Agent", "latchkey/"+version+" ("+runtime.GOOS+")")
+	if host, err := os.Hostname(); err == nil {
+		r.Header.Set("Latchkey-Device-Name", url.PathEscape(host))
+	}
+	return n.next.RoundTrip(r)
 }
 
 // discover asks the issuer for its metadata.

@@ -20,7 +20,7 @@ func (p *program) providerCommand() *cobra.Command {
 		Long: "The identity providers that people log in through: those of the configuration, and those that were added\n" +
 			"over the admin API.",
 	}
-	provider.AddCommand(p.providerList(), p.providerTest())
+	provider.AddCommand(p.providerList(), p.providerCheck(), p.providerTest())
 	return provider
 }
 
@@ -59,6 +59,42 @@ func (p *program) printProviders(b *broker.Broker, all []broker.Provider) error 
 	}
 	p.table("ID\tNAME\tTYPE\tISSUER\tFROM\tREDIRECT URI", rows)
 	return nil
+}
+
+// errTrial ends the command with a failure, after what is wrong was printed.
+var errTrial = errors.New("the provider cannot be used like this")
+
+func (p *program) providerCheck() *cobra.Command {
+	c := &cobra.Command{
+		Use: "check ID", Short: "Try a provider without a login: is it there, and does it know the client, its secret and its redirect URI?", Args: cobra.ExactArgs(1),
+		Long: "Ask a provider what a login would ask, with a code that was made up. It takes at most ten seconds and stores\n" +
+			"nothing. It fails if logins cannot work.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.withBroker(cmd.Context(), func(b *broker.Broker) error {
+				out, err := b.TryProvider(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return p.printTrial(out)
+			})
+		},
+	}
+	p.jsonFlag(c)
+	return c
+}
+
+func (p *program) printTrial(out broker.Trial) (err error) {
+	if p.json {
+		err = p.printJSON(out)
+	} else {
+		for _, s := range out.Steps {
+			fmt.Fprintf(p.stdout, "%-8s %-18s %s\n", s.Result, s.Step, s.Detail)
+		}
+	}
+	if err == nil && out.Result == broker.CheckFailed {
+		err = errTrial
+	}
+	return err
 }
 
 // maxTestInput bounds a token or claims, in bytes.

@@ -46,10 +46,18 @@ providers:
 			t.Errorf("%s, want %s", out, want)
 		}
 	}
+	// It is dark: the command says so, and fails.
+	if code, out, errs := c.run("", "provider", "check", "pocketid"); code != 1 || !strings.Contains(out, "nothing listens there") || !strings.Contains(errs, "cannot be used like this") {
+		t.Errorf("exit %d, %s %s", code, out, errs)
+	}
+	var trial broker.Trial
+	if _, out, _ := c.run("", "provider", "check", "pocketid", "--json"); json.Unmarshal([]byte(out), &trial) != nil || trial.Result != broker.CheckFailed {
+		t.Errorf("%s", out)
+	}
 	if users := c.must("", "user", "list"); strings.Contains(users, "anna") {
 		t.Errorf("a dry run made a user: %s", users)
 	}
-	for _, args := range [][]string{{"test", "pocketid"}, {"test", "pocketid", "--token-stdin", "--claims", "-"}, {"test"}} {
+	for _, args := range [][]string{{"check"}, {"test", "pocketid"}, {"test", "pocketid", "--token-stdin", "--claims", "-"}, {"test"}} {
 		if code, _, errs := c.run("", append([]string{"provider"}, args...)...); code != 2 {
 			t.Errorf("%v: exit %d, %s", args, code, errs)
 		}

@@ -37,7 +37,7 @@ func TestBackgroundChecksLogins(t *testing.T) {
 		}}}
 	})
 	ctx, stop := context.WithCancel(t.Context())
-	_, state, err := r.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{})
+	_, state, err := r.Broker.BeginWeb(ctx, "p", "/", broker.IdPAsk{}, broker.Device{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,9 @@ func TestBackgroundChecksLogins(t *testing.T) {
 		t.Fatal(err)
 	}
 	var background sync.WaitGroup
-	background.Go(func() { recheckUpstreams(ctx, r.Broker, slog.New(slog.DiscardHandler)) })
+	background.Go(func() {
+		every(ctx, recheckEvery, trouble(slog.New(slog.DiscardHandler), "", ""), r.Broker.RecheckUpstreams)
+	})
 	r.Clock.Advance(time.Hour)
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		s, _, err := r.Store.SessionByID(ctx, done.Login.Session.ID)

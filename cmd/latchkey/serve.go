@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,10 +30,15 @@ const (
 	idleTimeout       = 3 * time.Minute
 	maxHeaderBytes    = 64 << 10
 	shutdownTimeout   = 20 * time.Second
+	leaveTimeout      = 2 * time.Second
+	catchUpEvery      = time.Second
 	reloadEvery       = 15 * time.Second
 	sweepEvery        = 10 * time.Minute
 	deliverEvery      = time.Second
 	recheckEvery      = time.Second
+	figuresEvery      = time.Minute
+	journalEvery      = 30 * time.Second
+	mailEvery         = time.Second
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -49,11 +53,7 @@ func (p *program) serveCommand() *cobra.Command {
 			}
 			log := c.logger(p.stdout)
 			slog.SetDefault(log)
-			if c.TLS.CertFile != "" {
-				if _, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile); err != nil {
-					return fmt.Errorf("tls: %w", err)
-				}
-			}
+			c.readAgain = p.loadConfig
 			tuneMemory(p.getenv)
 			for _, w := range c.warnings() {
 				log.Warn(w, "event", "config.warning")
@@ -71,40 +71,87 @@ func (p *program) serveCommand() *cobra.Command {
 // there, so that no client is ever told that its token is bad by a server that
 // cannot know.
 func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Logger) error {
-	front := newFront()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	run, err := c.run(ctx, log)
+	defer func() { cancel(); run.close() }()
+	if err != nil {
+		return err
+	}
+	front := run.front
+	if public, err := url.Parse(c.PublicURL); err == nil { // which was checked
+		front.prefix = strings.TrimSuffix(public.Path, "/")
+	}
 	server := newHTTPServer(front, log)
 	served := make(chan error, 1)
 	go func() {
-		if c.TLS.CertFile != "" {
-			served <- server.ServeTLS(listener, c.TLS.CertFile, c.TLS.KeyFile)
+		if run.certificates != nil {
+			server.TLSConfig = run.certificates.config()
+			served <- server.ServeTLS(listener, "", "")
 			return
 		}
 		served <- server.Serve(listener)
 	}()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	// What goes on beside the requests goes on until they are answered.
+	work, endWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer endWork()
 	log.Info("listening", "event", "listening", "version", version, "url", c.PublicURL, "listen", listener.Addr().String())
 	var background sync.WaitGroup
-	store, err := c.start(ctx, front, &background, log)
+	store, b, err := c.start(ctx, work, front, &background, log)
 	if store != nil {
 		defer store.Close()
 	}
 	// An answer of an IdP that is under way may be its only good token.
 	defer background.Wait()
-	defer cancel()
+	defer endWork()
 	if err == nil {
 		select {
 		case <-ctx.Done():
+			c.drain(front, served, log)
 		case err = <-served:
 		}
 	}
-	// Drain: what is under way is answered, nothing new is taken.
-	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancelStop()
 	if errors.Is(err, context.Canceled) || errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
-	return errors.Join(err, server.Shutdown(stop))
+	endWork()
+	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancelStop()
+	err = errors.Join(err, server.Shutdown(stop))
+	if b != nil { // what was counted since the last minute
+		if _, failed := b.Beat(stop); failed != nil {
+			log.Warn("the last half minute counts as an absence", "event", "uptime.failed", "error", failed)
+		}
+		if failed := b.WriteFigures(stop); failed != nil {
+			log.Warn("figures of the last minute are lost", "event", "figures.failed", "error", failed)
+		}
+		background.Wait()
+		c.leave(ctx, b, log)
+	}
+	return err
+}
+
+// drain lets those who spread requests over several replicas notice that this one
+// ends, before it takes no more: what still comes is answered.
+func (c *config) drain(f *front, served <-chan error, log *slog.Logger) {
+	f.draining.Store(true)
+	log.Info("ending: what is under way is answered", "event", "draining", "delay", c.DrainDelay.Duration().String())
+	if c.DrainDelay == 0 {
+		return
+	}
+	select {
+	case <-time.After(c.DrainDelay.Duration()):
+	case <-served: // there is nothing to wait for
+	}
+}
+
+// leave tells the other replicas that this one is gone.
+func (c *config) leave(ctx context.Context, b *broker.Broker, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	if err := b.Leave(ctx); err != nil {
+		log.Warn("a new signing key waits some minutes for this replica, which has gone", "event", "leave.failed", "error", err)
+	}
 }
 
 func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
@@ -114,65 +161,55 @@ func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// front stands before the real handler until that is there.
-type front struct{ next atomic.Pointer[http.Handler] }
-
-func newFront() *front { return &front{} }
-
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if next := f.next.Load(); next != nil {
-		(*next).ServeHTTP(w, r)
-		return
-	}
-	if r.URL.Path == "/healthz" {
-		fmt.Fprintln(w, "ok")
-		return
-	}
-	h := w.Header()
-	h.Set("Retry-After", "2")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Latchkey-Code", string(broker.TemporarilyUnavailable))
-	h.Set("Latchkey-Verdict", string(web.VerdictRetry))
-	h.Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusServiceUnavailable)
-	_ = json.NewEncoder(w).Encode(map[string]string{
-		"error": "Starting", "code": string(broker.TemporarilyUnavailable), "verdict": string(web.VerdictRetry),
-	})
-}
-
 // start opens everything, waiting for a database that is not there yet, and
-// lets requests in. What must be finished before the store is closed is in
-// background.
-func (c *config) start(ctx context.Context, f *front, background *sync.WaitGroup, log *slog.Logger) (*storage.Store, error) {
+// lets requests in. What goes on beside them ends with work; what must be finished
+// before the store is closed is in background.
+func (c *config) start(ctx, work context.Context, f *front, background *sync.WaitGroup, log *slog.Logger) (*storage.Store, *broker.Broker, error) {
 	store, err := c.waitForStore(ctx, log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	b, err := c.newBroker(ctx, store, log)
+	b, err := c.brokerThat(ctx, true, store, log)
 	if err != nil {
-		return store, err
+		return store, nil, err
 	}
-	proxies, _ := c.trustedProxies() // checked with the configuration
-	handler, err := web.New(web.Config{
-		Broker: b, Version: version, TrustedProxies: proxies, CORSOrigins: c.CORSOrigins, LocalLogin: c.LocalLogin, Log: log,
-		FetchMetadata: fetchMetadata(b),
-	})
+	c.running.opened(store, b)
+	handler, err := c.handler(b, log)
 	if err != nil {
-		return store, err
+		return store, nil, err
 	}
 	if err := b.Load(ctx); err != nil {
 		log.Error("not ready", "event", "not_ready", "error", err)
 	} else if err := c.firstAdmin(ctx, b, log); err != nil {
-		return store, err
+		return store, nil, err
 	}
+	c.running.config.Store(c)
 	f.next.Store(&handler)
 	if b.Ready() == nil {
 		c.sayReady(b, log) // not before: programs wait for this line
 	}
-	go c.keepHouse(ctx, b, log)
-	go deliverLogouts(ctx, b, log)
-	background.Go(func() { recheckUpstreams(ctx, b, log) })
-	return store, nil
+	background.Go(func() { c.keepUp(work, store, log) })
+	go c.keepHouse(work, log)
+	go every(work, deliverEvery, trouble(log, "logouts will be delivered later", "logout.failed"), c.running.now((*broker.Broker).DeliverLogouts))
+	go every(work, broker.BeatEvery, trouble(log, "the service's own time stands still", "uptime.failed"), c.running.now((*broker.Broker).Beat))
+	go every(work, journalEvery, trouble(log, "the journal of ends will be written later", "journal.failed"), c.running.now((*broker.Broker).KeepJournal))
+	go every(work, figuresEvery, trouble(log, "figures will be counted later", "figures.failed"), c.running.now((*broker.Broker).KeepFigures))
+	background.Go(func() { // a mail that is on its way is noted as sent
+		every(work, mailEvery, trouble(log, "mail will be sent later", "mail.failed"), c.running.now((*broker.Broker).SendMails))
+	})
+	background.Go(func() {
+		every(work, recheckEvery, trouble(log, "logins at identity providers will be checked later", "recheck.failed"), c.running.now((*broker.Broker).RecheckUpstreams))
+	})
+	return store, b, nil
+}
+
+// handler is the front end of a broker, by this configuration.
+func (c *config) handler(b *broker.Broker, log *slog.Logger) (http.Handler, error) {
+	proxies, _ := c.trustedProxies() // checked with the configuration
+	return web.New(web.Config{
+		Broker: b, Version: version, TrustedProxies: proxies, CORSOrigins: c.CORSOrigins, LocalLogin: c.LocalLogin, AutoLaunch: c.AutoLaunch, Log: log,
+		FetchMetadata: fetchMetadata(b), Metrics: c.running.metrics, Tracer: c.running.tracer,
+	})
 }
 
 // waitForStore tries again while the database cannot be reached.
@@ -218,79 +255,6 @@ func (c *config) firstAdmin(ctx context.Context, b *broker.Broker, log *slog.Log
 	}
 	log.Warn("there is no administrator yet: open the setup link", "event", "setup.needed", "url", c.PublicURL+"/setup?token="+url.QueryEscape(token))
 	return nil
-}
-
-// keepHouse brings in what other replicas changed, and clears away what nobody
-// needs any more.
-func (c *config) keepHouse(ctx context.Context, b *broker.Broker, log *slog.Logger) {
-	reload, sweep := time.NewTimer(time.Second), time.NewTicker(sweepEvery)
-	defer reload.Stop()
-	defer sweep.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-reload.C:
-			c.reload(ctx, b, log)
-			next := reloadEvery
-			if b.Ready() != nil {
-				next = time.Second
-			}
-			reload.Reset(next)
-		case <-sweep.C:
-			if err := b.Sweep(ctx); err != nil && ctx.Err() == nil {
-				log.Warn("clean-up will be tried again", "event", "sweep.failed", "error", err)
-			}
-		}
-	}
-}
-
-// deliverLogouts tells clients of sessions that ended, beside everything else:
-// a client that answers slowly holds up no other work.
-func deliverLogouts(ctx context.Context, b *broker.Broker, log *slog.Logger) {
-	for {
-		due, err := b.DeliverLogouts(ctx)
-		if err != nil && ctx.Err() == nil {
-			log.Warn("logouts will be delivered later", "event", "logout.failed", "error", err)
-		}
-		if due > 0 && err == nil {
-			continue
-		}
-		if pause(ctx, deliverEvery) != nil {
-			return
-		}
-	}
-}
-
-// recheckUpstreams checks logins at IdPs again, beside everything else.
-func recheckUpstreams(ctx context.Context, b *broker.Broker, log *slog.Logger) {
-	for {
-		due, err := b.RecheckUpstreams(ctx)
-		if err != nil && ctx.Err() == nil {
-			log.Warn("logins at identity providers will be checked later", "event", "recheck.failed", "error", err)
-		}
-		if due > 0 && err == nil && ctx.Err() == nil {
-			continue
-		}
-		if pause(ctx, recheckEvery) != nil {
-			return
-		}
-	}
-}
-
-// reload loads again, and says so when the broker becomes ready by it.
-func (c *config) reload(ctx context.Context, b *broker.Broker, log *slog.Logger) {
-	was := b.Ready()
-	err := b.Load(ctx)
-	if err != nil && ctx.Err() == nil {
-		log.Error("not ready", "event", "not_ready", "error", err)
-	}
-	if was != nil && err == nil {
-		if err := c.firstAdmin(ctx, b, log); err != nil {
-			log.Error("first administrator", "event", "setup.failed", "error", err)
-		}
-		c.sayReady(b, log)
-	}
 }
 
 // fetchMetadata reads the discovery document of any issuer: one that may be in

@@ -15,19 +15,21 @@ import (
 
 // sessionView is a session as the API names its fields.
 type sessionView struct {
-	ID        string   `json:"id"`
-	UserID    string   `json:"userId"`
-	ClientID  string   `json:"client_id"`
-	Provider  string   `json:"provider"`
-	IPAddress string   `json:"ipAddress"`
-	UserAgent string   `json:"userAgent"`
-	AMR       []string `json:"amr"`
-	CreatedAt *int64   `json:"createdAt"`
-	UpdatedAt *int64   `json:"updatedAt"`
-	ExpiresAt *int64   `json:"expiresAt"`
-	EndedAt   *int64   `json:"endedAt"`
-	EndCause  string   `json:"endCause"`
-	Wipe      bool     `json:"wipe"`
+	ID        string `json:"id"`
+	UserID    string `json:"userId"`
+	ClientID  string `json:"client_id"`
+	Provider  string `json:"provider"`
+	IPAddress string `json:"ipAddress"`
+	UserAgent string `json:"userAgent"`
+	// DeviceName is what the app or the person calls the device.
+	DeviceName string   `json:"deviceName,omitempty"`
+	AMR        []string `json:"amr"`
+	CreatedAt  *int64   `json:"createdAt"`
+	UpdatedAt  *int64   `json:"updatedAt"`
+	ExpiresAt  *int64   `json:"expiresAt"`
+	EndedAt    *int64   `json:"endedAt"`
+	EndCause   string   `json:"endCause"`
+	Wipe       bool     `json:"wipe"`
 }
 
 func (p *program) sessionCommand() *cobra.Command {
@@ -66,7 +68,7 @@ func (p *program) printSessions(list []broker.Session, now time.Time) error {
 	for _, s := range list {
 		cause := s.Ended(now)
 		views = append(views, sessionView{
-			ID: s.ID, UserID: s.UserID, ClientID: s.ClientID, Provider: s.ProviderID, IPAddress: s.LastIP, UserAgent: s.UserAgent, AMR: s.AMR,
+			ID: s.ID, UserID: s.UserID, ClientID: s.ClientID, Provider: s.ProviderID, IPAddress: s.LastIP, UserAgent: s.UserAgent, DeviceName: s.DeviceName, AMR: s.AMR,
 			CreatedAt: millis(s.CreatedAt), UpdatedAt: millis(s.LastSeenAt), ExpiresAt: millis(s.IdleExpiresAt),
 			EndedAt: millis(s.EndedAt), EndCause: string(cause), Wipe: s.Wipe,
 		})

@@ -23,6 +23,7 @@ type userView struct {
 	Type      string `json:"type"`
 	IsActive  bool   `json:"isActive"`
 	HasOpenID bool   `json:"hasOpenIDLink"`
+	Second    bool   `json:"secondFactor"`
 	CreatedAt *int64 `json:"createdAt"`
 	LastSeen  *int64 `json:"lastSeen"`
 }
@@ -30,7 +31,7 @@ type userView struct {
 func viewUser(u broker.User) userView {
 	return userView{
 		ID: u.ID, Username: u.Username, Name: u.Name, Email: u.Email, Verified: u.EmailVerified, Type: string(u.Role), IsActive: u.DisabledAt.IsZero(),
-		HasOpenID: u.HasIdentity, CreatedAt: millis(u.CreatedAt), LastSeen: millis(u.LastSeenAt),
+		HasOpenID: u.HasIdentity, Second: u.SecondFactor, CreatedAt: millis(u.CreatedAt), LastSeen: millis(u.LastSeenAt),
 	}
 }
 
@@ -77,6 +78,11 @@ func (p *program) userCommand() *cobra.Command {
 		p.onUser("enable NAME", "Enable a user again", func(ctx context.Context, b *broker.Broker, u broker.User) error {
 			return b.SetDisabled(ctx, u.ID, false)
 		}),
+		p.onUser("reset-factors NAME", "Remove the second factors of a user who has lost them; no session ends",
+			func(ctx context.Context, b *broker.Broker, u broker.User) error {
+				_, err := b.ResetFactors(ctx, u.ID)
+				return err
+			}),
 		p.onUser("delete NAME", "Delete a user and its identities; all sessions end", func(ctx context.Context, b *broker.Broker, u broker.User) error {
 			return b.DeleteUser(ctx, u.ID)
 		}),

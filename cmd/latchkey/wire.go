@@ -11,25 +11,48 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/mattn/go-isatty"
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/oauth2"
 	"github.com/latchkey-id/latchkey/providers/oidc"
+	"github.com/latchkey-id/latchkey/providers/passkey"
 	"github.com/latchkey-id/latchkey/providers/password"
 	"github.com/latchkey-id/latchkey/providers/rp"
+	"github.com/latchkey-id/latchkey/providers/totp"
 	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/storage/journal"
 	"github.com/latchkey-id/latchkey/tokens"
+	"github.com/latchkey-id/latchkey/web"
 )
 
 // openStore opens the database and migrates it.
 func (c *config) openStore(ctx context.Context, log *slog.Logger) (*storage.Store, error) {
-	return storage.Open(ctx, storage.Options{URL: c.databaseURL(), Version: version, Log: log})
+	return storage.Open(ctx, storage.Options{URL: c.databaseURL(), Version: version, Log: log, Away: c.serviceTime().Away})
 }
+
+// serviceTime is the one that store and broker share.
+func (c *config) serviceTime() *broker.Uptime {
+	if c.uptime == nil {
+		start := time.Now()
+		c.uptime = broker.NewUptime(time.Now, func() time.Duration { return time.Since(start) }) // by the monotonic clock
+	}
+	return c.uptime
+}
+
+// startsWindow is about as long as a login that was begun waits for its person.
+const startsWindow = 10 * time.Minute
 
 // newBroker puts the broker together over a store. It is not loaded yet.
 func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.Logger) (*broker.Broker, error) {
+	return c.brokerThat(ctx, false, store, log)
+}
+
+// brokerThat is newBroker; with replay it brings in what the journal of ends knows
+// and the database does not.
+func (c *config) brokerThat(ctx context.Context, replay bool, store *storage.Store, log *slog.Logger) (*broker.Broker, error) {
 	secrets, err := c.secrets(ctx, store, log)
 	if err != nil {
 		return nil, err
@@ -44,18 +67,34 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 	}
 	cfg := broker.Config{
 		Store: store, Secrets: secrets, Hasher: hasher, Judge: password.Judge{}, MinPassword: c.Passwords.MinLength, Providers: c.brokerProviders(store, sign),
-		PublicURL: c.PublicURL, Algorithm: c.Tokens.Algorithm, LocalLogin: c.LocalLogin, MobileRedirectURIs: c.MobileRedirectURIs,
+		PublicURL: c.PublicURL, Algorithm: c.Tokens.Algorithm, LocalLogin: c.LocalLogin, MobileRedirectURIs: c.MobileRedirectURIs, MobileConfirm: c.MobileConfirm,
 		Lifetimes: broker.Lifetimes{
 			Access: c.Tokens.AccessTTL.Duration(), Refresh: c.Tokens.RefreshTTL.Duration(), MaxAge: c.Tokens.SessionMaxAge.Duration(),
 			Grace: c.Tokens.RefreshGrace.Duration(), Retention: c.Tokens.SessionRetention.Duration(),
 		},
-		SessionLimit: c.Tokens.SessionLimit,
-		Clients:      c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
+		SessionLimit: c.Tokens.SessionLimit, AuditRetention: c.AuditRetention.Duration(),
+		KeyRotation: c.Tokens.KeyRotation.Duration(), Command: c.running == nil,
+		Clients: c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
+		Forward: c.ForwardAuth.Rules,
 		NewIdP: func(s broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
 			return newIdP(s, secret, trusted, store, sign), nil
 		},
-		ClientKeys: rp.NewKeys(nil), LogoutSender: rp.NewSender(),
-		Log: log,
+		Journal: c.journal(), Replay: replay, Uptime: c.serviceTime(), ClientKeys: rp.NewKeys(nil), LogoutSender: rp.NewSender(),
+		OneTimeCodes: totp.Codes{},
+		Log:          log,
+	}
+	if judge, err := passkey.New(c.PublicURL); err == nil { // an IP address has no passkeys
+		cfg.Passkeys = judge
+	}
+	sender, err := c.mailSender()
+	if err != nil {
+		return nil, err
+	}
+	if sender != nil {
+		cfg.MailSender = sender
+		if cfg.LetterWriter, err = web.NewLetters(c.PublicURL); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Imported, err = c.Import.secret(); err != nil {
 		return nil, err
@@ -63,15 +102,37 @@ func (c *config) newBroker(ctx context.Context, store *storage.Store, log *slog.
 	if cfg.AcceptLegacyUntil, err = c.Import.legacyUntil(); err != nil {
 		return nil, err
 	}
-	if c.RateLimit.AuthMax > 0 {
-		limiter, err := storage.NewLimiter(c.RateLimit.AuthMax, c.RateLimit.AuthWindow.Duration(), nil)
-		if err != nil {
-			return nil, err
-		}
-		cfg.Limiter = limiter
+	if cfg.Limiter, err = c.limiterOver(store, log); err != nil {
+		return nil, fmt.Errorf("redis_url: %w", err)
 	}
+	cfg.Limits = broker.Limits{
+		Failures: broker.Quota{Max: c.RateLimit.AuthMax, Window: c.RateLimit.AuthWindow.Duration()},
+		Starts:   broker.Quota{Max: c.RateLimit.StartsMax, Window: startsWindow, Own: true},
+		Trials:   broker.DefaultTrials,
+	}
+	c.keep(&cfg)
 	b, err = broker.New(cfg)
 	return b, err
+}
+
+// limiterOver is the limiter of the process: a reload does not make it anew.
+func (c *config) limiterOver(store *storage.Store, log *slog.Logger) (broker.Limiter, error) {
+	if c.running != nil && c.running.limiter != nil {
+		return c.running.limiter, nil
+	}
+	l, err := storage.NewLimiter(storage.LimiterOptions{Store: store, RedisURL: c.RedisURL, Log: log})
+	if c.running != nil && err == nil {
+		c.running.limiter = l
+	}
+	return l, err
+}
+
+// journal is that of ends; nil: there is none.
+func (c *config) journal() broker.Journal {
+	if name := c.journalFile(); name != "" {
+		return journal.New(name)
+	}
+	return nil
 }
 
 func (c *config) brokerProviders(cache oidc.Cache, sign oidc.Signer) []broker.Provider {
@@ -191,9 +252,9 @@ func (c *config) secretFile(used bool, log *slog.Logger) ([]byte, error) {
 
 // logger writes text to a terminal and JSON elsewhere, unless told otherwise.
 func (c *config) logger(w io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
-	options := &slog.HandlerOptions{Level: level}
+	c.level = &slog.LevelVar{}
+	_ = c.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
+	options := &slog.HandlerOptions{Level: c.level}
 	file, ok := w.(*os.File)
 	terminal := ok && isatty.IsTerminal(file.Fd())
 	if c.Log.Format == "text" || c.Log.Format == "" && terminal {

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"errors"
+	"syscall"
+)
+
+// networkDisks are file systems over a network, by the numbers of statfs(2). The
+// locks that SQLite needs do not hold there.
+var networkDisks = map[uint32]string{
+	0x6969: "NFS", 0x517b: "SMB", 0xfe534d42: "SMB", 0xff534d42: "CIFS", 0x00c36400: "Ceph", 0x01021997: "9P", 0x5346414f: "AFS",
+	0x0bd00bd0: "Lustre", 0x47504653: "GPFS", 0x7461636f: "OCFS2", 0x786f4256: "a shared folder of VirtualBox",
+}
+
+// diskOf asks the disk that a path is on.
+func diskOf(path string) (diskState, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(path, &s); err != nil {
+		return diskState{}, err
+	}
+	return diskState{
+		network: networkDisks[uint32(s.Type)], free: int64(s.Bavail) * int64(s.Bsize), size: int64(s.Blocks) * int64(s.Bsize),
+		readOnly: s.Flags&1 != 0, // ST_RDONLY
+	}, nil
+}
+
+// isWritable asks as the user that runs this.
+func isWritable(path string) bool { return syscall.Access(path, 2) == nil } // W_OK
+
+func isInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
