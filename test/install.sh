@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what Latchkey's tests need from Debian: a PostgreSQL server, a
-# browser, Node.js with npm, Apache with mod_auth_openidc, a C compiler for Go's
-# race detector, and the root certificates; and from elsewhere the clients that
-# Latchkey is tried with. Does nothing, quickly, where all of it is there already.
+# browser, Node.js with npm, Apache with mod_auth_openidc, Redis, nginx, Caddy, fail2ban,
+# CrowdSec, a C compiler for Go's race detector, the root certificates, and promtool of Prometheus; and from
+# elsewhere the clients that Latchkey is tried with. Does nothing, quickly, where all of it is there already.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -26,6 +26,8 @@ have_c_compiler() { have gcc && [ -e /usr/include/stdlib.h ]; }
 
 have_apache() { [ -x /usr/sbin/apache2 ] && [ -e /usr/lib/apache2/modules/mod_auth_openidc.so ]; }
 
+have_crowdsec() { have crowdsec && have cscli && [ -d /usr/share/crowdsec/hub/parsers ]; }
+
 # Prints the Debian packages that are still to be installed, one per line.
 missing_packages() {
 	have_postgres || echo postgresql-15
@@ -33,7 +35,14 @@ missing_packages() {
 	have node || echo nodejs
 	have npm || echo npm
 	# The program alone: the package apache2 would start a system-wide server.
+	[ -x /usr/sbin/pgbouncer ] || echo pgbouncer
 	have_apache || printf '%s\n' apache2-bin libapache2-mod-auth-openidc
+	# The package redis-server would start one; its program is in this one too.
+	have redis-server || have redis-check-rdb || echo redis-tools
+	[ -x /usr/sbin/nginx ] || echo nginx-light
+	have fail2ban-regex || echo fail2ban
+	have_crowdsec || echo crowdsec
+	have caddy || echo caddy
 	have_c_compiler || printf '%s\n' gcc libc6-dev
 	[ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
@@ -46,6 +55,24 @@ no_system_cluster() {
 		mkdir -p "$(dirname "$conf")"
 		echo 'create_main_cluster = false' >"$conf"
 	fi
+}
+
+# The tests start an nginx, a Caddy, a fail2ban and a CrowdSec of their own, too. What their packages would
+# start is held back while they are installed; a policy that is there is respected.
+hold_services() {
+	policy=/usr/sbin/policy-rc.d
+	[ ! -e "$policy" ] || return 0
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod +x "$policy"
+	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+}
+
+# Nobody is told on the network that there is a CrowdSec.
+crowdsec_stays_alone() {
+	online=/etc/crowdsec/online_api_credentials.yaml
+	[ ! -s "$online" ] || return 0
+	mkdir -p /etc/crowdsec
+	echo '# Not registered: for tests alone.' >"$online"
 }
 
 install_packages() {
@@ -68,6 +95,8 @@ install_packages() {
 
 	echo "Latchkey's tests need $packages: installing"
 	case " $packages " in *" postgresql-15 "*) no_system_cluster ;; esac
+	case " $packages " in *" nginx-light "* | *" caddy "* | *" fail2ban "* | *" crowdsec "*) hold_services ;; esac
+	case " $packages " in *" crowdsec "*) crowdsec_stays_alone ;; esac
 	# UCF_FORCE_CONFFOLD keeps the file written above from raising a question.
 	export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1
 	apt-get update
@@ -75,6 +104,11 @@ install_packages() {
 	# for each package.
 	# shellcheck disable=SC2086
 	apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $packages
+	# Nor do they start with the machine from now on.
+	case " $packages " in *" fail2ban "* | *" crowdsec "*)
+		if have systemctl; then systemctl disable fail2ban.service crowdsec.service >/dev/null 2>&1 || true; fi
+		;;
+	esac
 
 	packages=$(missing_packages | tr '\n' ' ')
 	if [ -n "$packages" ]; then
@@ -82,6 +116,24 @@ install_packages() {
 		exit 1
 	fi
 }
+
+# Prometheus' promtool alone, out of its package: the package itself would start
+# a server, and bring its pages along.
+install_promtool() (
+	have promtool && return 0
+	if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
+		echo "Latchkey's tests need promtool of Prometheus: install it, or run this as root on Debian." >&2
+		exit 1
+	fi
+	echo "Latchkey's tests need promtool: taking it out of Debian's package prometheus"
+	dir=$(mktemp -d)
+	trap 'rm -rf "$dir"' EXIT
+	cd "$dir"
+	apt-get update
+	apt-get download prometheus
+	dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x -f - ./usr/bin/promtool
+	install -m 755 usr/bin/promtool /usr/local/bin/promtool
+)
 
 # The Node packages of a folder of tests, exactly as locked. npm writes
 # node_modules/.package-lock.json last, so an interrupted run is done again.
@@ -108,6 +160,8 @@ build_oauth2_proxy() {
 }
 
 install_packages
+install_promtool
 install_node_packages e2e
 install_node_packages interop
+install_node_packages mail
 build_oauth2_proxy

@@ -41,7 +41,7 @@ type options struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "about three minutes instead of fifteen")
-	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+strings.Join(append(plainParts, databaseParts...), ", ")+", verify, sql, process")
+	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+strings.Join(append(plainParts, databaseParts...), ", ")+", verify, sql, process, pages")
 	flag.StringVar(&o.db, "db", "", "sqlite or postgres; both without it")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of all that runs")
 	flag.Parse()
@@ -92,6 +92,11 @@ func (o options) run(ctx context.Context) (err error) {
 	if o.wants("sql") && o.db != "sqlite" {
 		if err := o.sql(ctx, r, folder); err != nil {
 			return fmt.Errorf("sql: %w", err)
+		}
+	}
+	if o.wants("pages") {
+		if err := o.pages(ctx, r, folder); err != nil {
+			return fmt.Errorf("pages: %w", err)
 		}
 	}
 	var databases []database

@@ -43,6 +43,10 @@ var homes = []struct {
 }{
 	{"github.com/gin-gonic/gin", []room{"web", "examples"}},
 	{"github.com/gin-contrib", []room{"web", "examples"}},
+	{"github.com/mileusna/useragent", []room{"web"}},
+	{"github.com/prometheus", []room{"web/metrics"}},
+	{"go.opentelemetry.io", []room{"cmd/latchkey/tracing"}},
+	{"google.golang.org/protobuf", []room{"cmd/latchkey/tracing"}},
 	{"database/sql", []room{"storage"}},
 	{"github.com/jmoiron/sqlx", []room{"storage"}},
 	{"github.com/lib/pq", []room{"storage"}},
@@ -50,11 +54,17 @@ var homes = []struct {
 	{"modernc.org/sqlite", []room{"storage"}},
 	{"github.com/mattn/go-sqlite3", []room{"storage"}},
 	{"github.com/pressly/goose", []room{"storage"}},
+	{"github.com/throttled/throttled", []room{"storage"}},
+	{"github.com/redis/go-redis", []room{"storage"}},
 	{"github.com/coreos/go-oidc", []room{"providers", "cmd"}},
 	{"golang.org/x/oauth2", []room{"providers", "cmd"}},
 	{"github.com/golang-jwt/jwt", []room{"tokens"}},
 	{"github.com/trustelem/zxcvbn", []room{"providers"}},
+	{"github.com/wneessen/go-mail", []room{"providers"}},
+	{"github.com/pquerna/otp", []room{"providers"}},
+	{"github.com/go-webauthn", []room{"providers"}},
 	{"migrations", []room{"storage"}},
+	{"golang.org/x/net", []room{"broker"}},
 	{"github.com/getkin/kin-openapi", nil}, // tests alone
 }
 
@@ -63,7 +73,7 @@ var leaves = []struct {
 	room    room
 	imports []room
 }{
-	{"broker", []room{"broker", "tokens", "golang.org/x/text"}},
+	{"broker", []room{"broker", "tokens", "golang.org/x/text", "golang.org/x/net/idna"}},
 	{"tokens", []room{"tokens", "github.com/golang-jwt/jwt", "github.com/go-jose/go-jose"}},
 	{"migrations", nil},
 }

@@ -56,7 +56,7 @@ export async function open(browser, base, options = {}) {
 
 // fits checks that nothing overflows the window.
 export async function fits(page, what) {
-  const { scroll, client, wide } = await page.evaluate(() => {
+  const measure = () => page.evaluate(() => {
     const root = document.documentElement;
     const outside = [...document.querySelectorAll('main *')].filter((e) => {
       const box = e.getBoundingClientRect();
@@ -64,7 +64,13 @@ export async function fits(page, what) {
     });
     return { scroll: root.scrollWidth, client: root.clientWidth, wide: outside.map((e) => e.outerHTML.slice(0, 80)) };
   });
-  assert.ok(scroll <= client, `${what}: ${scroll} px wide, ${client} px are there`);
+  // The layout of a new width may take a moment on a machine that is busy.
+  let { scroll, client, wide } = await measure();
+  for (let tries = 0; tries < 20 && (scroll > client || wide.length > 0); tries++) {
+    await page.waitForTimeout(100);
+    ({ scroll, client, wide } = await measure());
+  }
+  assert.ok(scroll <= client, `${what}: ${scroll} px wide, ${client} px are there: ${wide.join(' ')}`);
   assert.deepEqual(wide, [], `${what}: outside of the window`);
 }
 
@@ -129,7 +135,7 @@ async function accessible(page, name) {
         if (ratio < 4.5) faults.push(`contrast ${ratio.toFixed(2)}: ${e.outerHTML.slice(0, 80)}`);
       }
       for (const e of document.querySelectorAll('button, .button, input:not([type=hidden])')) {
-        if (e.getBoundingClientRect().height < 44) faults.push(`hit target under 44 px: ${e.outerHTML.slice(0, 80)}`);
+        if (e.checkVisibility() && e.getBoundingClientRect().height < 44) faults.push(`hit target under 44 px: ${e.outerHTML.slice(0, 80)}`);
       }
       return faults;
     });
@@ -158,7 +164,7 @@ export async function tabTo(page, what) {
   for (let i = 0; i < 12; i++) {
     await page.keyboard.press('Tab');
     const at = await focused(page);
-    if (at === what) return;
+    if (at.split('\n').some((line) => line.trim() === what)) return; // a button has more lines than its name
     passed.push(at);
   }
   assert.fail(`Tab does not lead to "${what}", but past ${passed.join(', ')}`);

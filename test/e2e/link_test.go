@@ -27,7 +27,7 @@ func (b *browser) link(provider, account string) string {
 	}
 	at = b.follow(at, account, "")
 	code := at.Header.Get("Latchkey-Code")
-	if code == "" && at.Request.URL.String() != b.x.base+"/account/identities" {
+	if code == "" && at.Request.URL.String() != b.x.base+"/account/identities?done=linked" {
 		b.t.Fatalf("the link ends at %s: %d %s", at.Request.URL, at.StatusCode, at.body)
 	}
 	return code

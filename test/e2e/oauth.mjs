@@ -230,7 +230,7 @@ await withBrowser(async (browser) => {
   assert.ok((await arrived('strict')).code);
 
   // An app that is set up wrongly: the page leads nowhere but to us.
-  const leads = async () => (await page.locator('a').evaluateAll((all) => all.map((a) => a.origin)));
+  const leads = async () => [...new Set(await page.locator('a').evaluateAll((all) => all.map((a) => a.origin)))];
   await page.goto(authorize('nobody', { redirect_uri: 'https://evil.test/' }));
   assert.equal(await heading(), 'This app is not set up correctly');
   assert.deepEqual(await leads(), [base]);

@@ -31,7 +31,10 @@ await withBrowser(async (browser) => {
   await type(password);
   await tabTo(page, 'Create the administrator');
   await page.keyboard.press('Enter');
-  await page.waitForURL(`${base}/`);
+  await page.waitForURL(`${base}/admin/setup`);
+  assert.equal(await page.innerText('h1'), 'Set up Latchkey');
+  await lookAt(page, 'admin-setup');
+  await page.goto(`${base}/`);
   assert.equal(await page.innerText('h1'), `Hello ${name}`);
   await lookAt(page, 'home-long-name');
   await page.goto(setup);
@@ -40,7 +43,7 @@ await withBrowser(async (browser) => {
 
   // Log out and in.
   await page.goto(`${base}/`);
-  await tabTo(page, 'Log out');
+  await tabTo(page, 'log-out');
   await page.keyboard.press('Enter');
   await page.waitForURL(/ended=logged_out/);
   await page.goto(`${base}/login`);

@@ -6,8 +6,18 @@ import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import axe from 'axe-core';
 import { fits, open, withBrowser } from './browser.mjs';
+import { setup as setupPages } from './screens_setup.mjs';
+import accountRooms from './screens_account_rooms.mjs';
+import { overview } from './screens_overview.mjs';
+import { providers } from './screens_providers.mjs';
+import devices from './screens_devices.mjs';
+import { clients } from './screens_clients.mjs';
+import { people } from './screens_people.mjs';
 
-const { base, setup, link, user, temporary, pictures, language, axe: withAxe } = JSON.parse(process.argv[2]);
+const { base, doors, setup, link, user, temporary, pictures, language, axe: withAxe } = JSON.parse(process.argv[2]);
+// The pages of one part of the house each, in a file of its own. They get m, a
+// page where an administrator is logged in.
+const areas = [setupPages, accountRooms, providers, overview, devices, clients, people];
 const password = `password of ${user}`;
 const sizes = { 360: 800, 390: 844, 1280: 800 }; // pictures are of the last two
 if (pictures) mkdirSync(pictures, { recursive: true });
@@ -32,9 +42,18 @@ async function violations(page) {
   });
 }
 
+// top is the page from its beginning, as far as a picture shows more.
+const top = async (page) => ({
+  fullPage: true, clip: await page.evaluate(() => ({ x: 0, y: 0, width: innerWidth, height: Math.min(Math.max(document.documentElement.scrollHeight, innerHeight), 2000) })),
+});
+
 await withBrowser(async (browser) => {
-  // look is at a page as it stands.
+  const seen = [];
+  // look is at a page as it stands. Pictures are taken of each page, on a phone and
+  // on a desk, light and dark; of a state of it (login-error of login) of two of these.
   const look = async (page, name) => {
+    const state = seen.some((one) => name.startsWith(`${one}-`));
+    seen.push(name);
     assert.equal(await page.getAttribute('html', 'lang'), language, name);
     await page.evaluate(() => { // what differs each time
       for (const e of document.querySelectorAll('p.user-code')) e.textContent = 'BCDF-GHJK';
@@ -49,8 +68,9 @@ await withBrowser(async (browser) => {
         if (withAxe && width !== '390') {
           assert.deepEqual(await violations(page), [], `${name} in ${language}, ${width} px, ${colorScheme}`);
         }
-        if (pictures && width !== '360') {
-          await page.screenshot({ path: `${pictures}/${name}-${width === '390' ? 'phone' : 'desktop'}-${colorScheme}.png`, fullPage: true, caret: 'hide', animations: 'disabled' });
+        const wanted = !state || (width === '390') === (colorScheme === 'dark');
+        if (pictures && width !== '360' && wanted) {
+          await page.screenshot({ path: `${pictures}/${name}-${width === '390' ? 'phone' : 'desktop'}-${colorScheme}.png`, ...await top(page), caret: 'hide', animations: 'disabled' });
         }
       }
     }
@@ -86,6 +106,14 @@ await withBrowser(async (browser) => {
   await at(p, 'error-app', authorize({ redirect_uri: 'https://elsewhere.example/' }));
   await p.goto(`${base}/login?next=/device`);
   await look(p, 'login-device');
+  await at(p, 'login-many', `${doors.many}/login`);
+  await at(p, 'login-dark', `${doors.dark}/login`);
+  await at(p, 'login-alone', `${doors.alone}/login?autoLaunch=0`);
+  await at(p, 'confirm-app', doors.confirm);
+  // The app is told, by a redirect that the policy of the page lets through.
+  const [told] = await Promise.all([p.waitForResponse((r) => r.request().method() === 'POST'), p.click('#deny')]);
+  assert.equal(told.status(), 302);
+  assert.match(told.headers().location, /^audiobookshelf:\/\/oauth\?error=access_denied&/);
   await stranger.done();
 
   const member = await open(browser, base, options);
@@ -114,6 +142,7 @@ await withBrowser(async (browser) => {
   await m.waitForURL(/done=allowed/);
   await look(m, 'device-done');
   await at(m, 'logout', `${base}/oauth2/logout?client_id=shelf`);
+  for (const area of areas) await area({ browser, options, at, look, logIn, base, m, setup, user });
   await m.request.get(`${base}/test/later`);
   await at(m, 'identities-later', `${base}/account/identities`);
   await member.done();

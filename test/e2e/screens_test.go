@@ -27,6 +27,7 @@ type scene struct {
 	Pictures  string `json:"pictures"`  // the folder that they go to; empty: none are taken
 	Language  string `json:"language"`
 	Axe       bool   `json:"axe"`
+	Doors     doors  `json:"doors"`
 }
 
 // The names that the pages are seen with.
@@ -62,6 +63,7 @@ func TestScreens(t *testing.T) {
 func stage(t *testing.T, n names) scene {
 	t.Helper()
 	base, rig := behindClock(t, func(c *broker.Config) {
+		addable(c)
 		for _, p := range [][2]string{{"first", n.first}, {"second", n.second}} {
 			c.Providers = append(c.Providers, broker.Provider{
 				ProviderSettings: broker.ProviderSettings{ID: p[0], Name: p[1], Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent},
@@ -77,6 +79,7 @@ func stage(t *testing.T, n names) scene {
 			if err != nil {
 				t.Fatal(err)
 			}
+			checked.ReadOnly = true
 			c.Clients = append(c.Clients, checked)
 		}
 	})
@@ -85,8 +88,13 @@ func stage(t *testing.T, n names) scene {
 	if err != nil {
 		t.Fatal(err)
 	}
+	manyClients(t, rig, n)
 	link := people(t, rig, n)
-	return scene{Base: base, Setup: bare + "/setup?token=" + url.QueryEscape(token), Link: link, User: n.user, Temporary: "temporary"}
+	accountRooms(t, rig, n)
+	lively(t, rig)
+	devices(t, rig, n)
+	folk(t, rig, n)
+	return scene{Base: base, Setup: bare + "/setup?token=" + url.QueryEscape(token), Link: link, User: n.user, Temporary: "temporary", Doors: stageDoors(t, n)}
 }
 
 // people are who is there: one with a login that was just linked to the account,
@@ -128,13 +136,15 @@ func behindClock(t *testing.T, change func(*broker.Config)) (base string, rig *h
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
 	base = "http://localhost:" + strings.TrimPrefix(server.Listener.Addr().String(), "127.0.0.1:")
+	local := true
 	rig = harness.New(t, "", func(c *broker.Config) {
 		c.PublicURL = base
 		if change != nil {
 			change(c)
 		}
+		local = c.LocalLogin
 	})
-	handler, err := web.New(web.Config{Broker: rig.Broker, Version: "test", LocalLogin: true})
+	handler, err := web.New(web.Config{Broker: rig.Broker, Version: "test", LocalLogin: local})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // maxPictures bounds the pictures of the documentation, in bytes.
-const maxPictures = 3 << 20
+const maxPictures = 12 << 20
 
 // shrink writes the pictures of a folder again with the 256 colours that each
 // has most of: a page has hardly more, and this halves the files.

@@ -10,11 +10,14 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/passkey"
 	"github.com/latchkey-id/latchkey/providers/password"
+	"github.com/latchkey-id/latchkey/providers/totp"
 	"github.com/latchkey-id/latchkey/storage"
 	"github.com/latchkey-id/latchkey/tokens"
 )
@@ -24,8 +27,9 @@ const Secret = "a root secret of a test, long enough"
 
 // Clock stands still until the test moves it.
 type Clock struct {
-	mu sync.Mutex
-	at time.Time
+	mu  sync.Mutex
+	at  time.Time
+	ran time.Duration
 }
 
 // NewClock starts at a fixed moment.
@@ -43,6 +47,21 @@ func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
+	c.ran += max(d, 0)
+}
+
+// Set sets the clock, on or back, and no time passes.
+func (c *Clock) Set(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// Ran is how much time has passed, whatever the clock was set to.
+func (c *Clock) Ran() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ran
 }
 
 // Log collects what is logged.
@@ -71,29 +90,44 @@ type Rig struct {
 	Store  *storage.Store
 	Clock  *Clock
 	Log    *Log
+	// Statements counts what was asked of the database.
+	Statements *atomic.Int64
 }
 
 // New opens the database (empty: in memory), lets change adjust the
 // configuration, and loads the broker.
 func New(tb testing.TB, databaseURL string, change func(*broker.Config)) *Rig {
 	tb.Helper()
+	return NewAt(tb, NewClock(), databaseURL, change)
+}
+
+// NewAt is New by a clock that others have, too.
+func NewAt(tb testing.TB, clock *Clock, databaseURL string, change func(*broker.Config)) *Rig {
+	tb.Helper()
 	if databaseURL == "" {
 		databaseURL = "sqlite::memory:"
 	}
-	store, err := storage.Open(context.Background(), storage.Options{URL: databaseURL})
+	statements := &atomic.Int64{}
+	var now func() time.Time // that of the configuration, once it is made
+	uptime := broker.NewUptime(func() time.Time { return now() }, clock.Ran)
+	store, err := storage.Open(context.Background(), storage.Options{URL: databaseURL, Away: uptime.Away, Trace: func(string) { statements.Add(1) }})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = store.Close() })
-	r := &Rig{Store: store, Clock: NewClock(), Log: &Log{}}
+	r := &Rig{Store: store, Clock: clock, Log: &Log{}, Statements: statements}
 	cfg := broker.Config{
 		Store: store, Secrets: Secrets(tb, Secret), Hasher: Hasher(tb), PublicURL: "http://localhost:8080", LocalLogin: true,
 		MobileRedirectURIs: []string{"audiobookshelf://oauth", "shelfplayer://callback"},
-		GenerateKey:        GenerateKey,
-		Now:                r.Clock.Now, RetryFor: -1, Log: slog.New(slog.NewTextHandler(r.Log, nil)),
+		GenerateKey:        GenerateKey, Uptime: uptime, OneTimeCodes: totp.Codes{},
+		Now: r.Clock.Now, RetryFor: -1, Log: slog.New(slog.NewTextHandler(r.Log, nil)),
 	}
 	if change != nil {
 		change(&cfg)
+	}
+	now = cfg.Now
+	if judge, err := passkey.New(cfg.PublicURL); err == nil && cfg.Passkeys == nil {
+		cfg.Passkeys = judge
 	}
 	if r.Broker, err = broker.New(cfg); err != nil {
 		tb.Fatal(err)

@@ -1,0 +1,15 @@
+package e2e
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// An app is connected on the page, and works with what the page shows.
+func TestConnectAnApp(t *testing.T) {
+	site := httptest.NewServer(http.HandlerFunc(clientSite))
+	t.Cleanup(site.Close)
+	x := serve(t, freePort(t), "", "LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD="+rootPassword)
+	node(t, "clients.mjs", map[string]any{"base": x.base, "site": site.URL, "user": "root", "password": rootPassword})
+}

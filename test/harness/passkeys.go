@@ -1,0 +1,136 @@
+package harness
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"testing"
+)
+
+// Flags of authenticator data (WebAuthn Level 3 section 6.1).
+const (
+	UserPresent    = 1
+	UserVerified   = 4
+	BackupEligible = 8
+	attested       = 64
+)
+
+// SoftKey is an authenticator with one passkey, whose fields a test bends. Its
+// browser is at Origin.
+type SoftKey struct {
+	Origin     string
+	RPID       string // empty: as it is asked
+	Flags      byte
+	Count      uint32 // of the next use
+	ID         []byte
+	UserHandle []byte
+	key        *ecdsa.PrivateKey
+}
+
+// NewSoftKey makes one that is well behaved.
+func NewSoftKey(tb testing.TB, origin string) *SoftKey {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	id := make([]byte, 32)
+	_, _ = rand.Read(id)
+	return &SoftKey{Origin: origin, Flags: UserPresent | UserVerified, Count: 1, ID: id, key: key}
+}
+
+var b64 = base64.RawURLEncoding
+
+// asked is what of the options matters.
+type asked struct {
+	Challenge string `json:"challenge"`
+	RPID      string `json:"rpId"`
+	RP        struct {
+		ID string `json:"id"`
+	} `json:"rp"`
+	User struct {
+		ID string `json:"id"`
+	} `json:"user"`
+}
+
+func readAsked(tb testing.TB, options string) (a asked) {
+	tb.Helper()
+	if err := json.Unmarshal([]byte(options), &a); err != nil {
+		tb.Fatalf("options %s: %v", options, err)
+	}
+	return a
+}
+
+func (k *SoftKey) clientData(kind, challenge string) []byte {
+	data, _ := json.Marshal(map[string]any{"type": kind, "challenge": challenge, "origin": k.Origin, "crossOrigin": false})
+	return data
+}
+
+// data is the authenticator data, up to what was attested.
+func (k *SoftKey) data(rpID string, flags byte) []byte {
+	if k.RPID != "" {
+		rpID = k.RPID
+	}
+	sum := sha256.Sum256([]byte(rpID))
+	return binary.BigEndian.AppendUint32(append(sum[:], flags), k.Count)
+}
+
+// Create answers options of navigator.credentials.create.
+func (k *SoftKey) Create(tb testing.TB, options string) string {
+	tb.Helper()
+	a := readAsked(tb, options)
+	handle, err := b64.DecodeString(a.User.ID)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	k.UserHandle = handle
+	point, err := k.key.PublicKey.Bytes() // 4, x, y
+	if err != nil {
+		tb.Fatal(err)
+	}
+	// The COSE key (RFC 9053 section 7.1.1) and the attestation object, in CBOR.
+	cose := slices.Concat([]byte{0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32}, point[1:33], []byte{0x22, 0x58, 32}, point[33:])
+	data := slices.Concat(k.data(a.RP.ID, k.Flags|attested), make([]byte, 16), []byte{0, byte(len(k.ID))}, k.ID, cose)
+	k.Count++
+	object := slices.Concat([]byte{0xa3, 0x63}, []byte("fmt"), []byte{0x64}, []byte("none"), []byte{0x67}, []byte("attStmt"), []byte{0xa0, 0x68}, []byte("authData"),
+		[]byte{0x59, byte(len(data) >> 8), byte(len(data))}, data)
+	return k.answer(tb, map[string]any{
+		"clientDataJSON": b64.EncodeToString(k.clientData("webauthn.create", a.Challenge)), "attestationObject": b64.EncodeToString(object),
+		"transports": []string{"internal"},
+	})
+}
+
+// Get answers options of navigator.credentials.get.
+func (k *SoftKey) Get(tb testing.TB, options string) string {
+	tb.Helper()
+	a := readAsked(tb, options)
+	data, client := k.data(a.RPID, k.Flags), k.clientData("webauthn.get", a.Challenge)
+	k.Count++
+	sum := sha256.Sum256(client)
+	signed := sha256.Sum256(append(slices.Clone(data), sum[:]...))
+	signature, err := ecdsa.SignASN1(rand.Reader, k.key, signed[:])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k.answer(tb, map[string]any{
+		"clientDataJSON": b64.EncodeToString(client), "authenticatorData": b64.EncodeToString(data), "signature": b64.EncodeToString(signature),
+		"userHandle": b64.EncodeToString(k.UserHandle),
+	})
+}
+
+func (k *SoftKey) answer(tb testing.TB, response map[string]any) string {
+	tb.Helper()
+	id := b64.EncodeToString(k.ID)
+	text, err := json.Marshal(map[string]any{
+		"id": id, "rawId": id, "type": "public-key", "authenticatorAttachment": "platform", "clientExtensionResults": map[string]any{}, "response": response,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(text)
+}
