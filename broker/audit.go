@@ -156,7 +156,7 @@ func (b *Broker) auditEnds(ctx context.Context, store Store, ended []Session, ip
 
 // onceADay remembers for a day what has been seen: which refusals were written
 // to the audit log, so that a client that repeats a dead token for ever fills
-// neither log nor disk, and which API keys were good.
+// neither log nor disk, and which API keys and secrets of clients were good.
 type onceADay struct {
 	mu   sync.Mutex
 	seen map[string]time.Time

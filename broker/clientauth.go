@@ -25,7 +25,9 @@ type ClientCredentials struct {
 // AuthenticateClient finds out which client calls (RFC 6749 section 2.3).
 // Whatever is wrong, the answer is the same InvalidClient: nobody learns which
 // clients there are. A client that is registered for one way uses that way.
-func (b *Broker) AuthenticateClient(ctx context.Context, given ClientCredentials) (Client, error) {
+// Secrets that are guessed count against the client at the address they come
+// from.
+func (b *Broker) AuthenticateClient(ctx context.Context, given ClientCredentials, device Device) (Client, error) {
 	if given.Method == AuthPrivateKeyJWT && given.ID == "" {
 		given.ID = tokens.AssertionSubject(given.Assertion)
 	}
@@ -40,18 +42,44 @@ func (b *Broker) AuthenticateClient(ctx context.Context, given ClientCredentials
 			return c, nil
 		}
 	case AuthBasic, AuthPost:
-		// A comparison is made for an unknown client too.
-		same := subtle.ConstantTimeCompare([]byte(HashClientSecret(given.Secret)), []byte(c.SecretHash)) == 1
-		fits := c.TokenEndpointAuthMethod == "" || c.TokenEndpointAuthMethod == given.Method
-		if known && same && fits && c.SecretHash != "" {
-			return c, nil
+		if err := b.checkClientSecret(ctx, &c, given, device); err != nil {
+			return Client{}, err
 		}
+		return c, nil
 	case AuthPrivateKeyJWT:
 		if known && c.TokenEndpointAuthMethod == AuthPrivateKeyJWT {
 			return c, b.checkAssertion(ctx, &c, given.Assertion)
 		}
 	}
-	return Client{}, refuse(InvalidClient, "the client is not known, or did not prove that it is the one")
+	return Client{}, notTheClient()
+}
+
+func notTheClient() *Error {
+	return refuse(InvalidClient, "the client is not known, or did not prove that it is the one")
+}
+
+// checkClientSecret compares a secret, of a client that is not known too: c is
+// then zero. A secret that was good here within the day is not kept out by
+// neighbours who guess.
+func (b *Broker) checkClientSecret(ctx context.Context, c *Client, given ClientCredentials, device Device) error {
+	digest, now := HashClientSecret(given.Secret), b.now()
+	tried := hash("client secret", given.ID, digest)
+	quota, key := b.cfg.Limits.Failures, "client "+given.ID+" from "+addressOf(device.IP)
+	quota.Own = quota.Own || c.SecretHash == "" // a stranger's invention is no row
+	if !b.goodKeys.has(tried, now) {
+		if err := b.mayFailBy(ctx, quota, key); err != nil {
+			return err
+		}
+	}
+	same := constantEqual(digest, c.SecretHash)
+	switch fits := c.TokenEndpointAuthMethod == "" || c.TokenEndpointAuthMethod == given.Method; {
+	case same && fits:
+		b.goodKeys.again(tried, now)
+		return nil
+	case same || given.Secret == "" || !b.badKeys.first(tried+" "+device.IP, now):
+		return notTheClient() // nothing was guessed, or the same again: a client that was not told of its new secret
+	}
+	return b.failedBy(ctx, quota, guessedSecret, notTheClient(), []string{key}, device, "client_id", cleanText(given.ID, MaxUsername))
 }
 
 // checkAssertion checks a private_key_jwt and uses it up.

@@ -66,7 +66,10 @@ func addressKey(device Device) string { return "address " + addressOf(device.IP)
 
 // mayFail refuses a key that failed too often.
 func (b *Broker) mayFail(ctx context.Context, key string) error {
-	quota := b.cfg.Limits.Failures
+	return b.mayFailBy(ctx, b.cfg.Limits.Failures, key)
+}
+
+func (b *Broker) mayFailBy(ctx context.Context, quota Quota, key string) error {
 	if b.cfg.Limiter == nil || quota.Max == 0 {
 		return nil
 	}
@@ -138,17 +141,21 @@ var (
 	guessedAPIKey   = failure{"Wrong API key from ", "auth.apikey.failed"}
 	guessedUserCode = failure{"Wrong device code from ", "auth.device.failed"}
 	guessedSetup    = failure{"Wrong setup link from ", "auth.setup.failed"}
+	guessedSecret   = failure{"Wrong client secret from ", "auth.client.failed"}
 	// deadAPIKey is one that was refused today already: no guess.
 	deadAPIKey = failure{"", ""}
 )
 
 // failed logs one failure, counts it against each key and returns the refusal.
 func (b *Broker) failed(ctx context.Context, kind failure, refusal *Error, keys []string, device Device, details ...any) error {
+	return b.failedBy(ctx, b.cfg.Limits.Failures, kind, refusal, keys, device, details...)
+}
+
+func (b *Broker) failedBy(ctx context.Context, quota Quota, kind failure, refusal *Error, keys []string, device Device, details ...any) error {
 	if kind.message != "" {
 		about := append([]any{"event", kind.event, "remote_ip", device.IP}, details...)
 		b.cfg.Log.WarnContext(ctx, kind.message+device.IP, about...)
 	}
-	quota := b.cfg.Limits.Failures
 	if b.cfg.Limiter == nil || quota.Max == 0 {
 		return refusal
 	}

@@ -79,7 +79,7 @@ func (s *Server) readCall(c *gin.Context) (*call, error) {
 		return nil, err
 	}
 	ctx := c.Request.Context()
-	client, err := s.broker.AuthenticateClient(ctx, credentials)
+	client, err := s.broker.AuthenticateClient(ctx, credentials, device(c))
 	if err != nil {
 		return nil, err
 	}

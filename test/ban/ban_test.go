@@ -63,6 +63,9 @@ func (w *world) attacks() (out []attack) {
 		},
 		"API key":      func(ip string, _ int) { w.get(ip, "/api/me", "Authorization", "Bearer "+wrongKey(w.t)) },
 		"forged lines": func(ip string, n int) { w.login(ip, forged[n%len(forged)], "x") },
+		"client secret": func(ip string, n int) {
+			w.form(ip, []string{"/oauth2/token", "/oauth2/introspect", "/oauth2/revoke", "/oauth2/par"}[n%4], url.Values{"client_id": {"app"}, "client_secret": {fmt.Sprint("guess ", n)}})
+		},
 		"device code": func(ip string, n int) {
 			w.get(ip, fmt.Sprintf("/device?user_code=BCDF-%c%cGH", "BCDFGHJKLMNP"[n], "BCDFGHJKLMNP"[n]), "Cookie", mallory)
 		},
@@ -91,6 +94,8 @@ func (w *world) phones() []func(ip string) {
 	refresh := func(token string) func(string) {
 		return func(ip string) { w.send(ip, http.MethodPost, "/auth/refresh", "", "", "x-refresh-token", token) }
 	}
+	// A server goes on with the secret that was replaced: that is said once.
+	oldSecret := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"old"}, "client_id": {"app"}, "client_secret": {"the secret of last year"}}
 	html := []string{"Accept", "text/html"}
 	dark := func(ip string) { w.get(ip, "/auth/dark?callback="+url.QueryEscape("http://localhost:8080/")) }
 	return []func(ip string){
@@ -100,6 +105,7 @@ func (w *world) phones() []func(ip string) {
 		func(ip string) { w.get(ip, "/api/me") },
 		// A script goes on with a key that was deleted: that is said once.
 		func(ip string) { w.get(ip, "/api/me", bearer(deadKey)...) },
+		func(ip string) { w.form(ip, "/oauth2/token", oldSecret) },
 		dark, dark, dark, dark, dark, dark, dark, dark, dark, dark,
 		func(ip string) {
 			w.get(ip, "/auth/dark?response_type=code&code_challenge_method=S256&redirect_uri="+url.QueryEscape(`app://x" msg="Failed login attempt from `+framed), html...)
@@ -133,7 +139,7 @@ func (w *world) happen() (failures map[string]int) {
 	}
 	phones := w.phones()
 	for n := range phoneCount {
-		failures[phoneAddress(n)] = 1 // a key that was deleted
+		failures[phoneAddress(n)] = 2 // a key that was deleted, a secret that was replaced
 	}
 	attacks := w.attacks()
 	for _, a := range attacks {

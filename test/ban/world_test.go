@@ -61,6 +61,12 @@ func newWorld(t testing.TB) *world {
 			t.Fatal(err)
 		}
 		c.Log, c.Limiter, c.Limits = log, limiter, broker.Limits{Failures: broker.Quota{Max: 40, Window: 10 * time.Minute}}
+		app, err := broker.CheckClient(broker.Client{ID: "app", RedirectURIs: []string{"https://app.test/cb"}, SecretHash: broker.HashClientSecret("the secret of the app")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		app.ReadOnly = true
+		c.Clients = []broker.Client{app}
 		c.Providers = []broker.Provider{{
 			ProviderSettings: broker.ProviderSettings{ID: "dark", Name: "Dark", Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone},
 			IdP: oidc.New(oidc.Config{
