@@ -30,7 +30,7 @@ type Limits struct {
 }
 
 // DefaultTrials is for whoever repairs a provider, trial by trial.
-var DefaultTrials = Quota{Max: 30, Window: 10 * time.Minute, Own: true}
+var DefaultTrials = Quota{Max: 30, Window: 10 * time.Minute}
 
 // Limiter counts per quota and key. Trouble of where it counts is its own to deal
 // with; an error is one that leaves nothing to go by.

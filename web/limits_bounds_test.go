@@ -217,3 +217,29 @@ func TestR43WaitingLoginsHoldUpNoRefresh(t *testing.T) {
 		}
 	}
 }
+
+// X03: trials count over all replicas.
+func TestX03TrialsOverReplicas(t *testing.T) {
+	limited := func(c *broker.Config) {
+		limiter, err := storage.NewLimiter(storage.LimiterOptions{Store: c.Store.(*storage.Store), Now: c.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		addsProviders(c)
+		c.Limiter, c.Limits.Trials = limiter, broker.DefaultTrials
+		c.Limits.Trials.Max = 3
+	}
+	idp := startIdP(t)
+	x := newSite(t, setup{idp: idp, database: "sqlite:" + t.TempDir() + "/latchkey.db", broker: limited})
+	other := openSite(t, setup{idp: idp, broker: func(c *broker.Config) {
+		c.Store, c.Now = x.Store, x.Clock.Now
+		limited(c)
+	}})
+	token := bearer(x.login("root").access)
+	for n, where := range []*site{x, other, x} {
+		if a := where.do("POST", "/api/providers/openid/check", token); a.Status != 200 {
+			t.Fatalf("trial %d: %d %s", n, a.Status, a.Body)
+		}
+	}
+	other.do("POST", "/api/providers/openid/check", token).refused(429, broker.RateLimited, web.VerdictRetry)
+}

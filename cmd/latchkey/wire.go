@@ -105,14 +105,21 @@ func (c *config) brokerThat(ctx context.Context, replay bool, store *storage.Sto
 	if cfg.Limiter, err = c.limiterOver(store, log); err != nil {
 		return nil, fmt.Errorf("redis_url: %w", err)
 	}
-	cfg.Limits = broker.Limits{
-		Failures: broker.Quota{Max: c.RateLimit.AuthMax, Window: c.RateLimit.AuthWindow.Duration()},
-		Starts:   broker.Quota{Max: c.RateLimit.StartsMax, Window: startsWindow, Own: true},
-		Trials:   broker.DefaultTrials,
-	}
+	cfg.Limits = c.limits()
 	c.keep(&cfg)
 	b, err = broker.New(cfg)
 	return b, err
+}
+
+// limits are the quotas by the configuration. Starts are many, and in the database
+// each would write twice, on the one row of its address: there each process counts
+// its own. Redis counts those of all.
+func (c *config) limits() broker.Limits {
+	return broker.Limits{
+		Failures: broker.Quota{Max: c.RateLimit.AuthMax, Window: c.RateLimit.AuthWindow.Duration()},
+		Starts:   broker.Quota{Max: c.RateLimit.StartsMax, Window: startsWindow, Own: c.RedisURL == ""},
+		Trials:   broker.DefaultTrials,
+	}
 }
 
 // limiterOver is the limiter of the process: a reload does not make it anew.
