@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -196,15 +197,19 @@ func (p *program) unknownEnv(table []setting, bad *problems) {
 	}
 }
 
+// systemConfig is where packages put the file.
+const systemConfig = "/etc/latchkey/latchkey.yaml"
+
 // configName is the file to read; optional: if it is there.
 func (p *program) configName() (name string, optional bool) {
-	if name = p.configFile; name == "" {
-		name = p.getenv("LATCHKEY_CONFIG")
+	name = cmp.Or(p.configFile, p.getenv("LATCHKEY_CONFIG"))
+	if name != "" {
+		return name, false
 	}
-	if name == "" {
-		return "latchkey.yaml", true
+	if _, err := os.Stat("latchkey.yaml"); err != nil { // also in a folder that is closed to the user of the server
+		return systemConfig, true
 	}
-	return name, false
+	return "latchkey.yaml", true
 }
 
 // readFile reads the YAML file, if there is one.

@@ -65,7 +65,7 @@ func (p *program) root() *cobra.Command {
 			"an OpenID provider, on the web or from a phone, and always get an access token and a refresh token.",
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration file (LATCHKEY_CONFIG; else ./latchkey.yaml if it is there)")
+	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration file (LATCHKEY_CONFIG; else ./latchkey.yaml or "+systemConfig+", if there is one)")
 	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.clientCommand(), p.apikeyCommand(), p.sessionCommand(), p.providerCommand(), p.keyCommand(), p.configCommand(), p.doctorCommand(), p.importCommand(), p.mailCommand(), p.backupCommand(), p.restoreCommand(),
 		p.loginCommand(), p.tokenCommand(), p.logoutCommand(), p.healthcheckCommand(), p.versionCommand())
 	p.prepare(root)
