@@ -139,7 +139,7 @@ func (w *world) serve() {
 			w.t.Error(err)
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); c.probe(ctx, c.Listen) != nil; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); c.probe(ctx, c.Listen, "/readyz") != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatal("the server does not get ready")
 		}

@@ -19,26 +19,35 @@ func (p *program) healthcheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			host, port, err := net.SplitHostPort(c.Listen)
+			address, err := localAddress(c.Listen)
 			if err != nil {
 				return err
 			}
-			if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-				host = "127.0.0.1"
-			}
-			return c.probe(cmd.Context(), net.JoinHostPort(host, port))
+			return c.probe(cmd.Context(), address, "/readyz")
 		},
 	}
 }
 
-func (c *config) probe(ctx context.Context, address string) error {
+// localAddress is where this machine reaches a server that listens at an address.
+func localAddress(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+func (c *config) probe(ctx context.Context, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	scheme, client := "http", &http.Client{}
 	if c.TLS.CertFile != "" {
 		scheme, client = "https", localTLSClient()
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+address+path, nil)
 	if err != nil {
 		return err
 	}

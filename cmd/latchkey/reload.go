@@ -107,10 +107,12 @@ func (r *running) reloadOnHangup(ctx context.Context) {
 // reloadConfig puts the configuration of the moment into effect as a whole, or
 // leaves everything as it is.
 func (r *running) reloadConfig(ctx context.Context) {
+	over := r.manager.reloads()
 	if r.certificates != nil {
 		r.certificates.look()
 	}
 	next, changed, err := r.reread(ctx)
+	defer over(err)
 	if r.metrics != nil && ctx.Err() == nil {
 		r.metrics.Configured(time.Now(), true, err == nil)
 	}

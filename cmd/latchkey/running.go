@@ -17,6 +17,7 @@ import (
 type running struct {
 	log          *slog.Logger
 	level        *slog.LevelVar
+	manager      *manager
 	read         func() (*config, error) // the configuration of the moment; nil: it stays
 	front        *front
 	config       atomic.Pointer[config] // in effect; nil until requests are served
@@ -33,7 +34,7 @@ type running struct {
 
 // run makes what serves by this configuration.
 func (c *config) run(ctx context.Context, log *slog.Logger) (*running, error) {
-	r := &running{log: log, level: c.level, read: c.readAgain, front: newFront()}
+	r := &running{log: log, level: c.level, manager: &manager{log: log}, read: c.readAgain, front: newFront()}
 	c.running = r
 	if err := r.serveCertificates(ctx, c); err != nil {
 		return r, err

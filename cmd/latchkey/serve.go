@@ -97,6 +97,7 @@ func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Log
 	defer endWork()
 	log.Info("listening", "event", "listening", "version", version, "url", c.PublicURL, "listen", listener.Addr().String())
 	var background sync.WaitGroup
+	go run.manager.watch(work, c, listener.Addr())
 	store, b, err := c.start(ctx, work, front, &background, log)
 	if store != nil {
 		defer store.Close()
@@ -135,6 +136,7 @@ func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Log
 // ends, before it takes no more: what still comes is answered.
 func (c *config) drain(f *front, served <-chan error, log *slog.Logger) {
 	f.draining.Store(true)
+	c.running.manager.stops()
 	log.Info("ending: what is under way is answered", "event", "draining", "delay", c.DrainDelay.Duration().String())
 	if c.DrainDelay == 0 {
 		return
@@ -219,6 +221,7 @@ func (c *config) waitForStore(ctx context.Context, log *slog.Logger) (*storage.S
 		if err == nil || !errors.Is(err, broker.TemporarilyUnavailable) {
 			return store, err
 		}
+		c.running.manager.waits("the database")
 		log.Warn("the database cannot be reached yet", "event", "database.waiting", "error", err)
 		select {
 		case <-ctx.Done():
@@ -230,6 +233,7 @@ func (c *config) waitForStore(ctx context.Context, log *slog.Logger) (*storage.S
 
 func (c *config) sayReady(b *broker.Broker, log *slog.Logger) {
 	log.Info("ready", "event", "ready", "version", version, "url", c.PublicURL, "database", b.Database())
+	c.running.manager.isReady()
 }
 
 // firstAdmin makes the administrator of the configuration, or prints the

@@ -65,6 +65,7 @@ var homes = []struct {
 	{"github.com/go-webauthn", []room{"providers"}},
 	{"migrations", []room{"storage"}},
 	{"golang.org/x/net", []room{"broker"}},
+	{"github.com/coreos/go-systemd", []room{"cmd/latchkey"}},
 	{"github.com/getkin/kin-openapi", nil}, // tests alone
 }
 
