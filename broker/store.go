@@ -529,9 +529,6 @@ type KeyStore interface {
 	// Uptime returns how far the service's own time has come; NotFound where it was
 	// never begun.
 	Uptime(ctx context.Context) (service time.Time, err error)
-	// LastUse returns when a session was last used; NotFound where there is none.
-	// It reads every session.
-	LastUse(ctx context.Context) (time.Time, error)
 	// Beat moves the service's own time on to a moment, never back, and returns
 	// where it is. Where it was never begun it begins at now.
 	Beat(ctx context.Context, service, now time.Time) (time.Time, error)

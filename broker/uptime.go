@@ -105,23 +105,10 @@ func (b *Broker) Beat(ctx context.Context) (left int, err error) {
 	return 0, b.cfg.Uptime.beat(func(service, now time.Time) (time.Time, error) { return b.cfg.Store.Beat(ctx, service, now) })
 }
 
-// loadUptime is part of a start: what was off until now has not been there. A
-// database that an older program has written, which kept no such time, is as far
-// as its sessions were used.
+// loadUptime is part of a start: what was off until now has not been there.
 func (b *Broker) loadUptime(ctx context.Context) error {
 	if b.cfg.Uptime == nil {
 		return nil
 	}
-	return b.cfg.Uptime.load(func() (time.Time, error) {
-		stands, err := b.cfg.Store.Uptime(ctx)
-		if !errors.Is(err, NotFound) {
-			return stands, err
-		}
-		used, err := b.cfg.Store.LastUse(ctx)
-		if err != nil {
-			return used, err
-		}
-		used = earlier(used, b.now())
-		return b.cfg.Store.Beat(ctx, used, used) // Beat begins at its last argument
-	})
+	return b.cfg.Uptime.load(func() (time.Time, error) { return b.cfg.Store.Uptime(ctx) })
 }

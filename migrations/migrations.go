@@ -54,4 +54,5 @@ var LowestProgram = map[int64]string{
 	// 5 only adds; but an older program beside this one asks for no second factor.
 	// 6 only adds.
 	// 10 only adds.
+	// 11 only adds a row.
 }

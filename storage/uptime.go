@@ -2,10 +2,7 @@ package storage
 
 import (
 	"context"
-	"database/sql"
 	"time"
-
-	"github.com/latchkey-id/latchkey/broker"
 )
 
 // Uptime implements broker.KeyStore.
@@ -13,16 +10,6 @@ func (s *Store) Uptime(ctx context.Context) (time.Time, error) {
 	var at int64
 	err := s.get(ctx, &at, `SELECT service_at FROM uptime WHERE id = 1`)
 	return time.UnixMilli(at).UTC(), err
-}
-
-// LastUse implements broker.KeyStore.
-func (s *Store) LastUse(ctx context.Context) (time.Time, error) {
-	var at sql.NullInt64
-	err := s.get(ctx, &at, `SELECT MAX(last_seen_at) FROM sessions`)
-	if err == nil && !at.Valid {
-		err = &broker.Error{Code: broker.NotFound}
-	}
-	return fromMillis(at), err
 }
 
 // Beat implements broker.KeyStore, in one statement: of replicas that beat at

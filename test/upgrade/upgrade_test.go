@@ -38,11 +38,15 @@ type upgraded struct {
 	from http.Handler
 }
 
-// onEach opens every stored database by this program, some minutes after the
-// earlier one ended.
-func onEach(t *testing.T, test func(u *upgraded)) {
+// every is each schema; kept are those before and after the service's own time was
+// kept.
+var every, kept = []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, stored.LastSchema}, []int64{1, 3, 8, stored.LastSchema}
+
+// onEach opens stored databases by this program, some time after the earlier one
+// ended.
+func onEach(t *testing.T, schemas []int64, after time.Duration, test func(u *upgraded)) {
 	t.Helper()
-	for schema := int64(stored.FirstSchema); schema <= stored.LastSchema; schema++ {
+	for _, schema := range schemas {
 		for _, kind := range []string{"sqlite", "postgres"} {
 			t.Run(fmt.Sprintf("%d/%s", schema, kind), func(t *testing.T) {
 				url := "sqlite:" + filepath.Join(t.TempDir(), "latchkey.db")
@@ -55,7 +59,7 @@ func onEach(t *testing.T, test func(u *upgraded)) {
 				}
 				u := &upgraded{T: t, url: url, d: d}
 				clock := harness.NewClock()
-				clock.Set(d.At.Add(2 * time.Minute).Sub(clock.Now()))
+				clock.Set(d.At.Add(after).Sub(clock.Now()))
 				u.open(clock)
 				test(u)
 			})
@@ -100,7 +104,7 @@ func (u *upgraded) refresh(x stored.Session, token string, want broker.Outcome) 
 	if x.ClientID == broker.AppClientID {
 		login, err = u.Broker.Refresh(ctx, token, x.ClientID, device)
 	} else {
-		client, wrong := u.Broker.AuthenticateClient(ctx, broker.ClientCredentials{Method: broker.AuthBasic, ID: u.d.Client.ID, Secret: u.d.Client.Secret})
+		client, wrong := u.Broker.AuthenticateClient(ctx, broker.ClientCredentials{Method: broker.AuthBasic, ID: u.d.Client.ID, Secret: u.d.Client.Secret}, device)
 		if wrong != nil {
 			u.Fatalf("the client: %v", wrong)
 		}
@@ -122,7 +126,7 @@ func (u *upgraded) living() []stored.Session {
 // TestEverySchemaIsUpgraded: this program opens the database of every earlier
 // schema. Whoever was logged in goes on, by the rule; whoever was not is told why.
 func TestEverySchemaIsUpgraded(t *testing.T) {
-	onEach(t, func(u *upgraded) {
+	onEach(t, every, 2*time.Minute, func(u *upgraded) {
 		u.keepsRows()
 		u.endedStayEnded()
 		u.accessTokensCount()
@@ -132,6 +136,14 @@ func TestEverySchemaIsUpgraded(t *testing.T) {
 		// The machine is off for long: nobody is logged out by it.
 		u.Clock.Advance(off)
 		u.open(u.Clock)
+		u.tokensWorkLater()
+		u.endedStayEnded()
+	})
+}
+
+// TestLateUpgradeLogsNobodyOut: the machine was off for long between the programs.
+func TestLateUpgradeLogsNobodyOut(t *testing.T) {
+	onEach(t, kept, off, func(u *upgraded) {
 		u.tokensWorkLater()
 		u.endedStayEnded()
 	})
