@@ -230,6 +230,7 @@ func (s *Server) retryClient(c *gin.Context, name string, p page, typed map[stri
 		said := *e
 		said.Message = strings.TrimPrefix(said.Message, e.Field+": ")
 		wrong := sentence(&said, answers[e.Code])
+		wrong.refusal = e.Message // the catalog has it with the name
 		if fault := clientFaults[at.Name]; fault != nil {
 			return &text{key: fault.key, english: wrong.english}
 		}

@@ -119,8 +119,9 @@ func titleOf(code broker.Code, status int) *text {
 	return say("That did not work")
 }
 
-// sentence says an error to a person. What the broker says of this very case is
-// English; in other languages it is the sentence of the code.
+// sentence says an error to a person: in the broker's own words about this very
+// case, and where there are none, or a language does not have them, in those of
+// the code.
 func sentence(e *broker.Error, a answer) *text {
 	t := sentences[e.Code]
 	if t == nil {
@@ -128,7 +129,7 @@ func sentence(e *broker.Error, a answer) *text {
 	}
 	if e.Message != "" {
 		first, size := utf8.DecodeRuneInString(e.Message)
-		t = &text{key: t.key, english: string(unicode.ToUpper(first)) + strings.TrimSuffix(e.Message[size:], ".") + "."}
+		t = &text{key: t.key, refusal: e.Message, english: string(unicode.ToUpper(first)) + strings.TrimSuffix(e.Message[size:], ".") + "."}
 	}
 	if e.Code == broker.RateLimited && e.RetryAfter > 0 {
 		t = say("{problem} Try again in {time}.", t, e.RetryAfter+time.Minute-1)

@@ -26,7 +26,8 @@ var textFiles embed.FS
 // text is what a page says to a person, said in a language at the end.
 type text struct {
 	key     string
-	english string // said in its place in English: more exact, and in no catalog
+	english string // said in its place in English, where a refusal has its own words
+	refusal string // those words, which a catalog may have as well; see [tongue.refused]
 	values  []any
 }
 
@@ -41,12 +42,13 @@ type text struct {
 func say(key string, values ...any) *text { return &text{key: key, values: values} }
 
 // with is the text with the values for its places.
-func (t *text) with(values ...any) *text { return &text{t.key, t.english, values} }
+func (t *text) with(values ...any) *text { return &text{t.key, t.english, t.refusal, values} }
 
 // tongue is a language that pages are said in, with its catalog.
 type tongue struct {
-	tag  lang.Tag
-	says map[string]string
+	tag      lang.Tag
+	says     map[string]string
+	patterns []pattern // of says, those of refusals with places
 }
 
 // tongues are the languages of the pages; the first is English, which stands in
@@ -103,6 +105,9 @@ func loadTongue(name string) (l *tongue, err error) {
 				return nil, fmt.Errorf("%s: the text %q stands in another file too", at, key)
 			}
 			l.says[key] = said
+			if file.Name() == refusalFile && places.MatchString(key) {
+				l.patterns = append(l.patterns, patternOf(key))
+			}
 		}
 	}
 	return l, nil
@@ -150,6 +155,9 @@ func same(s string) string { return s }
 func (l *tongue) fill(t *text, f form) string {
 	if l == english && t.english != "" {
 		return f.ours(t.english) // may have names in it
+	}
+	if refused := l.refused(t.refusal); refused != nil {
+		return l.fill(refused, f)
 	}
 	values := map[string]string{}
 	for _, place := range places.FindAllString(t.key, -1) {

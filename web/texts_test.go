@@ -60,6 +60,9 @@ func textsInUse(t *testing.T) map[string]string {
 	for finding, key := range broker.FindingTexts { // which the JSON API says too
 		out[key] = "finding " + string(finding)
 	}
+	for message, at := range refusalsInUse(t) {
+		out[message] = at
+	}
 	templates, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {
 		t.Fatal(err)
