@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit bench interop conformance screens deb release clean
+.PHONY: build test check unit bench interop conformance screens operations deb release clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -58,6 +58,10 @@ interop:
 # Runs the conformance modules again, and writes their table in docs/conformance.md.
 conformance:
 	LATCHKEY_CONFORMANCE_TABLE=$(CURDIR)/docs/conformance.md go test -count=1 -timeout 10m ./test/conformance
+
+# Types every command of docs/operations.md on a Debian machine in a box; as root.
+operations: deb
+	go run ./test/operations -deb $(DIST)/latchkey_$(VERSION)_$(ARCH).deb
 
 # Takes the pictures of every page again: docs/screens.
 screens:
