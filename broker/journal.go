@@ -55,6 +55,8 @@ const (
 	detailKeyID    = "key_id"
 	detailDisabled = "disabled"
 	detailService  = "service_at"
+	detailKID      = "kid" // of a signing key, with its alg
+	detailAlg      = "alg"
 )
 
 // journaled says which audit events are ends, and which of their details go
@@ -69,6 +71,7 @@ var journaled = map[string][]string{
 	EventAPIKeyDeleted:    {detailKeyID},
 	EventIdentityUnlinked: {detailProvider, detailSubject},
 	EventLegacyEnded:      nil,
+	EventKeyRevoked:       {detailKID, detailAlg},
 }
 
 // journalLine is what the journal keeps of an event; false: nothing.

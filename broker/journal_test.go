@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,47 @@ func TestRestoreKeepsEndsThatTheBackupForgot(t *testing.T) {
 			if strings.Contains(strings.Join(lines(t, file), "\n"), secret) {
 				t.Errorf("the journal says %q", secret)
 			}
+		}
+	})
+}
+
+// ATTACK: who has stolen a signing key waits until a backup of before its
+// revocation is restored. Its tokens are worth nothing then either, while another
+// key signs and refresh tokens go on.
+func TestRestoreBringsNoRevokedSigningKeyBack(t *testing.T) {
+	onEachFile(t, func(t *testing.T, w *world, file string) {
+		rt := w.login(t).RefreshToken
+		access := w.login(t).AccessToken
+		stolen := kidOf(t, string(access))
+		restore := w.dumped(t)
+		if _, err := w.Broker.RevokeKey(ctx, stolen); err != nil {
+			t.Fatal(err)
+		}
+		w = restore()
+		check := func(w *world) {
+			t.Helper()
+			if len(w.Broker.KeyRing().VerificationKeys(stolen)) > 0 || strings.Contains(string(w.Broker.PublicKeys(ctx)), stolen) {
+				t.Error("the revoked key counts again")
+			}
+			login, err := w.refresh(phone, rt)
+			must(t, err)
+			if signs := kidOf(t, string(login.AccessToken)); signs == stolen || len(w.Broker.KeyRing().VerificationKeys(signs)) == 0 {
+				t.Errorf("the key %s signs, which is not to be trusted", signs)
+			}
+			keys, err := w.Store.SigningKeys(ctx)
+			must(t, err)
+			if slices.ContainsFunc(keys, func(k broker.StoredKey) bool { return k.ID == stolen }) {
+				t.Error("the database has the revoked key")
+			}
+		}
+		check(w)
+		if n := w.Broker.JournalReport().By[broker.EventKeyRevoked]; n != 1 {
+			t.Errorf("%d keys were revoked again, want 1", n)
+		}
+		next := w.another(t) // and it stays so
+		check(next)
+		if n := next.Broker.JournalReport().Replayed; n != 0 {
+			t.Errorf("the next start replays %d lines again", n)
 		}
 	})
 }

@@ -29,12 +29,18 @@ func (b *Broker) replay(ctx context.Context, lines []JournalLine, report *Journa
 			return err
 		}
 	}
+	if report.By[EventKeyRevoked] > 0 {
+		if err := b.refreshKeys(ctx); err != nil { // what was loaded has them still
+			return err
+		}
+	}
 	// An IdP may have replaced its refresh tokens since.
 	if err := b.doubtUpstreams(ctx); err != nil {
 		return err
 	}
 	b.cfg.Log.WarnContext(ctx, "the database is older than the journal of ends, as after a restore: what ended since then has ended again",
-		"event", "journal.replayed", "lines", report.Replayed, "sessions", report.By[EventSessionEnded], "passwords", len(report.NewPasswords))
+		"event", "journal.replayed", "lines", report.Replayed, "sessions", report.By[EventSessionEnded], "passwords", len(report.NewPasswords),
+		"keys", report.By[EventKeyRevoked])
 	return nil
 }
 
@@ -135,10 +141,14 @@ func (s idSet) add(ids ...string) {
 
 func (b *Broker) replayChunk(ctx context.Context, lines []JournalLine, report *JournalReport) error {
 	var done JournalReport
-	err := b.cfg.Store.Tx(ctx, func(store Store) error {
+	instead, err := b.makeInstead(ctx, lines)
+	if err != nil {
+		return err
+	}
+	err = b.cfg.Store.Tx(ctx, func(store Store) error {
 		done = JournalReport{By: map[string]int{}}
 		for _, l := range lines {
-			if err := b.replayLine(ctx, store, l, &done); err != nil {
+			if err := b.replayLine(ctx, store, l, instead, &done); err != nil {
 				return err
 			}
 			if err := store.InsertEvent(ctx, l.event()); err != nil {
@@ -159,10 +169,35 @@ func (b *Broker) replayChunk(ctx context.Context, lines []JournalLine, report *J
 	return nil
 }
 
+// makeInstead makes a key in the place of each that lines revoke and that is there,
+// by the id of that: making one takes too long for a transaction.
+func (b *Broker) makeInstead(ctx context.Context, lines []JournalLine) (map[string]StoredKey, error) {
+	if !slices.ContainsFunc(lines, func(l JournalLine) bool { return l.Name == EventKeyRevoked }) {
+		return nil, nil
+	}
+	stored, err := b.cfg.Store.SigningKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	instead := map[string]StoredKey{}
+	for _, l := range lines {
+		kid := l.Detail[detailKID]
+		at := slices.IndexFunc(stored, func(k StoredKey) bool { return k.ID == kid })
+		if l.Name != EventKeyRevoked || at < 0 {
+			continue
+		}
+		// As [Broker.RevokeKey].
+		if instead[kid], err = b.makeKey(stored[at].Algorithm, b.now().Add(-clockLeeway)); err != nil {
+			return nil, err
+		}
+	}
+	return instead, nil
+}
+
 // replayLine ends once more what a line says has ended. What is not in the
 // database cannot come back. Nobody else is told of it but those who were told
 // then: clients of a session's end.
-func (b *Broker) replayLine(ctx context.Context, store Store, l JournalLine, done *JournalReport) (err error) {
+func (b *Broker) replayLine(ctx context.Context, store Store, l JournalLine, instead map[string]StoredKey, done *JournalReport) (err error) {
 	at := time.UnixMilli(l.At).UTC()
 	switch l.Name {
 	case EventSessionEnded:
@@ -184,6 +219,10 @@ func (b *Broker) replayLine(ctx context.Context, store Store, l JournalLine, don
 		err = replayKeyChange(ctx, store, l, at)
 	case EventIdentityUnlinked:
 		err = replayUnlinking(ctx, store, l, at)
+	case EventKeyRevoked:
+		if key, there := instead[l.Detail[detailKID]]; there {
+			_, err = store.RevokeSigningKey(ctx, l.Detail[detailKID], key)
+		}
 	case EventLegacyEnded:
 		_, err = store.DeleteImportedTokens(ctx, l.UserID, ImportedLegacy)
 	}

@@ -179,7 +179,7 @@ func (b *Broker) RevokeKey(ctx context.Context, kid string) (signs string, err e
 		if signs, err = store.RevokeSigningKey(ctx, kid, instead); err != nil {
 			return err
 		}
-		return b.audit(ctx, store, Event{Name: EventKeyRevoked, Detail: map[string]string{"kid": kid, "alg": algorithm, "instead": signs}})
+		return b.audit(ctx, store, Event{Name: EventKeyRevoked, Detail: map[string]string{detailKID: kid, detailAlg: algorithm, "instead": signs}})
 	})
 	if err != nil {
 		return "", err

@@ -257,6 +257,8 @@ func (r *restored) endAndRestore(t *testing.T) {
 		}
 	}
 	late, lateToken := login(r.process)
+	access := accessOf(refreshOnce(r.process, lateToken))
+	r.must("key", "revoke", kidOf(access))
 	r.kill()
 	if err := json.Unmarshal([]byte(r.must("restore", "--json", r.backup)), &r.json); err != nil {
 		t.Fatal(err)
@@ -271,6 +273,9 @@ func (r *restored) endAndRestore(t *testing.T) {
 		if i%4 == 0 && res.code() != "logged_out" || i%4 != 0 && res.status != http.StatusOK {
 			t.Errorf("device %d: %v", i, res)
 		}
+	}
+	if set := call(r.process, "GET", "/.well-known/jwks.json", "", ""); strings.Contains(string(set.body), kidOf(access)) || set.status != http.StatusOK {
+		t.Errorf("the key that was revoked after the backup is published: %s", set.body)
 	}
 	if res := (&device{late, lateToken}).refresh(r.process); res.code() != "session_unknown" {
 		t.Errorf("a session that began after the backup: %v", res)
