@@ -91,6 +91,37 @@ type appJSON struct {
 	GrantedAt int64  `json:"grantedAt"`
 }
 
+// factorsJSON are the second factors of an account, without what proves them.
+type factorsJSON struct {
+	AuthenticatorApp *int64        `json:"authenticatorApp"` // when it was set up; nil: there is none
+	Passkeys         []passkeyJSON `json:"passkeys"`
+	RecoveryCodes    int           `json:"recoveryCodes"` // that are left
+}
+
+type passkeyJSON struct {
+	Name       string   `json:"name"`
+	AAGUID     string   `json:"aaguid"` // the kind of authenticator, as far as it says
+	Transports []string `json:"transports"`
+	Synced     bool     `json:"synced"`
+	CreatedAt  int64    `json:"createdAt"`
+	LastUsedAt *int64   `json:"lastUsedAt"`
+}
+
+func toFactorsJSON(f broker.Factors) factorsJSON {
+	out := factorsJSON{Passkeys: []passkeyJSON{}, RecoveryCodes: f.RecoveryCodes}
+	if f.TOTP != nil {
+		out.AuthenticatorApp = new(f.TOTP.ConfirmedAt.UnixMilli())
+	}
+	for _, k := range f.Passkeys {
+		one := passkeyJSON{Name: k.Name, AAGUID: k.AAGUID, Transports: orNone(k.Transports), Synced: k.Synced, CreatedAt: k.CreatedAt.UnixMilli()}
+		if !k.LastUsedAt.IsZero() {
+			one.LastUsedAt = new(k.LastUsedAt.UnixMilli())
+		}
+		out.Passkeys = append(out.Passkeys, one)
+	}
+	return out
+}
+
 // downloadData is the own data as one JSON file: no secret and no hash is in it.
 // It is written as it is read, so that the longest history takes no more memory
 // than a page of it.
@@ -119,6 +150,10 @@ func (s *Server) downloadData(c *gin.Context, p broker.Principal) error {
 	for _, a := range apps {
 		consents = append(consents, appJSON{a.ClientID, a.Client.Name, a.Scope, a.GrantedAt.UnixMilli()})
 	}
+	factors, err := s.broker.Factors(ctx, who.ID)
+	if err != nil {
+		return err
+	}
 	noStore(c)
 	c.Header("Content-Type", "application/json")
 	c.Header("Content-Disposition", `attachment; filename="`+downloadName(p.User.Username)+`"`)
@@ -128,6 +163,7 @@ func (s *Server) downloadData(c *gin.Context, p broker.Principal) error {
 	out.member("about", "Times are Unix milliseconds, unless they are written out. At most the newest 10,000 sessions and 10,000 events are here; cut names what has more.")
 	out.member("user", toAdminUserJSON(p.User))
 	out.member("identities", identities)
+	out.member("factors", toFactorsJSON(factors))
 	out.member("apiKeys", keys)
 	out.member("apps", consents)
 	cut := map[string]bool{"apps": moreApps != ""}

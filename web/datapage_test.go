@@ -209,3 +209,22 @@ func TestAppIsTakenBack(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 }
+
+// "Download all of it" had none of the second factors.
+func TestDownloadHasTheSecondFactors(t *testing.T) {
+	x := newSite(t, setup{})
+	alice, now := x.userID("alice"), x.Clock.Now()
+	k := broker.Passkey{ID: "01900000-0000-7000-8000-000000000001", CredentialID: "credential-of-alice", UserID: alice, Name: "Phone", PublicKey: "key-of-alice", Transports: []string{"internal"}, CreatedAt: now}
+	if ok, err := x.Store.InsertPasskey(t.Context(), k, 20); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	b := x.at("alice")
+	b.open(ownDataPath).want(200).says("your second factors: passkeys")
+	a := b.sends(ownDataPath).want(200)
+	if list := a.rows("factors.passkeys"); len(list) != 1 || list[0]["name"] != "Phone" || list[0]["createdAt"] != float64(now.UnixMilli()) || list[0]["lastUsedAt"] != nil {
+		t.Errorf("%v", list)
+	}
+	for _, secret := range []string{k.PublicKey, k.CredentialID} {
+		a.saysNot(secret)
+	}
+}

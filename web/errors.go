@@ -179,7 +179,7 @@ func (s *Server) fail(c *gin.Context, err error, r render) {
 	if !ok {
 		e = broker.Unavailable(err)
 		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			refusePlainly(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", tooLarge.Limit))
+			s.refuseAsSuch(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", tooLarge.Limit))
 			return
 		}
 	}

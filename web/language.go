@@ -61,9 +61,10 @@ func (s *Server) languagesOf(c *gin.Context, p *page) (out []choice) {
 	if sentences[broker.Code(q.Get("error"))] == nil {
 		q.Del("error")
 	}
-	if c.FullPath() == "/password" { // a page there says that the link is none, whichever it was
+	if c.FullPath() == "/password" || c.FullPath() == "/setup" { // a page there says that the link is none, whichever it was
 		q.Del("token")
 	}
+	q.Del("id_token_hint") // who it is about is known by the session, or asked
 	for _, l := range s.tongues.list {
 		q.Set("ui_locales", l.tag.String())
 		u.RawQuery = q.Encode()

@@ -273,10 +273,10 @@ var (
 // maxBody bounds every body; the longest that is meant is a few hundred bytes.
 const maxBody = 64 << 10
 
-func limitBody(c *gin.Context) {
+func (s *Server) limitBody(c *gin.Context) {
 	if c.Request.ContentLength > maxBody {
 		c.Header("Connection", "close")
-		refusePlainly(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", maxBody))
+		s.refuseAsSuch(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", maxBody))
 		c.Abort()
 		return
 	}

@@ -168,10 +168,21 @@ func (s *Server) createProviderForm(c *gin.Context, p broker.Principal) error {
 		_, err = s.broker.CreateProvider(c.Request.Context(), settings, or(secret))
 	}
 	if err == nil {
-		return s.done(c, providersPath+"/"+url.PathEscape(settings.ID), "created")
+		return s.done(c, providersPath+"/"+url.PathEscape(settings.ID), s.triedOnce(c, settings.ID))
 	}
 	view := s.secondStep(c, p, known, settings.ID, settings.Name)
 	return s.retry(c, "office_provider_new", view, &view.View.(*newProviderView).Form, typed, atField(err))
+}
+
+// triedOnce tries a provider that was just added, and says what came of it.
+func (s *Server) triedOnce(c *gin.Context, id string) string {
+	switch trial, err := s.broker.TryProvider(c.Request.Context(), id); {
+	case err != nil: // which is no fault of the provider's
+		return "created-untried"
+	case trial.Result == broker.CheckFailed:
+		return "created-wrong"
+	}
+	return "created"
 }
 
 // providerPageView is a provider with what can be done about it.
@@ -200,6 +211,8 @@ func (s *Server) providerPage(c *gin.Context, p broker.Principal) error {
 	}
 	view.Notice = whatWasDone(c, map[string]*text{
 		"created": say("The provider was added; people can log in through it from now on."), "changed": say("The settings were saved."),
+		"created-wrong":   say("The provider was added, but something about it is wrong, so that logins fail. Try the connection to see what."),
+		"created-untried": say("The provider was added. Try the connection before people use it."),
 	})
 	return s.show(c, http.StatusOK, "office_provider", view)
 }

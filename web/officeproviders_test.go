@@ -66,7 +66,7 @@ func TestProviderPages(t *testing.T) {
 	root.send("GET", "/admin/providers/new?kind=github", htmlOnly).want(200).says(publicURL + "/auth/github/callback").saysNot("backchannel-logout")
 
 	to := root.submit("/admin/providers/new", newPocket("role_map", "admins = admin\nfamily=user", "default_role", "none", "allowed_groups", " family \n\nadmins", "recheck", "1h", "logout", "1")...).location()
-	if to.String() != publicURL+"/admin/providers/pocket?done=created" {
+	if to.String() != publicURL+"/admin/providers/pocket?done=created-wrong" {
 		t.Fatal(to)
 	}
 	p, err := x.Broker.FindProvider(t.Context(), "pocket")

@@ -39,6 +39,11 @@ type check struct {
 	Text  *text
 }
 
+// fine reports whether no check found anything wrong.
+func (s *setupStep) fine() bool {
+	return !slices.ContainsFunc(s.Checks, func(one check) bool { return one.State == "bad" })
+}
+
 // officeSetup is GET /admin/setup.
 func (s *Server) officeSetup(c *gin.Context, p broker.Principal) error {
 	s.setCookie(c, cookieSetup, "1", setupLife)
@@ -99,7 +104,7 @@ func (s *Server) setupAddress(c *gin.Context) setupStep {
 	if c.GetHeader("X-Forwarded-For") != "" && !s.trusted(c.RemoteIP()) {
 		step.Checks = append(step.Checks, check{"warn", say("A proxy stands in front that trusted_proxies does not name: all devices seem to come from {address}.", c.RemoteIP())})
 	}
-	step.Done = !slices.ContainsFunc(step.Checks, func(one check) bool { return one.State == "bad" })
+	step.Done = step.fine()
 	return step
 }
 
@@ -113,13 +118,14 @@ func setupAdministrator(p broker.Principal) setupStep {
 
 func (s *Server) setupProviders(providers []broker.Provider) setupStep {
 	step := setupStep{
-		ID: "provider", Title: say("An identity provider"), Done: len(providers) > 0,
+		ID: "provider", Title: say("An identity provider"),
 		Text: say("People log in with the account that they have there, for example at Pocket ID, Authelia, Keycloak or Google."),
 	}
 	for _, p := range providers {
 		step.Checks = append(step.Checks, s.setupHealth(p))
 		step.Ways = append(step.Ways, button{Text: say("Check {provider}", p.Name), URL: "/admin/providers/" + url.PathEscape(p.ID)})
 	}
+	step.Done = len(providers) > 0 && step.fine()
 	if len(providers) == 0 {
 		step.Checks = []check{{"warn", say("There is none yet. Without one people log in with a password.")}}
 	}
@@ -191,16 +197,25 @@ func (s *Server) setupTried(c *gin.Context, providers []broker.Provider, clients
 		if err != nil {
 			return step, err
 		}
-		step.Ways = append(step.Ways, button{Text: say("Link your own account at {provider}", p.Name), URL: identitiesPath})
 	}
-	if len(clients) > 0 {
-		one := clients[0]
+	forPeople := slices.IndexFunc(clients, func(one broker.Client) bool {
+		return one.MayUse(broker.GrantAuthorizationCode) || one.MayUse(broker.GrantDeviceCode)
+	})
+	switch {
+	case forPeople < 0 && len(clients) > 0:
+		step.Done = step.Done || len(providers) == 0 // there is nothing to log in to
+		step.Checks = append(step.Checks, check{"good", say("{app} acts for itself: nobody logs in to it.", clients[0].Name)})
+	case forPeople >= 0:
+		one := clients[forPeople]
 		err := look(broker.SessionFilter{ClientID: one.ID},
 			func(who string) *text { return say("{name} has logged in to {app}.", who, one.Name) },
 			say("Nobody has logged in to {app} yet.", one.Name))
 		if err != nil {
 			return step, err
 		}
+	}
+	if len(providers) > 0 {
+		step.Ways = append(step.Ways, button{Text: say("Open the login page"), URL: "/login?switch=1"})
 	}
 	if len(step.Checks) == 0 {
 		step.Checks = []check{{"warn", say("This comes last: connect an identity provider or an app first.")}}

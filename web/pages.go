@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -118,10 +119,17 @@ func (s *Server) setupPage(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.broker.CheckSetup(c.Request.Context(), q["token"], device(c)); err != nil {
+	cookie := s.hostName(c, cookieSetupLink)
+	token := cmp.Or(q["token"], readCookie(c, cookie))
+	if err := s.broker.CheckSetup(c.Request.Context(), token, device(c)); err != nil {
 		return err
 	}
-	return s.show(c, http.StatusOK, "setup", page{Title: say("Set up Latchkey"), Token: q["token"], Wrong: "username"})
+	if q["token"] != "" { // out of the address bar, the history and the logs of what comes after
+		s.setCookie(c, cookie, token, linkLife)
+		c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/setup")
+		return nil
+	}
+	return s.show(c, http.StatusOK, "setup", page{Title: say("Set up Latchkey"), Token: token, Wrong: "username"})
 }
 
 func (s *Server) setupForm(c *gin.Context) error {
@@ -137,6 +145,7 @@ func (s *Server) setupForm(c *gin.Context) error {
 		p := page{Title: say("Set up Latchkey"), Token: *f["token"], Values: map[string]string{"username": bounded(*f["username"])}}
 		return s.again(c, "setup", p, err)
 	}
+	s.setCookie(c, s.hostName(c, cookieSetupLink), "", 0)
 	s.setSession(c, l)
 	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+setupPath)
 	return nil

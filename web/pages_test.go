@@ -134,7 +134,7 @@ func TestPageSetupWorksOnce(t *testing.T) {
 	x.do(http.MethodGet, "/setup").refused(403, broker.Forbidden, "").says("This setup link is not valid").saysNot("<form")
 	x.do(http.MethodGet, "/setup?token=wrong").refused(403, broker.Forbidden, "").saysNot("<form")
 	x.do(http.MethodPost, "/setup", form("token", "wrong", "username", "eve", "password", "a few words")).refused(403, broker.Forbidden, "").noCookies()
-	x.do(http.MethodGet, link).want(200).says("Set up Latchkey", "This link works once.").noCookies()
+	x.do(http.MethodGet, "/setup", cookies(x.do(http.MethodGet, link).want(303).cookies)).want(200).says("Set up Latchkey", "This link works once.").noCookies()
 
 	weak := x.do(http.MethodPost, "/setup", form("token", token, "username", "First <One>", "password", "sh0rt!!"))
 	weak.refused(400, broker.WeakPassword, "").says("A password has at least 8 characters.", "weak_password").saysNot("sh0rt!!", "<One>").noCookies()
@@ -550,7 +550,8 @@ func TestPageHeaders(t *testing.T) {
 	x := newSite(t, setup{idp: idp})
 	fresh := openSite(t, setup{})
 	browser, throughIdP := cookies(x.pageLogin("alice")), cookies(x.idpLogin(idp.Authorize))
-	fresh.do(http.MethodGet, "/setup?token="+url.QueryEscape(fresh.setupToken())).want(200).secure(false)
+	opened := fresh.do(http.MethodGet, "/setup?token="+url.QueryEscape(fresh.setupToken())).want(303)
+	fresh.do(http.MethodGet, "/setup", cookies(opened.cookies)).want(200).secure(false)
 	fresh.do(http.MethodPost, "/setup", form("token", fresh.setupToken(), "username", "x", "password", "x")).want(400).secure(false)
 	x.do(http.MethodGet, "/setup?token=x").want(404).secure(false)
 	x.do(http.MethodGet, "/login").want(200).secure(false)

@@ -14,8 +14,10 @@ import (
 
 const (
 	cookieLink = "latchkey_password" // the secret of the password link that was opened
-	linkLife   = 30 * time.Minute
-	maxSecret  = 64 // of a link; they have 43 characters of base64url
+	// cookieSetupLink is the same of the setup link.
+	cookieSetupLink = "latchkey_setup_link"
+	linkLife        = 30 * time.Minute
+	maxSecret       = 64 // of a link; they have 43 characters of base64url
 )
 
 // passwordPage is where a password link leads. The secret goes into a cookie at

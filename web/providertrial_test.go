@@ -55,8 +55,8 @@ func TestA01Trial(t *testing.T) {
 		alice.submit(path, "claims", "{}").refused(403, broker.Forbidden, "")
 		root.send("POST", path, form(), header("Sec-Fetch-Site", "cross-site"), htmlOnly).refused(403, broker.CrossSite, "")
 		x.do("POST", path, fromPage, htmlOnly).location()
-		if a := root.send("GET", path, htmlOnly); a.Status != 404 && a.Status != 405 {
-			t.Errorf("GET %s: %d", path, a.Status)
+		if to := root.send("GET", path, htmlOnly).location().Path; to != "/admin/providers/openid" {
+			t.Errorf("GET %s leads to %s", path, to)
 		}
 	}
 	x.do("POST", "/api/providers/openid/check", bearer(x.login("alice").access)).refused(403, broker.Forbidden, "")

@@ -67,6 +67,9 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 		p.Buttons = []button{{Text: say("Back to your logins"), URL: s.broker.PublicURL() + identitiesPath}}
 	case callback:
 		p.Buttons = []button{{Text: say("Log in again"), URL: login}} // the URL that came back is used up
+	case e.Code == broker.PasswordLinkInvalid && s.broker.ForgottenOffered():
+		p.Error = say("This link is not valid: it was used already, is too old, or a newer one took its place. Ask for another one.")
+		p.Buttons = []button{{Text: say("Send me a link"), URL: s.broker.PublicURL() + forgottenPath}, {Text: say("Log in"), URL: login}}
 	case a.status == http.StatusUnauthorized, e.Code == broker.SetupDone, e.Code == broker.PasswordLinkInvalid:
 		p.Buttons = []button{{Text: say("Log in"), URL: login}}
 	case a.status == http.StatusServiceUnavailable && c.Request.Method == http.MethodGet:

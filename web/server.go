@@ -117,13 +117,11 @@ func (s *Server) engine() (*gin.Engine, error) {
 	if s.cfg.Tracer != nil {
 		e.Use(s.trace)
 	}
-	e.Use(s.recover, securityHeaders, limitBody)
+	e.Use(s.recover, securityHeaders, s.limitBody)
 	e.Use(s.cors())
 	e.Use(s.checkOrigin)
 	s.routes(e)
-	e.NoMethod(func(c *gin.Context) {
-		refusePlainly(c, http.StatusMethodNotAllowed, "This address does not take the method "+c.Request.Method)
-	})
+	e.NoMethod(s.wrongMethod(e.Routes()))
 	e.NoRoute(s.as(asPage, func(*gin.Context) error {
 		return &broker.Error{Code: broker.NotFound, Message: "there is no such page"}
 	}))

@@ -37,7 +37,7 @@ await withBrowser(async (browser) => {
   await page.click('details.more summary:text("More settings")');
   await page.check('#allow_private');
   await press('#save');
-  assert.match(page.url(), /\/admin\/providers\/npm\?done=created$/);
+  assert.match(page.url(), /\/admin\/providers\/npm\?done=created-wrong$/);
 
   await press('#check');
   const step = (title) => page.innerText(`.findings li:has(strong:text-is("${title}"))`);

@@ -5,9 +5,9 @@ const able = window.PublicKeyCredential?.parseRequestOptionsFromJSON && PublicKe
 async function ask(form) {
   const answer = await fetch(form.dataset.options, {
     method: "POST", headers: { Accept: "application/json" }, body: new URLSearchParams(new FormData(form)),
-  });
-  const said = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(said.code), { code: said.code });
+  }).catch(() => ({ status: 503 }));
+  const said = await answer.json?.().catch(() => undefined);
+  if (!answer.ok || !said) throw Object.assign(new Error("refused"), { code: said?.code, status: answer.status });
   if (form.dataset.passkey === "create") {
     return navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(said) });
   }
@@ -26,8 +26,9 @@ for (const form of able ? document.querySelectorAll("form[data-passkey]") : []) 
       form.elements.credential.value = JSON.stringify(credential.toJSON());
       form.submit();
     } catch (error) {
-      const { failed } = form.dataset;
-      wrong.textContent = { wrong_password: form.dataset.wrong, rate_limited: form.dataset.limited }[error.code] ?? failed;
+      const { failed, limited, over, trouble, wrong: badProof } = form.dataset;
+      const refused = error.status && (error.status < 500 ? over : trouble);
+      wrong.textContent = { wrong_password: badProof, rate_limited: limited }[error.code] ?? (refused || failed);
       wrong.hidden = false;
       button.disabled = false;
     }
