@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what Latchkey's tests need from Debian: a PostgreSQL server, a
+# Installs what Latchkey's tests need from Debian: a PostgreSQL server, systemd, zsh, fish, docker-compose, a
 # browser, Node.js with npm, Apache with mod_auth_openidc, Redis, nginx, Caddy, fail2ban,
 # CrowdSec, a C compiler for Go's race detector, the root certificates, and promtool of Prometheus; and from
 # elsewhere the clients that Latchkey is tried with. Does nothing, quickly, where all of it is there already.
@@ -43,6 +43,10 @@ missing_packages() {
 	have fail2ban-regex || echo fail2ban
 	have_crowdsec || echo crowdsec
 	have caddy || echo caddy
+	have systemd-analyze || echo systemd
+	have zsh || echo zsh
+	have fish || echo fish
+	have docker-compose || echo docker-compose
 	have_c_compiler || printf '%s\n' gcc libc6-dev
 	[ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }
