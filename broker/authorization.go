@@ -35,6 +35,9 @@ type SessionRequest struct {
 	Resource       string   `json:"resource,omitempty"` // RFC 8707: the aud of access tokens; empty: the issuer
 	UserinfoClaims []string `json:"userinfo,omitempty"` // of the claims parameter (OIDC Core section 5.5)
 	IDTokenClaims  []string `json:"id_token,omitempty"`
+	// Silent: the IdP did not say when the person logged in there, and was not
+	// asked for a login anew. It may have been any time ago.
+	Silent bool `json:"silent,omitempty"`
 }
 
 // PendingAuthorization is an authorization request that waits: for the person

@@ -83,7 +83,7 @@ func (b *Broker) exchangedSession(ctx context.Context, by Caller, p *Provider, u
 		s.Scope = by.Client.grantScope(AppScope)
 	}
 	s.DPoPThumbprint = by.ProvenKey
-	fromIdP(&s, p.ID, token.Claims)
+	fromIdP(&s, p.ID, token.Claims, false)
 	expires := later(token.ExpiresAt, now).Add(exchangeLife)
 	err := b.retry(ctx, func() error {
 		if b.exists(ctx, s) {

@@ -120,7 +120,25 @@ func (b *Broker) BeginWeb(ctx context.Context, providerID, returnTo string, ask 
 	if err != nil {
 		return "", "", err
 	}
+	if asksAnew(returnTo) {
+		ask.Prompt, ask.MaxAge = "login", new(int64(0))
+	}
 	return b.sendToIdP(ctx, p, IdPLogin{ReturnTo: returnTo}, ask, device)
+}
+
+// LoginAnew is where a login leads on to that is to prove that somebody is here:
+// the IdP is asked for a login of that moment, whatever session it has.
+func LoginAnew(returnTo string) string {
+	if strings.Contains(returnTo, "?") {
+		return returnTo + "&again=1"
+	}
+	return returnTo + "?again=1"
+}
+
+// asksAnew reports whether a login leads on to what [LoginAnew] made.
+func asksAnew(returnTo string) bool {
+	u, err := url.Parse(returnTo)
+	return err == nil && u.Query().Get("again") == "1"
 }
 
 // IdPAsk is what an IdP is asked to heed at a login (OIDC Core section 3.1.2.1).
@@ -218,7 +236,7 @@ func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res Id
 	up := b.newUpstream(ctx, p, u, claims)
 	if request == nil {
 		done.Login, err = b.startSession(ctx, withoutPassword(u), claims.AMR, device, func(s *Session) {
-			fromIdP(s, p.ID, claims)
+			fromIdP(s, p.ID, claims, asksAnew(l.ReturnTo))
 			s.standOn(up)
 		})
 		return done, err
@@ -303,7 +321,10 @@ func withoutPassword(u User) User {
 	return u
 }
 
-func fromIdP(s *Session, providerID string, c IdPClaims) {
+// fromIdP makes a session one through an IdP; anew: the IdP was asked to have the
+// person log in for it.
+func fromIdP(s *Session, providerID string, c IdPClaims, anew bool) {
+	s.Request.Silent = c.AuthTime.IsZero() && !anew
 	s.ProviderID, s.IdPSubject, s.IdPSession, s.AMR, s.VouchedAt = providerID, c.Subject, c.SessionID, c.AMR, s.CreatedAt
 	if !c.AuthTime.IsZero() {
 		s.AuthTime = earlier(c.AuthTime, s.CreatedAt)
@@ -369,7 +390,7 @@ func (b *Broker) redeem(ctx context.Context, p *Provider, want Grant, s Session,
 			return err
 		}
 		s.UserID, s.Scope = g.UserID, AppScope
-		fromIdP(&s, p.ID, g.Claims)
+		fromIdP(&s, p.ID, g.Claims, false)
 		s.UpstreamID, s.VouchedAt = g.UpstreamID, g.ExpiresAt.Add(-grantLife)
 		s.AuthTime = earlier(s.AuthTime, s.VouchedAt) // the login was over when the code was made
 		_, err = b.insertSession(ctx, store, s, "")

@@ -255,11 +255,18 @@ func (b *Broker) confirmOwner(ctx context.Context, p Principal, current *string,
 // here would outlive the undo.
 func (b *Broker) RecentlyProven(ctx context.Context, p Principal) (bool, error) {
 	s, now := p.Session, b.now()
-	if s.ClientID != AppClientID || now.Sub(s.AuthTime) > recentLogin {
+	if s.ClientID != AppClientID || s.Request.Silent || now.Sub(s.AuthTime) > recentLogin {
 		return false, nil
 	}
 	linked, undoable, err := b.throughLink(ctx, p)
 	return linked && !undoable, err
+}
+
+// NotAskedAnew reports whether a session was made a moment ago through an IdP that
+// let the person in by an earlier login there.
+func (b *Broker) NotAskedAnew(s Session) bool {
+	now := b.now()
+	return s.ProviderID != "" && now.Sub(s.CreatedAt) <= recentLogin && now.Sub(s.AuthTime) > recentLogin
 }
 
 // throughLink reports whether what a session was made through still leads to its

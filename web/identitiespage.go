@@ -22,6 +22,7 @@ type identitiesView struct {
 	Offers  []offerView
 	Guest   bool
 	Refresh string // where to log in anew, which changes need; empty: they do not
+	Vain    *text  // that it was done, and did not help; nil: it was not
 }
 
 // identityView is a linked identity as a person reads it.
@@ -91,7 +92,7 @@ func (s *Server) identities(c *gin.Context, p broker.Principal) (page, error) {
 	}
 	ask := !recent && p.User.PasswordHash != "" && !p.User.SecondFactor && s.cfg.LocalLogin
 	if !recent && !ask {
-		view.Refresh = s.loginAgain(identitiesPath)
+		view.Refresh, view.Vain = s.loginAgain(identitiesPath), s.inVain(c, p)
 	}
 	linked := map[string]bool{}
 	for _, l := range list {
@@ -149,7 +150,16 @@ func (f *confirmation) ask(password bool, id string) {
 
 // loginAgain is the login page for somebody who is to log in anew and come back.
 func (s *Server) loginAgain(path string) string {
-	return s.broker.PublicURL() + "/login?switch=1&next=" + url.QueryEscape(s.broker.PublicURL()+path)
+	return s.broker.PublicURL() + "/login?switch=1&next=" + url.QueryEscape(broker.LoginAnew(s.broker.PublicURL()+path))
+}
+
+// inVain says to whoever is back from [Server.loginAgain] that the IdP did not ask;
+// nil: it did.
+func (s *Server) inVain(c *gin.Context, p broker.Principal) *text {
+	if c.Query("again") == "" || !s.broker.NotAskedAnew(p.Session) {
+		return nil
+	}
+	return say("{provider} let you in without asking. Log out at {provider} first, then log in again here.", s.providerOr(p.Session.ProviderID))
 }
 
 // linkForm begins a link by hand, and unlinkForm takes one away.

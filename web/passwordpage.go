@@ -16,6 +16,7 @@ type ownPasswordView struct {
 	Form    []input
 	First   bool   // there is none yet
 	Refresh string // where to log in anew, which a first password needs; empty: it does not
+	Vain    *text  // that it was done, and did not help; nil: it was not
 	Never   *text  // why there is no form
 }
 
@@ -52,7 +53,7 @@ func (s *Server) ownPassword(c *gin.Context, p broker.Principal) (page, *ownPass
 			return out, view, err
 		}
 		if !recent {
-			view.Refresh = s.loginAgain(ownPasswordPath)
+			view.Refresh, view.Vain = s.loginAgain(ownPasswordPath), s.inVain(c, p)
 			return out, view, nil
 		}
 	} else {
