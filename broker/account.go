@@ -61,10 +61,10 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, in PasswordCha
 	return l, asWrongCode(b.countUsed(ctx, p.User, device, err))
 }
 
-// CodeForPassword reports whether a change of the password needs a code of the
-// second factor: the new session would else be one that only the password stood
+// CodeNeeded reports whether a change of the password or of a factor needs a code of
+// the second factor: what comes of it would else be what only the password stood
 // for. A login with that factor a moment ago does instead.
-func (b *Broker) CodeForPassword(ctx context.Context, p Principal) (bool, error) {
+func (b *Broker) CodeNeeded(ctx context.Context, p Principal) (bool, error) {
 	if !p.User.SecondFactor {
 		return false, nil
 	}
@@ -73,7 +73,7 @@ func (b *Broker) CodeForPassword(ctx context.Context, p Principal) (bool, error)
 }
 
 func (b *Broker) proveForPassword(ctx context.Context, p Principal, code *string, device Device) (*factorProof, error) {
-	needed, err := b.CodeForPassword(ctx, p)
+	needed, err := b.CodeNeeded(ctx, p)
 	if err != nil {
 		return nil, err
 	}

@@ -64,10 +64,10 @@ var errUsedCode = errors.New("the code was used before")
 
 // readCode finds what a code of a user stands for, without using it. nil: it is
 // none that counts.
-func (b *Broker) readCode(ctx context.Context, u User, typed string) (*factorProof, error) {
+func (b *Broker) readCode(ctx context.Context, u User, typed string, device Device) (*factorProof, error) {
 	code := plainCode(typed)
 	if len(code) == readableLength {
-		return &factorProof{amr: amrOfCode, use: func(ctx context.Context, store Store) error { return b.useRecoveryCode(ctx, store, u, code) }}, nil
+		return &factorProof{amr: amrOfCode, use: func(ctx context.Context, store Store) error { return b.useRecoveryCode(ctx, store, u, code, device) }}, nil
 	}
 	if !isTOTP(code) || b.cfg.OneTimeCodes == nil {
 		return nil, nil
@@ -141,7 +141,7 @@ func recoveryHash(userID, code string) string { return hash("recovery code", use
 
 // useRecoveryCode takes one, and tells the owner: somebody had to do without the
 // factor.
-func (b *Broker) useRecoveryCode(ctx context.Context, store Store, u User, code string) error {
+func (b *Broker) useRecoveryCode(ctx context.Context, store Store, u User, code string, device Device) error {
 	used, err := store.UseRecoveryCode(ctx, u.ID, recoveryHash(u.ID, code))
 	if err == nil && !used {
 		err = errUsedCode
@@ -153,7 +153,7 @@ func (b *Broker) useRecoveryCode(ctx context.Context, store Store, u User, code 
 	if err != nil {
 		return err
 	}
-	return b.tellFactor(ctx, store, Event{Name: EventRecoveryUsed, UserID: u.ID, Detail: map[string]string{"left": itoa(int64(left))}})
+	return b.tellFactor(ctx, store, Event{Name: EventRecoveryUsed, UserID: u.ID, IP: device.IP, Detail: map[string]string{"left": itoa(int64(left))}})
 }
 
 // newRecoveryCodes makes recovery codes in the place of those that there are. The
@@ -167,12 +167,20 @@ func (b *Broker) newRecoveryCodes(userID string) (codes, hashes []string) {
 }
 
 // tellFactor writes the event of a change of factors, and tells the owner on
-// every device.
+// every device. A link that can still be undone stays what they are told: its
+// notice is where it is undone, and a factor must not hide it.
 func (b *Broker) tellFactor(ctx context.Context, store Store, e Event) error {
 	if err := b.audit(ctx, store, e); err != nil {
 		return err
 	}
+	if err := store.LockUser(ctx, e.UserID); err != nil {
+		return err
+	}
+	u, err := store.UserByID(ctx, e.UserID)
 	now := b.now()
+	if err != nil || u.Notice.Code == EventIdentityLinked && now.Before(u.Notice.Until) {
+		return err
+	}
 	return store.SetNotice(ctx, e.UserID, Notice{Code: e.Name, At: now, Until: now.Add(undoLife), Detail: e.Detail["factor"]})
 }
 

@@ -49,8 +49,9 @@ func (b *Broker) MayHaveFactors(u User) error {
 	return nil
 }
 
-// proveAny asks for proof that the owner is here: the password, or a code of the
-// second factor. What it returns has to be used in the transaction of the change.
+// proveAny asks for proof that the owner is here: the password, or, beside a second
+// factor, one of its codes or a login with it a moment ago. The password alone takes
+// no factor away. What it returns has to be used in the transaction of the change.
 func (b *Broker) proveAny(ctx context.Context, p Principal, proof string, device Device) (use func(context.Context, Store) error, err error) {
 	if err := p.NeedSession(); err != nil {
 		return nil, err
@@ -58,12 +59,16 @@ func (b *Broker) proveAny(ctx context.Context, p Principal, proof string, device
 	if err := b.MayHaveFactors(p.User); err != nil {
 		return nil, err
 	}
-	if proof == "" {
-		return nil, refuse(WrongPassword, "give your password, or a code of your second factor")
-	}
-	if !p.User.SecondFactor || !looksLikeCode(proof) {
+	unused := func(context.Context, Store) error { return nil }
+	if !p.User.SecondFactor {
 		_, err := b.proveOwner(ctx, p, &proof, device)
-		return func(context.Context, Store) error { return nil }, err
+		return unused, err
+	}
+	if needed, err := b.CodeNeeded(ctx, p); err != nil || !needed {
+		return unused, err
+	}
+	if !looksLikeCode(proof) {
+		return nil, refuse(WrongPassword, "give a code of your second factor, or log in again with it and do this within five minutes")
 	}
 	found, err := b.checkCode(ctx, p.User, proof, device)
 	if err != nil {
@@ -219,8 +224,7 @@ func (b *Broker) factorAdded(ctx context.Context, store Store, userID string, de
 	return codes, b.tellFactor(ctx, store, Event{Name: EventFactorAdded, UserID: userID, IP: device.IP, Detail: detail})
 }
 
-// RemoveTOTP takes the authenticator app away, for whoever gives the password or a
-// code. No session ends.
+// RemoveTOTP takes the authenticator app away, for whoever gives a code. No session ends.
 func (b *Broker) RemoveTOTP(ctx context.Context, p Principal, proof string, device Device) error {
 	use, err := b.proveAny(ctx, p, proof, device)
 	if err != nil {

@@ -207,6 +207,10 @@ func TestRecoveryCodeTwiceByTwoAtOnce(t *testing.T) {
 	if names := eventNames(t, rig, p.User.ID); !slices.Contains(names, broker.EventRecoveryUsed) {
 		t.Errorf("events %v", names)
 	}
+	events, err := rig.Broker.Events(ctx, broker.EventFilter{Name: broker.EventRecoveryUsed, Limit: 5})
+	if err != nil || len(events) != 1 || events[0].IP != here.IP {
+		t.Errorf("the event says not from where: %+v, %v", events, err)
+	}
 	u, err := rig.Broker.UserByID(ctx, p.User.ID)
 	if err != nil || u.Notice.Code != broker.EventRecoveryUsed {
 		t.Errorf("notice %+v, %v", u.Notice, err)
@@ -331,6 +335,60 @@ func TestFactorSetUpDuringALogin(t *testing.T) {
 	}
 }
 
+// Beside a second factor a stolen password takes none away and adds none, in a
+// session that did not prove the factor a moment ago; with one that did, nothing
+// more is asked.
+func TestStolenPasswordChangesNoFactor(t *testing.T) {
+	rig, app, p := factorRig(t, 0)
+	ctx, password := context.Background(), harness.PasswordOf("alice")
+	wantCode(t, "a removal by password", rig.Broker.RemoveTOTP(ctx, p, password, here), broker.WrongPassword)
+	_, err := rig.Broker.MakeRecoveryCodes(ctx, p, password, rig.Broker.FormTicket(p.User.ID), here)
+	wantCode(t, "recovery codes by password", err, broker.WrongPassword)
+	l, err := with(rig, app.Next(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proven, err := rig.Broker.Authenticate(ctx, l.Session.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rig.Clock.Advance(6 * time.Minute)
+	wantCode(t, "later", rig.Broker.RemoveTOTP(ctx, proven, password, here), broker.WrongPassword)
+	if l, err = with(rig, app.Next(t)); err != nil {
+		t.Fatal(err)
+	}
+	if proven, err = rig.Broker.Authenticate(ctx, l.Session.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := rig.Broker.RemoveTOTP(ctx, proven, "", here); err != nil {
+		t.Errorf("after a login with the factor: %v", err)
+	}
+}
+
+// A password that looks like a recovery code is a password where there is no factor
+// yet.
+func TestPasswordThatLooksLikeARecoveryCode(t *testing.T) {
+	rig := harness.New(t, "", nil)
+	u, ctx, password := rig.User(t, "alice", broker.RoleUser), context.Background(), "bananegittersump"
+	p := rig.Principal(t, "alice")
+	if err := rig.Broker.ResetPassword(ctx, u.ID, password, false); err != nil {
+		t.Fatal(err)
+	}
+	l, err := rig.Broker.LoginPassword(ctx, "alice", password, here)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err = rig.Broker.Authenticate(ctx, l.Session.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rig.Broker.BeginTOTP(ctx, p, password, here); err != nil {
+		t.Error(err)
+	}
+	if strings.Contains(rig.Log.String(), "Failed login attempt") {
+		t.Errorf("it is counted: %s", rig.Log)
+	}
+}
+
 func TestRemovingFactors(t *testing.T) {
 	rig, app, p := factorRig(t, 0)
 	ctx := context.Background()
@@ -341,11 +399,11 @@ func TestRemovingFactors(t *testing.T) {
 		t.Error("recovery codes for a wrong password")
 	}
 	ticket := rig.Broker.FormTicket(p.User.ID)
-	fresh, err := rig.Broker.MakeRecoveryCodes(ctx, p, harness.PasswordOf("alice"), ticket, here)
+	fresh, err := rig.Broker.MakeRecoveryCodes(ctx, p, app.Recovery[1], ticket, here)
 	if err != nil || len(fresh) != 10 {
 		t.Fatal(fresh, err)
 	}
-	_, err = rig.Broker.MakeRecoveryCodes(ctx, p, harness.PasswordOf("alice"), ticket, here)
+	_, err = rig.Broker.MakeRecoveryCodes(ctx, p, fresh[1], ticket, here)
 	wantCode(t, "the form once more", err, broker.FormUsed)
 	_, err = with(rig, app.Recovery[0])
 	wantCode(t, "a code of before", err, broker.SecondFactorInvalid)

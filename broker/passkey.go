@@ -136,8 +136,8 @@ var errNoPasskeys = refuse(NotFound, "passkeys are not offered here: they need a
 // PasskeysOffered reports whether somebody may log in by a passkey.
 func (b *Broker) PasskeysOffered() bool { return b.cfg.Passkeys != nil && b.cfg.LocalLogin }
 
-// BeginPasskey asks a browser for a new passkey, for whoever gives the password or
-// a code. The answer goes to [Broker.AddPasskey], from the same session.
+// BeginPasskey asks a browser for a new passkey, for whoever gives the password,
+// or a code where there is a factor. The answer goes to [Broker.AddPasskey], from the same session.
 func (b *Broker) BeginPasskey(ctx context.Context, p Principal, proof string, device Device) (json.RawMessage, error) {
 	if b.cfg.Passkeys == nil {
 		return nil, errNoPasskeys
@@ -222,8 +222,7 @@ func (b *Broker) RenamePasskey(ctx context.Context, p Principal, id, name string
 	})
 }
 
-// RemovePasskey takes an own passkey away, for whoever gives the password or a
-// code. No session ends.
+// RemovePasskey takes an own passkey away, for whoever gives a code. No session ends.
 func (b *Broker) RemovePasskey(ctx context.Context, p Principal, id, proof string, device Device) error {
 	use, err := b.proveAny(ctx, p, proof, device)
 	if err != nil {

@@ -110,7 +110,7 @@ func (b *Broker) checkCode(ctx context.Context, u User, code string, device Devi
 		return nil, &Error{Code: TemporarilyUnavailable, Err: errTooManyAtOnce, RetryAfter: time.Second}
 	}
 	defer leave()
-	proof, err := b.readCode(ctx, u, code)
+	proof, err := b.readCode(ctx, u, code, device)
 	if err != nil {
 		return nil, err
 	}

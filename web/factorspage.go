@@ -25,7 +25,8 @@ type factorsView struct {
 	Passkeys []passkeyView
 	Offered  bool // passkeys
 	New      factorForm
-	Left     int // recovery codes
+	Left     int    // recovery codes
+	Refresh  string // where to log in anew in the place of a code; empty: none is asked for
 	Recovery factorForm
 	Ticket   string
 	Codes    []string // at the one moment when they are shown
@@ -95,39 +96,51 @@ func (s *Server) factors(c *gin.Context, p broker.Principal) (page, *factorsView
 		return out, view, err
 	}
 	view.Any, view.Left, view.Offered, view.Ticket = f.Any(), f.RecoveryCodes, s.broker.PasskeysOffered(), s.broker.FormTicket(p.User.ID)
-	view.App.Inputs = []input{proofInput("app", view.Any)}
+	ask := func(string) []input { return nil }
+	switch needed, err := s.broker.CodeNeeded(c.Request.Context(), p); {
+	case err != nil:
+		return out, view, err
+	case needed:
+		ask, view.Refresh = codeInput, s.loginAgain(factorsPath)
+	case !p.User.SecondFactor:
+		ask = passwordInput
+	}
+	view.App.Inputs = ask("app")
 	if f.TOTP != nil {
 		view.Since = new(s.moment(f.TOTP.ConfirmedAt))
 	}
 	view.New.Inputs = []input{
 		{Name: "name", ID: "passkey-name", Label: say("Name of the passkey"), Required: true, Max: broker.MaxPasskeyName, Autocomplete: "off", Rule: say("A name of 1 to 64 characters."), Help: say("Such as the device or the password manager that keeps it.")},
-		proofInput("passkey", view.Any),
 	}
-	view.Recovery.Inputs = []input{proofInput("recovery", true)}
+	view.New.Inputs = append(view.New.Inputs, ask("passkey")...)
+	view.Recovery.Inputs = ask("recovery")
 	for _, k := range f.Passkeys {
-		view.Passkeys = append(view.Passkeys, s.passkeyView(k))
+		view.Passkeys = append(view.Passkeys, s.passkeyView(k, ask))
 	}
 	return out, view, nil
 }
 
-func (s *Server) passkeyView(k broker.Passkey) passkeyView {
+func (s *Server) passkeyView(k broker.Passkey, ask func(id string) []input) passkeyView {
 	v := passkeyView{ID: k.ID, Name: k.Name, Kind: say("stays on one device"), Made: s.moment(k.CreatedAt), Used: s.momentOr(k.LastUsedAt)}
 	if k.Synced {
 		v.Kind = say("may be on several of your devices")
 	}
 	v.Rename.Inputs = []input{{Name: "name", ID: "name-" + k.ID, Label: say("Name of the passkey"), Value: k.Name, Required: true, Max: broker.MaxPasskeyName, Autocomplete: "off", Rule: say("A name of 1 to 64 characters.")}}
-	v.Remove.Inputs = []input{proofInput(k.ID, true)}
+	v.Remove.Inputs = ask(k.ID)
 	return v
 }
 
-// proofInput is where a form asks who is there: for the password, or, where there
-// is a second factor, for one of its codes.
-func proofInput(id string, codes bool) input {
-	i := input{Name: "proof", ID: "proof-" + id, Type: "password", Label: say("Your password"), Autocomplete: "current-password", Required: true, Max: broker.MaxPasswordBytes}
-	if codes {
-		i.Label = say("Your password, or a code")
-	}
-	return i
+// passwordInput is where a form asks who is there, and codeInput where there is a
+// second factor.
+func passwordInput(id string) []input {
+	return []input{{Name: "proof", ID: "proof-" + id, Type: "password", Label: say("Your password"), Autocomplete: "current-password", Required: true, Max: broker.MaxPasswordBytes}}
+}
+
+func codeInput(id string) []input {
+	return []input{{
+		Name: "proof", ID: "proof-" + id, Label: say("Code of your second factor"), Autocomplete: "one-time-code", Required: true, Max: 64, Code: true,
+		Help: say("Of your authenticator app, or a recovery code. With a passkey alone, log in with it again and do this within five minutes."),
+	}}
 }
 
 // factorsAgain shows the page with what was refused, at the form that was sent.

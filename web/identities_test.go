@@ -276,6 +276,19 @@ func TestNoticeOfALink(t *testing.T) {
 	other.open("/").saysNot("was linked", "Undo")
 }
 
+// Whoever came by a link sets up a factor to have the notice of the link gone.
+func TestFactorDoesNotHideTheNoticeOfALink(t *testing.T) {
+	x := linkStart(t, nil)
+	x.links(x.at("alice"), "p1", "anna")
+	app, _ := x.Enrol(t, "alice")
+	b := x.at("alice")
+	b.post("/login/second", "code", app.Recovery[0]).want(303)
+	b.open("/").says("A login of p1 was linked to your account", "Undo")
+	if n := x.events(broker.EventRecoveryUsed); n != 1 {
+		t.Errorf("%d events", n)
+	}
+}
+
 // saysNotOf expects a JSON answer without a field.
 func (a *answer) saysNotOf(field string) {
 	a.t.Helper()

@@ -32,7 +32,7 @@ func noticeText(n broker.Notice) *text {
 	case broker.EventRecoveryMade:
 		return say("New recovery codes were made for your account on {when}. If that was not you, make others and change your password.", n.At)
 	case broker.EventRecoveryUsed:
-		return say("Somebody logged in to your account with a recovery code on {when}. If that was not you, change your password.", n.At)
+		return say("A recovery code of your account was used on {when}. If that was not you, change your password.", n.At)
 	case broker.EventPasskeyCloned:
 		return say("One of your passkeys was refused on {when}, because there may be a copy of it. Remove it and make another.", n.At)
 	}

@@ -77,7 +77,8 @@ func TestPasskeys(t *testing.T) {
 	synced := harness.NewSoftKey(t, publicURL)
 	synced.Flags |= harness.BackupEligible
 	synced.Count = 0
-	b.follow(b.makes(synced, harness.PasswordOf("alice"))).want(200).says("may be on several of your devices").saysNot("Your recovery codes")
+	b.options(factorsPath+"/passkeys", "proof", harness.PasswordOf("alice")).refused(400, broker.WrongPassword, "")
+	second.follow(second.makes(synced, "")).want(200).says("may be on several of your devices").saysNot("Your recovery codes")
 	for range 2 {
 		x.Clock.Advance(time.Minute)
 		synced.Count = 0 // it does not count
@@ -101,8 +102,10 @@ func TestPasskeysOfTheRoom(t *testing.T) {
 	root.follow(root.sends(at+"/remove", "proof", harness.PasswordOf("root"))).want(200).says("You have no such passkey")
 	alice.sends(at, "name", " ").refused(400, broker.InvalidRequest, "").contains(`id="name-` + list[0].ID + `-problem"`)
 	alice.follow(alice.sends(at, "name", "Laptop <b>")).want(200).says("The passkey has another name.", "Laptop <b>")
-	alice.sends(at+"/remove", "proof", "wrong").refused(400, broker.WrongPassword, "").contains(`id="proof-` + list[0].ID + `-problem"`)
-	alice.follow(alice.sends(at+"/remove", "proof", harness.PasswordOf("alice"))).want(200).says("It is removed.").saysNot("Laptop", "codes are left")
+	x.Clock.Advance(6 * time.Minute)
+	alice.sends(at+"/remove", "proof", harness.PasswordOf("alice")).refused(400, broker.WrongPassword, "").contains(`id="proof-` + list[0].ID + `-problem"`)
+	alice.uses(k).want(303)
+	alice.follow(alice.sends(at+"/remove")).want(200).says("It is removed.").saysNot("Laptop", "codes are left")
 	x.newBrowser().uses(k).refused(400, broker.PasskeyInvalid, "").says("it is not known here any more")
 	x.byPassword("alice").open("/account").want(200)
 	// Twenty are enough.

@@ -61,7 +61,7 @@ func (s *Server) ownPassword(c *gin.Context, p broker.Principal) (page, *ownPass
 			Name: "current", Type: "password", Label: say("Current password"), Autocomplete: "current-password", Required: true, Max: broker.MaxPasswordBytes,
 		})
 	}
-	needed, err := s.broker.CodeForPassword(c.Request.Context(), p)
+	needed, err := s.broker.CodeNeeded(c.Request.Context(), p)
 	if err != nil {
 		return out, view, err
 	}
