@@ -101,7 +101,7 @@ func username(name string) func(*broker.IdPClaims) {
 
 // enter is a browser's whole login.
 func (h *house) enter(provider string, c broker.IdPClaims) (*broker.Login, error) {
-	to, _, err := h.Broker.BeginWeb(ctx, provider, "/", broker.IdPAsk{}, broker.Device{})
+	to, _, err := h.Broker.BeginWeb(ctx, provider, broker.LoginAnew("/"), broker.IdPAsk{}, broker.Device{})
 	if err != nil {
 		return nil, err
 	}
