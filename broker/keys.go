@@ -40,7 +40,7 @@ func (b *Broker) load(ctx context.Context) error {
 		return err
 	}
 	for _, part := range []func(context.Context) error{
-		b.claimSecret, b.loadLongestAccess, b.refreshKeys, b.loadProviders, b.resealFactors, b.openJournal, b.loadUptime,
+		b.cfg.Store.MayServe, b.claimSecret, b.loadLongestAccess, b.refreshKeys, b.loadProviders, b.resealFactors, b.openJournal, b.loadUptime,
 	} {
 		if err := part(ctx); err != nil {
 			return err

@@ -526,6 +526,9 @@ type KeyStore interface {
 	InitFact(ctx context.Context, key, value string) (string, error)
 	// SwapFact replaces old by value and reports whether it did.
 	SwapFact(ctx context.Context, key, old, value string) (bool, error)
+	// MayServe says why this program may not work on the database any more: a newer
+	// one has made what this one would misread. It asks the database.
+	MayServe(ctx context.Context) error
 	// Uptime returns how far the service's own time has come; NotFound where it was
 	// never begun.
 	Uptime(ctx context.Context) (service time.Time, err error)

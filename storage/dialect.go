@@ -86,6 +86,9 @@ const (
 	postgresIdle   = 5 * time.Minute
 	statementLimit = 5 * time.Second
 	connectLimit   = 5 * time.Second
+	// lockLimit is how long a migration waits for a table; whoever uses the table
+	// after it waits behind it. It is tried again then.
+	lockLimit = 500 * time.Millisecond
 )
 
 // lock keeps a restore from replacing an SQLite file while it is open. Where the
@@ -185,6 +188,26 @@ func openPostgres(d *dialect) (pools, error) {
 	}
 	relaxed, err := openPool("postgres", d.postgresDSN(map[string]string{"synchronous_commit": "off"}), postgresOpen)
 	return pools{writer: writer, relaxed: relaxed, reader: writer}, err
+}
+
+// migrationDB is where migrations run. On PostgreSQL they may take as long as they
+// need, and be silent meanwhile, but for a table they wait no longer than lockLimit;
+// a pooler takes no such settings.
+func (d *dialect) migrationDB(writer *pool) (db *sql.DB, release func(), err error) {
+	if d.goose != goose.DialectPostgres || d.pooler {
+		return writer.db.DB, func() {}, nil
+	}
+	db, err = sql.Open("postgres", d.postgresDSN(map[string]string{"statement_timeout": "0", "lock_timeout": fmt.Sprint(lockLimit.Milliseconds())}))
+	if err != nil {
+		return nil, nil, redactURL(err)
+	}
+	return db, func() { _ = db.Close() }, nil
+}
+
+// isLockTimeout reports whether a statement waited for a table for too long.
+func isLockTimeout(err error) bool {
+	pe, ok := errors.AsType[*pq.Error](err)
+	return ok && pe.Code == "55P03"
 }
 
 func openPool(driver, dsn string, size int) (*pool, error) {

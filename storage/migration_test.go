@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/migrations"
 	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/test/pgtest"
 )
 
 // migrateTo makes the schema of an older program in a new database.
@@ -109,6 +111,73 @@ func TestMigrationOfSchema1(t *testing.T) {
 			t.Errorf("ended %d, %v", len(ended), err)
 		}
 	})
+}
+
+// oldPostgres is a database of schema 9 with a user and a session.
+func oldPostgres(t *testing.T) (url string, db *sql.DB) {
+	t.Helper()
+	url = pgtest.Shared(t).NewDatabase(t)
+	db = migrateTo(t, url, 9)
+	insertOld(t, db, "session", time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	return url, db
+}
+
+// A migration takes as long as it needs, whatever ends other statements.
+func TestSlowMigrationIsNotCutOff(t *testing.T) {
+	url, db := oldPostgres(t)
+	exec(t, db, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2.5); RETURN NEW; END'`,
+		`CREATE TRIGGER slow BEFORE INSERT ON uptime FOR EACH ROW EXECUTE FUNCTION slow()`)
+	s := open(t, url+"&statement_timeout=1500")
+	if _, err := s.Uptime(ctx); err != nil {
+		t.Errorf("the migration left nothing: %v", err)
+	}
+	if _, err := s.Beat(ctx, time.Time{}, time.Now()); broker.CodeOf(err) != broker.TemporarilyUnavailable {
+		t.Errorf("another statement as slow: %v, want it ended", err)
+	}
+}
+
+// A migration that waits for a table lets those go first who want the same one
+// after it, and is done once the table is free.
+func TestWaitingMigrationBlocksNobody(t *testing.T) {
+	url, db := oldPostgres(t)
+	holder, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := holder.Exec(`LOCK TABLE users IN ACCESS SHARE MODE`); err != nil { // as a long read
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		s, err := storage.Open(ctx, storage.Options{URL: url})
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if got := lines(t, db, `SELECT COUNT(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`); got[0] != "0" {
+			break
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("the migration does not wait for the table")
+		}
+	}
+	impatient, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := db.ExecContext(impatient, `SELECT 1 FROM users`); err != nil {
+		t.Errorf("a read behind the migration: %v", err)
+	}
+	if err := holder.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; err != nil && broker.CodeOf(err) != broker.TemporarilyUnavailable {
+		t.Fatalf("the migration: %v", err)
+	}
+	open(t, url)
+	if got := lines(t, db, `SELECT MAX(version_id) FROM goose_db_version`); !slices.Equal(got, []string{newestMigration(t)}) {
+		t.Errorf("the schema is %v", got)
+	}
 }
 
 // An IdP's logout, a client's deletion and the list of what has ended must not

@@ -58,7 +58,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	for _, each := range []*pool{p.writer, p.relaxed, p.reader} {
 		each.trace = o.Trace
 	}
-	s := &Store{pools: p, d: d, away: o.Away}
+	s := &Store{pools: p, d: d, away: o.Away, version: o.Version}
 	if o.AsItIs {
 		return s, nil
 	}
@@ -71,18 +71,25 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 
 // migrate retries: on SQLite, which has no lock that spans transactions, the
 // slower of two processes fails on what the quicker one has just made, and
-// finds it made when it looks again.
+// finds it made when it looks again. On PostgreSQL a migration gives a table that
+// is in use to others in between.
 func (s *Store) migrate(ctx context.Context, o Options) (err error) {
 	for wait := 50 * time.Millisecond; wait < 2*time.Second; wait *= 2 {
 		err = s.migrateOnce(ctx, o)
 		if err == nil || errors.Is(err, errNewerSchema) || errors.Is(err, errRefused) || errors.Is(err, broker.TemporarilyUnavailable) {
 			return err
 		}
+		if isLockTimeout(err) {
+			o.Log.WarnContext(ctx, "a migration needs a table that is in use; it is tried again", "event", "schema.waiting", "error", err)
+		}
 		select {
 		case <-ctx.Done():
 			return err
 		case <-time.After(wait):
 		}
+	}
+	if isLockTimeout(err) {
+		return broker.Unavailable(err)
 	}
 	return err
 }
@@ -93,12 +100,17 @@ func (s *Store) migrateOnce(ctx context.Context, o Options) error {
 		return err
 	}
 	options = append(options, goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
-	provider, err := goose.NewProvider(s.d.goose, s.pools.writer.db.DB, fs.FS(migrations.FS), options...)
+	db, release, err := s.d.migrationDB(s.pools.writer)
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	defer release()
+	provider, err := goose.NewProvider(s.d.goose, db, fs.FS(migrations.FS), options...)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	have, know := int64(0), provider.ListSources()[len(provider.ListSources())-1].Version
-	if err := s.pools.writer.db.PingContext(ctx); err != nil {
+	if err := db.PingContext(ctx); err != nil {
 		return s.d.translateOpen(err)
 	}
 	if have, err = provider.GetDBVersion(ctx); err != nil {
@@ -114,39 +126,73 @@ func (s *Store) migrateOnce(ctx context.Context, o Options) error {
 	for _, m := range done {
 		o.Log.InfoContext(ctx, "migrated", "event", "schema.migrated", "file", m.Source.Path, "version", m.Source.Version)
 	}
-	if err := s.d.afterMigrations(ctx, s.pools.writer.db.DB); err != nil {
+	if err := s.d.afterMigrations(ctx, db); err != nil {
 		return err
 	}
-	return s.stateLowestProgram(ctx, know)
+	return s.stateLowestProgram(ctx)
 }
 
 const factLowestProgram = "lowest_program"
 
 // stateLowestProgram writes into the database which program may open it, for
 // programs that are older than the schema.
-func (s *Store) stateLowestProgram(ctx context.Context, version int64) error {
-	lowest := migrations.LowestProgram[version]
-	for v := version; lowest == "" && v > 0; v-- {
-		lowest = migrations.LowestProgram[v]
-	}
+func (s *Store) stateLowestProgram(ctx context.Context) error {
+	lowest := lowestProgram()
 	stands, err := s.InitFact(ctx, factLowestProgram, lowest)
-	if err == nil && semver.Compare("v"+stands, "v"+lowest) < 0 {
-		_, err = s.SwapFact(ctx, factLowestProgram, stands, lowest)
+	if err != nil || !isOlder(stands, lowest) {
+		return err
 	}
-	return err
+	return s.inTx(ctx, func(tx *Store) error {
+		if _, err := tx.SwapFact(ctx, factLowestProgram, stands, lowest); err != nil {
+			return err
+		}
+		return tx.NoteChange(ctx) // older programs that run look again
+	})
 }
+
+// lowestProgram is what this program's migrations say, the last of them first.
+func lowestProgram() (lowest string) {
+	for _, version := range migrations.LowestProgram {
+		if lowest == "" || isOlder(lowest, version) {
+			lowest = version
+		}
+	}
+	return lowest
+}
+
+func isOlder(version, lowest string) bool { return semver.Compare("v"+version, "v"+lowest) < 0 }
 
 // checkProgram lets an older program open a newer schema only where that
 // schema says so: migrations first expand, and contract in a later version.
 func (s *Store) checkProgram(ctx context.Context, version string, have, know int64) error {
-	lowest, err := s.Fact(ctx, factLowestProgram)
-	if err != nil {
+	lowest, may, err := s.mayServe(ctx, version)
+	switch {
+	case err != nil || may:
+		return err
+	case lowest == "":
 		return newerSchema(have, know)
 	}
-	if version != "" && semver.Compare("v"+version, "v"+lowest) < 0 {
-		return fmt.Errorf("%w; it needs Latchkey %s or newer", newerSchema(have, know), lowest)
+	return fmt.Errorf("%w; it needs Latchkey %s or newer", newerSchema(have, know), lowest)
+}
+
+// mayServe reads the lowest program that may work on the database; empty: nothing
+// is said of it, as by no program of ours.
+func (s *Store) mayServe(ctx context.Context, version string) (lowest string, may bool, err error) {
+	lowest, err = s.Fact(ctx, factLowestProgram)
+	if errors.Is(err, broker.NotFound) {
+		return "", false, nil
 	}
-	return nil
+	return lowest, version == "" || !isOlder(version, lowest), err
+}
+
+// MayServe implements broker.KeyStore. What this program's own migrations say is
+// no reason: its version may be one of no release.
+func (s *Store) MayServe(ctx context.Context) error {
+	lowest, may, err := s.mayServe(ctx, s.version)
+	if err == nil && !may && isOlder(lowestProgram(), lowest) {
+		return fmt.Errorf("%w: it needs Latchkey %s or newer, and this is %s", errNewerSchema, lowest, s.version)
+	}
+	return err
 }
 
 var _ broker.Store = (*Store)(nil)

@@ -20,7 +20,9 @@ type Store struct {
 	tx    *sqlx.Tx // set inside Tx
 	d     *dialect
 	away  func() time.Duration // [Options.Away]
-	redis *redis.Client        // of the limiter, or nil
+	// version is [Options.Version].
+	version string
+	redis   *redis.Client // of the limiter, or nil
 
 	looking bool // every write is refused
 }

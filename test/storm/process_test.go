@@ -1,6 +1,7 @@
 package storm
 
 import (
+	"cmp"
 	"database/sql"
 	"fmt"
 	"io"
@@ -56,12 +57,14 @@ func buildAndRun(m *testing.M) int {
 // process is one latchkey at one address, over all its restarts. One goroutine
 // at a time starts and ends it.
 type process struct {
-	tb   testing.TB
-	dir  string // its working directory, with its log
-	addr string
-	env  []string
-	cmd  *exec.Cmd
-	done chan struct{} // closed once the process has ended and is reaped
+	tb testing.TB
+	// program is what is run; empty: binary.
+	program string
+	dir     string // its working directory, with its log
+	addr    string
+	env     []string
+	cmd     *exec.Cmd
+	done    chan struct{} // closed once the process has ended and is reaped
 }
 
 // readSources has go test notice when the program changes: it would repeat the
@@ -117,7 +120,7 @@ func (p *process) launch() {
 		return
 	}
 	defer log.Close() // the program has its own copy
-	cmd, done, started := exec.Command(binary, "serve"), make(chan struct{}), make(chan error, 1)
+	cmd, done, started := exec.Command(cmp.Or(p.program, binary), "serve"), make(chan struct{}), make(chan error, 1)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.dir, p.env, log, log, sysProcAttr()
 	go func() {
 		runtime.LockOSThread()

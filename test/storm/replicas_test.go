@@ -241,12 +241,23 @@ func TestRollingRestart(t *testing.T) {
 	database := pgtest.Shared(t).NewDatabase(t)
 	const delay = "LATCHKEY_DRAIN_DELAY=2s"
 	replicas := []*process{start(t, database, delay), start(t, database, delay)}
-	front := balancer(t, replicas)
-	ctx, stop := context.WithCancel(context.Background())
+	answers, stop := refreshingThrough(t, balancer(t, replicas), replicas[0], 4)
+	for _, p := range replicas {
+		p.restartAs(binary, answers)
+	}
+	stop()
+	t.Logf("%d refreshes", answers())
+}
+
+// refreshingThrough has devices refresh without a pause, and counts their answers.
+// Any but a new token fails the test.
+func refreshingThrough(t *testing.T, front string, first *process, devices int) (answers func() int64, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	var clients sync.WaitGroup
-	var answers atomic.Int64
-	for range 4 {
-		_, token := login(replicas[0])
+	var n atomic.Int64
+	for range devices {
+		_, token := login(first)
 		clients.Go(func() {
 			client := &http.Client{Timeout: 30 * time.Second}
 			for ctx.Err() == nil {
@@ -256,26 +267,32 @@ func TestRollingRestart(t *testing.T) {
 					return
 				}
 				_, token = r.tokens()
-				answers.Add(1)
+				n.Add(1)
 				time.Sleep(5 * time.Millisecond)
 			}
 		})
 	}
-	for _, p := range replicas {
-		before := answers.Load()
-		p.signal(syscall.SIGTERM)
-		if code := p.exitCode(30 * time.Second); code != 0 {
-			t.Errorf("exit code %d, want 0", code)
-		}
-		p.launch()
-		p.waitFor("/readyz", http.StatusOK, 30*time.Second)
-		for began := time.Now(); answers.Load() < before+20 && time.Since(began) < 30*time.Second; {
-			time.Sleep(10 * time.Millisecond)
-		}
+	return n.Load, func() {
+		cancel()
+		clients.Wait()
 	}
-	stop()
-	clients.Wait()
-	t.Logf("%d refreshes", answers.Load())
+}
+
+// restartAs ends a replica in order, starts a program in its place, and waits until
+// devices were answered after that.
+func (p *process) restartAs(program string, answers func() int64) {
+	p.tb.Helper()
+	before := answers()
+	p.signal(syscall.SIGTERM)
+	if code := p.exitCode(30 * time.Second); code != 0 {
+		p.tb.Errorf("exit code %d, want 0", code)
+	}
+	p.program = program
+	p.launch()
+	p.waitFor("/readyz", http.StatusOK, 30*time.Second)
+	for began := time.Now(); answers() < before+20 && time.Since(began) < 30*time.Second; {
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // TestDrainIsTold: told to end, a replica says so to whoever asks whether it is
