@@ -21,29 +21,26 @@ const (
 	maxParameter = 16 << 10
 )
 
-func (s *Server) limitHeader(c *gin.Context) {
+func limitHeader(c *gin.Context) {
 	n := 0
 	for _, values := range c.Request.Header {
 		n += len(values)
 	}
-	if n > maxHeaderFields {
-		s.refuseUnread(c, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The header has more than %d fields", maxHeaderFields))
+	if n > maxHeaderFields { // in plain text, as net/http says that a header is too long
+		c.Header("Connection", "close")
+		refusePlainly(c, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("The header has more than %d fields", maxHeaderFields))
+		c.Abort()
 	}
 }
 
 func (s *Server) limitBody(c *gin.Context) {
 	if c.Request.ContentLength > maxBody {
-		s.refuseUnread(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", maxBody))
+		c.Header("Connection", "close")
+		s.refuseAsSuch(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", maxBody))
+		c.Abort()
 		return
 	}
 	if c.Request.Body != nil {
 		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
 	}
-}
-
-// refuseUnread ends a request that nobody has read, and its connection with it.
-func (s *Server) refuseUnread(c *gin.Context, status int, text string) {
-	c.Header("Connection", "close")
-	s.refuseAsSuch(c, status, text)
-	c.Abort()
 }

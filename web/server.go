@@ -119,7 +119,7 @@ func (s *Server) engine() (*gin.Engine, error) {
 	if s.cfg.Tracer != nil {
 		e.Use(s.trace)
 	}
-	e.Use(s.recover, securityHeaders, s.limitHeader, s.limitBody)
+	e.Use(s.recover, securityHeaders, limitHeader, s.limitBody)
 	e.Use(s.cors())
 	e.Use(s.checkOrigin)
 	s.routes(e)
