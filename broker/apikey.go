@@ -146,7 +146,7 @@ func (b *Broker) mayTryKey(ctx context.Context, raw string, device Device) error
 
 // guessKey counts guesses of keys apart from failed logins: a script with a
 // wrong key must not keep the phones of the house from logging in.
-func guessKey(device Device) string { return "API key from " + addressOf(device.IP) }
+func guessKey(device Device) string { return "API key from " + AddressOf(device.IP) }
 
 // failedKey counts and logs a guess. A program that goes on with a key that was
 // deleted says one thing again and again, and is no attacker: each wrong key is

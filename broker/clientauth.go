@@ -64,7 +64,7 @@ func notTheClient() *Error {
 func (b *Broker) checkClientSecret(ctx context.Context, c *Client, given ClientCredentials, device Device) error {
 	digest, now := HashClientSecret(given.Secret), b.now()
 	tried := hash("client secret", given.ID, digest)
-	quota, key := b.cfg.Limits.Failures, "client "+given.ID+" from "+addressOf(device.IP)
+	quota, key := b.cfg.Limits.Failures, "client "+given.ID+" from "+AddressOf(device.IP)
 	quota.Own = quota.Own || c.SecretHash == "" // a stranger's invention is no row
 	if !b.goodKeys.has(tried, now) {
 		if err := b.mayFailBy(ctx, quota, key); err != nil {

@@ -52,8 +52,8 @@ type LimitState struct {
 	Refused    bool          // the one that was to be counted was beyond the quota
 }
 
-// addressOf is what counts as one address: whoever has one of IPv6 has its /64.
-func addressOf(ip string) string {
+// AddressOf is what counts as one address: whoever has one of IPv6 has its /64.
+func AddressOf(ip string) string {
 	parsed, err := netip.ParseAddr(ip)
 	if err != nil || !parsed.Unmap().Is6() {
 		return parsed.Unmap().WithZone("").String()
@@ -62,7 +62,7 @@ func addressOf(ip string) string {
 	return network.String()
 }
 
-func addressKey(device Device) string { return "address " + addressOf(device.IP) }
+func addressKey(device Device) string { return "address " + AddressOf(device.IP) }
 
 // mayFail refuses a key that failed too often.
 func (b *Broker) mayFail(ctx context.Context, key string) error {
@@ -124,7 +124,7 @@ func (b *Broker) withinLimits(ctx context.Context, name, userID string, device D
 		return readErr
 	}
 	for _, one := range addresses {
-		if addressOf(one) == addressOf(device.IP) {
+		if AddressOf(one) == AddressOf(device.IP) {
 			return nil
 		}
 	}
@@ -185,7 +185,7 @@ func (b *Broker) failedLogin(ctx context.Context, name string, device Device) er
 // begins counts a login that is begun and leaves a row behind. It bounds rows,
 // not people: a household never comes near.
 func (b *Broker) begins(ctx context.Context, device Device) error {
-	return b.within(ctx, b.cfg.Limits.Starts, "starts of "+addressOf(device.IP), "too many logins were begun from this address and not finished")
+	return b.within(ctx, b.cfg.Limits.Starts, "starts of "+AddressOf(device.IP), "too many logins were begun from this address and not finished")
 }
 
 // MayAskTheWorld counts a request into the world that whoever acts asks for.

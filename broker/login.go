@@ -96,7 +96,7 @@ func (b *Broker) checkLogin(ctx context.Context, username, password string, devi
 	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
 		return User{}, err
 	}
-	leave, ok := b.checking.enter(addressOf(device.IP))
+	leave, ok := b.checking.enter(AddressOf(device.IP))
 	if !ok {
 		return User{}, &Error{Code: TemporarilyUnavailable, Err: errTooManyAtOnce, RetryAfter: time.Second}
 	}

@@ -108,6 +108,9 @@ type MailStore interface {
 	PostponeMail(ctx context.Context, id, problem string, now, next time.Time) error
 	// FinishMail forgets what a mail says; a problem says why it was never sent.
 	FinishMail(ctx context.Context, id, problem string, now time.Time) error
+	// Outbox counts what is not sent, and says when the oldest of it was queued; the
+	// zero time: there is none.
+	Outbox(ctx context.Context) (waiting int64, oldest time.Time, err error)
 	// MailTrouble sums up what could not be sent.
 	MailTrouble(ctx context.Context) (MailTrouble, error)
 }

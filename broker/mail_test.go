@@ -267,6 +267,10 @@ func TestMailIsTriedAgainAndGivenUp(t *testing.T) {
 	if err != nil || trouble.Waiting != 1 || trouble.Failed != 0 || trouble.LastError != "451 come later" || !trouble.Since.Equal(rig.Clock.Now()) {
 		t.Errorf("%+v, %v", trouble, err)
 	}
+	rig.Clock.Advance(5 * time.Second)
+	if waiting, oldest, err := rig.Broker.Outbox(ctx); err != nil || waiting != 1 || oldest != 5*time.Second {
+		t.Errorf("outbox: %d, %v, %v", waiting, oldest, err)
+	}
 	tries := len(box.letters)
 	for range 70 {
 		rig.Clock.Advance(time.Minute)
@@ -277,6 +281,18 @@ func TestMailIsTriedAgainAndGivenUp(t *testing.T) {
 	}
 	if trouble, err = rig.Broker.MailTrouble(ctx); err != nil || trouble.Waiting != 0 || trouble.Failed != 1 {
 		t.Errorf("%+v, %v", trouble, err)
+	}
+	if waiting, oldest, err := rig.Broker.Outbox(ctx); err != nil || waiting != 0 || oldest != 0 {
+		t.Errorf("outbox: %d, %v, %v", waiting, oldest, err)
+	}
+	counted := map[string]uint64{}
+	for _, tally := range rig.Broker.Tallies() {
+		if tally.Name == broker.TallyMails {
+			counted[tally.Labels[0]] = tally.N
+		}
+	}
+	if n := counted[broker.MailPostponed]; int(n) != len(box.letters)-1 || counted[broker.MailUndelivered] != 1 || counted[broker.MailSent] != 0 {
+		t.Errorf("%v after %d tries", counted, len(box.letters))
 	}
 	box.fails = fmt.Errorf("%w: 550 no such mailbox", broker.ErrMailRefused)
 	tries = len(box.letters)

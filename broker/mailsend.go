@@ -100,6 +100,7 @@ func (b *Broker) sendMail(ctx context.Context, m Mail, l Letter) error {
 	case err != nil:
 		return b.postponeMail(ctx, m, err)
 	}
+	b.meter.tally(TallyMails, MailSent, "")
 	b.cfg.Log.InfoContext(ctx, "mail sent", "event", "mail.sent", "mail", m.ID, "kind", string(m.Kind), "user_id", m.UserID, "attempt", m.Attempts)
 	return b.cfg.Store.FinishMail(ctx, m.ID, "", b.now())
 }
@@ -110,12 +111,14 @@ func (b *Broker) postponeMail(ctx context.Context, m Mail, why error) error {
 	if !next.Before(m.ExpiresAt) {
 		return b.giveUpMail(ctx, m, why)
 	}
+	b.meter.tally(TallyMails, MailPostponed, "")
 	b.cfg.Log.WarnContext(ctx, "a mail could not be sent; it will be tried again", "event", "mail.postponed",
 		"mail", m.ID, "kind", string(m.Kind), "user_id", m.UserID, "attempt", m.Attempts, "error", cleanText(why.Error(), longestError))
 	return b.cfg.Store.PostponeMail(ctx, m.ID, cleanText(why.Error(), longestError), now, next)
 }
 
 func (b *Broker) giveUpMail(ctx context.Context, m Mail, why error) error {
+	b.meter.tally(TallyMails, MailUndelivered, "")
 	b.cfg.Log.ErrorContext(ctx, "a mail was never sent", "event", "mail.undelivered",
 		"mail", m.ID, "kind", string(m.Kind), "user_id", m.UserID, "attempt", m.Attempts, "error", cleanText(why.Error(), longestError))
 	return b.cfg.Store.FinishMail(ctx, m.ID, cleanText(why.Error(), longestError), b.now())

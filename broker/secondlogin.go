@@ -105,7 +105,7 @@ func (b *Broker) checkCode(ctx context.Context, u User, code string, device Devi
 	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
 		return nil, err
 	}
-	leave, ok := b.checking.enter(addressOf(device.IP))
+	leave, ok := b.checking.enter(AddressOf(device.IP))
 	if !ok {
 		return nil, &Error{Code: TemporarilyUnavailable, Err: errTooManyAtOnce, RetryAfter: time.Second}
 	}

@@ -18,6 +18,7 @@ const (
 	TallyEvents   = "event"   // events of the audit log, by name
 	TallyLimits   = "limit"   // decisions of the limiter, by what it counts and what it said
 	TallyIdPCalls = "idp"     // calls of an IdP, by provider, and what came of it
+	TallyMails    = "mail"    // tries to send a mail: [MailSent], [MailPostponed] or [MailUndelivered]
 )
 
 // What a tally of [TallyLogins], [TallyRefresh], [TallyLimits] and
@@ -26,6 +27,13 @@ const (
 	TallyOK      = "ok"
 	TallyRefused = "refused"
 	TallyFailed  = "failed"
+)
+
+// What a tally of [TallyMails] says.
+const (
+	MailSent        = "sent"
+	MailPostponed   = "postponed"
+	MailUndelivered = "undelivered" // given up
 )
 
 // Methods of a login that are no provider's id.
@@ -172,7 +180,7 @@ func (l countedLimiter) tally(key, decision string, refused bool, err error) {
 // limitKind is what a key of the limiter is about, without who it is.
 func limitKind(key string) string {
 	for prefix, kind := range map[string]string{
-		"address ": "address", "account ": "account", "session ": "session", "API key from ": "api_key", "starts of ": "starts", "trials of ": "trials",
+		"address ": "address", "account ": "account", "session ": "session", "API key from ": "api_key", "client ": "client", "starts of ": "starts", "trials of ": "trials",
 	} {
 		if strings.HasPrefix(key, prefix) {
 			return kind
@@ -214,4 +222,14 @@ func (b *Broker) LiveSessions(ctx context.Context) (n int64, at time.Time, err e
 		n += f.N
 	}
 	return n, at, err
+}
+
+// Outbox is how many mails of all replicas wait to be sent, and for how long the
+// oldest of them has.
+func (b *Broker) Outbox(ctx context.Context) (waiting int64, oldest time.Duration, err error) {
+	waiting, since, err := b.cfg.Store.Outbox(ctx)
+	if err == nil && !since.IsZero() {
+		oldest = max(b.now().Sub(since), 0)
+	}
+	return waiting, oldest, err
 }

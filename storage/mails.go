@@ -50,6 +50,19 @@ func (s *Store) DueMails(ctx context.Context, now, leaseUntil time.Time, limit i
 	return mails, err
 }
 
+// Outbox implements broker.MailStore.
+func (s *Store) Outbox(ctx context.Context) (waiting int64, oldest time.Time, err error) {
+	var row struct {
+		Waiting int64         `db:"waiting"`
+		Oldest  sql.NullInt64 `db:"oldest"`
+	}
+	err = s.get(ctx, &row, `SELECT COUNT(*) AS waiting, MIN(created_at) AS oldest FROM mails WHERE done_at IS NULL`)
+	if err == nil && row.Oldest.Valid {
+		oldest = time.UnixMilli(row.Oldest.Int64).UTC()
+	}
+	return row.Waiting, oldest, err
+}
+
 // TakeMail implements broker.MailStore: the DELETE is the single use.
 func (s *Store) TakeMail(ctx context.Context, id string) error {
 	return found(s.exec(ctx, `DELETE FROM mails WHERE id = ? AND done_at IS NULL`, id))

@@ -186,7 +186,7 @@ func query(c *gin.Context, names ...string) (map[string]string, error) {
 		case len(got) > 1:
 			return nil, badRequest("Invalid request, " + name + " is repeated")
 		case len(got) == 1:
-			if !utf8.ValidString(got[0]) || strings.ContainsRune(got[0], 0) || len(got[0]) > 8192 {
+			if !utf8.ValidString(got[0]) || strings.ContainsRune(got[0], 0) || len(got[0]) > maxQueryValue {
 				return nil, badRequest("Invalid " + name)
 			}
 			out[name] = got[0]

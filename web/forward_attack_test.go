@@ -193,6 +193,8 @@ func TestForwardConfusion(t *testing.T) {
 	for _, uri := range []string{
 		"/public/../admin", "/public/%2e%2e/admin", "/public/..;/admin", "//admin", "/admin#/public/", "/admin?x=/public/", "/PUBLIC/../admin",
 		"/public%2f..%2fadmin", "/public/%00", "/public/%252e%252e/x",
+		`/public/..\admin`, "/public/..%5cadmin", "/public/%ff", "/public/%0d%0aX:y", "/public/;/../admin", "https://app1.test/public/x", "public/x", "*",
+		"/public/" + strings.Repeat("a/", 4_100) + "x", "/public/%2", "/public/.%2e/admin", "/public/%c0%ae%c0%ae/admin",
 	} {
 		if a := x.asks("https://app1.test/", about("https://app1.test/", "X-Forwarded-Uri", uri)); a.Status != 401 && a.Status != 403 {
 			t.Errorf("%s: %d", uri, a.Status)

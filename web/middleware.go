@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -269,21 +268,6 @@ var (
 	noReferrer = []string{"no-referrer"}
 	policy     = []string{contentSecurityPolicy}
 )
-
-// maxBody bounds every body; the longest that is meant is a few hundred bytes.
-const maxBody = 64 << 10
-
-func (s *Server) limitBody(c *gin.Context) {
-	if c.Request.ContentLength > maxBody {
-		c.Header("Connection", "close")
-		s.refuseAsSuch(c, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes", maxBody))
-		c.Abort()
-		return
-	}
-	if c.Request.Body != nil {
-		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
-	}
-}
 
 // checkOrigin refuses what another site makes a browser send (CSRF). Programs
 // send neither Origin nor Sec-Fetch-Site and pass.

@@ -48,8 +48,6 @@ func once(values url.Values, name string) (string, error) {
 	return got[0], nil
 }
 
-const maxParameter = 16 << 10
-
 // authorizePage is GET /oauth2/authorize.
 func (s *Server) authorizePage(c *gin.Context) error {
 	c.Header("Cache-Control", "no-store")

@@ -16,8 +16,13 @@ import (
 var openAPI string
 
 func (s *Server) openAPI(c *gin.Context) {
-	filled := strings.NewReplacer("version: VERSION", "version: "+strconv.Quote(s.cfg.Version), "PUBLIC_URL", strconv.Quote(s.broker.PublicURL()))
 	c.Header("Cache-Control", "public, max-age=300")
 	c.Header("Access-Control-Allow-Origin", "*")
-	c.Data(http.StatusOK, "application/yaml", []byte(filled.Replace(openAPI)))
+	c.Data(http.StatusOK, "application/yaml", s.document)
+}
+
+// describeAPI is the document of this server, made once: it is long.
+func (s *Server) describeAPI() []byte {
+	filled := strings.NewReplacer("version: VERSION", "version: "+strconv.Quote(s.cfg.Version), "PUBLIC_URL", strconv.Quote(s.broker.PublicURL()))
+	return []byte(filled.Replace(openAPI))
 }

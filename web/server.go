@@ -50,6 +50,7 @@ type Server struct {
 	tongues     *tongues
 	csrf        *http.CrossOriginProtection
 	metadata    []byte // the discovery document
+	document    []byte // /openapi.yaml
 	broker      *broker.Broker
 }
 
@@ -89,6 +90,7 @@ func New(cfg Config) (http.Handler, error) {
 	if s.metadata, err = json.Marshal(s.describe()); err != nil {
 		return nil, err
 	}
+	s.document = s.describeAPI()
 	engine, err := s.engine()
 	if err != nil {
 		return nil, err
@@ -117,7 +119,7 @@ func (s *Server) engine() (*gin.Engine, error) {
 	if s.cfg.Tracer != nil {
 		e.Use(s.trace)
 	}
-	e.Use(s.recover, securityHeaders, s.limitBody)
+	e.Use(s.recover, securityHeaders, limitHeader, s.limitBody)
 	e.Use(s.cors())
 	e.Use(s.checkOrigin)
 	s.routes(e)

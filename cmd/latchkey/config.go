@@ -58,6 +58,7 @@ type config struct {
 	running   *running                // the process that serves by it; nil: none
 	readAgain func() (*config, error) // what a reload reads; nil: there is none
 	level     *slog.LevelVar          // of the log; nil: it is another one's
+	bounds    bounds                  // of the HTTP server
 }
 
 type tlsConfig struct {

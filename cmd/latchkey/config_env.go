@@ -95,7 +95,7 @@ func (p *program) loadConfig() (*config, error) {
 // readConfig is loadConfig for who wants to see the problems one by one. It fails
 // if the file cannot be read at all.
 func (p *program) readConfig() (c *config, bad problems, err error) {
-	c = &config{}
+	c = &config{bounds: ordinary}
 	table := c.settings()
 	for _, s := range table {
 		if s.std != "" {

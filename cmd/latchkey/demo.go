@@ -109,7 +109,7 @@ func (d *demo) start(ctx context.Context, folder string) (<-chan error, error) {
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(d.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	idp := newHTTPServer(d.idp, log)
+	idp, idpListener := ordinary.server(d.idp, idpListener, log)
 	served := make(chan error, 1)
 	go func() { _ = idp.Serve(idpListener) }()
 	go func() {

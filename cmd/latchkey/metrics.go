@@ -36,7 +36,7 @@ func (r *running) serveMetrics(listen string) error {
 	r.metrics.Configured(time.Now(), false, true)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", r.metrics.Handler())
-	server := newHTTPServer(mux, r.log)
+	server, listener := ordinary.server(mux, listener, r.log)
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			r.log.Error("metrics are no longer served", "event", "metrics.failed", "error", err)

@@ -21,24 +21,17 @@ import (
 	"github.com/latchkey-id/latchkey/web"
 )
 
-// Limits of the HTTP server. Idle connections live longer than those of the
-// usual proxies, so that no proxy reuses one that we have just closed.
 const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 30 * time.Second
-	writeTimeout      = 60 * time.Second
-	idleTimeout       = 3 * time.Minute
-	maxHeaderBytes    = 64 << 10
-	shutdownTimeout   = 20 * time.Second
-	leaveTimeout      = 2 * time.Second
-	catchUpEvery      = time.Second
-	reloadEvery       = 15 * time.Second
-	sweepEvery        = 10 * time.Minute
-	deliverEvery      = time.Second
-	recheckEvery      = time.Second
-	figuresEvery      = time.Minute
-	journalEvery      = 30 * time.Second
-	mailEvery         = time.Second
+	shutdownTimeout = 20 * time.Second
+	leaveTimeout    = 2 * time.Second
+	catchUpEvery    = time.Second
+	reloadEvery     = 15 * time.Second
+	sweepEvery      = 10 * time.Minute
+	deliverEvery    = time.Second
+	recheckEvery    = time.Second
+	figuresEvery    = time.Minute
+	journalEvery    = 30 * time.Second
+	mailEvery       = time.Second
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -82,7 +75,7 @@ func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Log
 	if public, err := url.Parse(c.PublicURL); err == nil { // which was checked
 		front.prefix = strings.TrimSuffix(public.Path, "/")
 	}
-	server := newHTTPServer(front, log)
+	server, listener := c.bounds.server(front, listener, log)
 	served := make(chan error, 1)
 	go func() {
 		if run.certificates != nil {
@@ -153,13 +146,6 @@ func (c *config) leave(ctx context.Context, b *broker.Broker, log *slog.Logger) 
 	defer cancel()
 	if err := b.Leave(ctx); err != nil {
 		log.Warn("a new signing key waits some minutes for this replica, which has gone", "event", "leave.failed", "error", err)
-	}
-}
-
-func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 

@@ -30,6 +30,7 @@ type Broker interface {
 	Providers() []broker.Provider
 	ProviderHealth(id string) broker.ProviderHealth
 	LiveSessions(ctx context.Context) (n int64, at time.Time, err error)
+	Outbox(ctx context.Context) (waiting int64, oldest time.Duration, err error)
 }
 
 // Pool is a pool of database connections.

@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,7 @@ type reader struct {
 	all []*prometheus.Desc
 
 	build, ready, live, liveAt, key, expires      *prometheus.Desc
+	outbox, outboxAge                             *prometheus.Desc
 	tallies                                       map[string]*tallyDesc
 	idpUp                                         *prometheus.Desc
 	poolMax, poolOpen, poolWaits, poolWaitSeconds *prometheus.Desc
@@ -56,8 +58,11 @@ func newReader(s Sources) *reader {
 		broker.TallyEnded:    tally("sessions_ended_total", "Sessions that ended, by cause.", "cause"),
 		broker.TallyEvents:   tally("audit_events_total", "Events written to the audit log, by name.", "event"),
 		broker.TallyLimits:   tally("limiter_decisions_total", "What the limiter said (ok, refused), and what failed and was counted, by what it counts by.", "key", "decision"),
+		broker.TallyMails:    tally("mails_total", "Tries to send a mail by result (sent; postponed: it is tried again; undelivered: given up).", "result"),
 		broker.TallyIdPCalls: tally("idp_requests_total", "Calls of identity providers by provider and result (ok, failed: it did not answer).", "provider", "result"),
 	}
+	r.outbox = desc("mails_waiting", "Mails of all replicas that are not sent yet.")
+	r.outboxAge = desc("mails_waiting_oldest_seconds", "For how long the oldest mail waits that is not sent yet; 0 where there is none.")
 	r.poolMax = desc("db_connections_max", "How many connections a pool opens at most.", "pool")
 	r.poolOpen = desc("db_connections", "Open connections by pool and state (in_use, idle).", "pool", "state")
 	r.poolWaits = desc("db_connection_waits_total", "How often a statement had to wait for a connection.", "pool")
@@ -98,10 +103,18 @@ func (r *reader) Collect(to chan<- prometheus.Metric) {
 	r.collectBroker(b, say)
 }
 
+var mailResults = []string{broker.MailSent, broker.MailPostponed, broker.MailUndelivered}
+
 type sayer func(kind prometheus.ValueType, d *prometheus.Desc, v float64, labels ...string)
 
 func (r *reader) collectBroker(b Broker, say sayer) {
-	for _, t := range b.Tallies() {
+	tallies := b.Tallies()
+	for _, result := range mailResults { // also of what has not happened yet: an alert asks how many more there are
+		if !slices.ContainsFunc(tallies, func(t broker.Tally) bool { return t.Name == broker.TallyMails && t.Labels[0] == result }) {
+			say(prometheus.CounterValue, r.tallies[broker.TallyMails].Desc, 0, result)
+		}
+	}
+	for _, t := range tallies {
 		if d := r.tallies[t.Name]; d != nil {
 			say(prometheus.CounterValue, d.Desc, float64(t.N), t.Labels[:d.labels]...)
 		}
@@ -127,6 +140,10 @@ func (r *reader) collectBroker(b Broker, say sayer) {
 	if n, at, err := b.LiveSessions(ctx); err == nil && !at.IsZero() {
 		say(prometheus.GaugeValue, r.live, float64(n))
 		say(prometheus.GaugeValue, r.liveAt, float64(at.Unix()))
+	}
+	if n, oldest, err := b.Outbox(ctx); err == nil {
+		say(prometheus.GaugeValue, r.outbox, float64(n))
+		say(prometheus.GaugeValue, r.outboxAge, oldest.Seconds())
 	}
 }
 

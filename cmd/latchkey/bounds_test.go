@@ -1,0 +1,300 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptrace"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// The server of serve has these bounds; the tests shorten times, and nothing else.
+func TestX02OrdinaryBounds(t *testing.T) {
+	if b := ordinary; b.header > 10*time.Second || b.read > 30*time.Second || b.write > time.Minute || b.headerBytes > 32<<10 || b.connections > 4096 || b.streams > 100 ||
+		b.header <= 0 || b.read <= 0 || b.write <= 0 || b.idle <= 75*time.Second {
+		t.Errorf("%+v", b)
+	}
+}
+
+// X02: headers that come byte by byte are cut off, and nobody else notices.
+func TestX02SlowHeaders(t *testing.T) {
+	x := besiege(t, short(), nil)
+	x.meanwhile(func() {
+		conns := x.many(500, "POST /login HTTP/1.1\r\n"+x.host()+"X-Slow: ")
+		drip(conns, 100*time.Millisecond, 5*time.Second)
+		if n := closedWithin(conns, time.Second); n != len(conns) {
+			t.Errorf("%d of %d were cut off", n, len(conns))
+		}
+	})
+}
+
+// X02: and so are bodies, on routes that read them and on routes that do not.
+func TestX02SlowBody(t *testing.T) {
+	x := besiege(t, short(), nil)
+	x.meanwhile(func() {
+		conns := []net.Conn{}
+		for _, path := range []string{"/login", "/oauth2/token", "/login/password", "/auth/refresh", "/healthz", "/nowhere"} {
+			for _, length := range []string{"Content-Length: 60000\r\n", "Transfer-Encoding: chunked\r\n"} {
+				beginning := "POST " + path + " HTTP/1.1\r\n" + x.host() + "Content-Type: application/x-www-form-urlencoded\r\n" + length + "\r\n"
+				if strings.HasPrefix(length, "T") {
+					beginning += "ea60\r\n"
+				}
+				conns = append(conns, x.many(20, beginning)...)
+			}
+		}
+		drip(conns, 100*time.Millisecond, 5*time.Second)
+		if n := closedWithin(conns, time.Second); n != len(conns) {
+			t.Errorf("%d of %d were cut off", n, len(conns))
+		}
+	})
+}
+
+// heap is what lives, in bytes.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// X02: whoever asks for much and reads nothing keeps neither a connection nor memory.
+func TestX02SlowReader(t *testing.T) {
+	x := besiege(t, short(), nil)
+	x.meanwhile(func() {
+		before, most := heap(), int64(0)
+		ask := strings.Repeat("GET /openapi.yaml HTTP/1.1\r\n"+x.host()+"\r\n", 100) // some MB
+		conns := []net.Conn{}
+		for range 20 {
+			conn := x.attacker()
+			_ = conn.(*net.TCPConn).SetReadBuffer(4096)
+			_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = io.WriteString(conn, ask)
+			conns = append(conns, conn)
+		}
+		for begun := time.Now(); time.Since(begun) < 4500*time.Millisecond; time.Sleep(100 * time.Millisecond) {
+			most = max(most, heap()-before)
+		}
+		if most > 64<<20 {
+			t.Errorf("%d MB for readers that do not read", most>>20)
+		}
+		for n, conn := range conns {
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			got, err := io.Copy(io.Discard, conn)
+			if os.IsTimeout(err) || got > 15<<20 {
+				t.Fatalf("reader %d was kept: %d bytes, %v", n, got, err)
+			}
+		}
+	})
+}
+
+// X02: headers that are too long, or have too many fields.
+func TestX02LargeHeaders(t *testing.T) {
+	x := besiege(t, short(), nil)
+	for what, header := range map[string]string{
+		"1 MB":            "X-Long: " + strings.Repeat("x", 1<<20) + "\r\n",
+		"a 64 KB cookie":  "Cookie: a=" + strings.Repeat("x", 64<<10) + "\r\n",
+		"1000 fields":     strings.Repeat("X-Many: x\r\n", 1000),
+		"1000 names":      manyNames(1000),
+		"1000 cookies":    strings.Repeat("Cookie: a=b\r\n", 1000),
+		"a long name":     strings.Repeat("x", 64<<10) + ": x\r\n",
+		"a long address":  "",
+		"empty fields":    strings.Repeat("X:\r\n", 1000),
+		"one of 40 KB":    "X-Long: " + strings.Repeat("x", 40<<10) + "\r\n",
+		"two of 20 KB":    "X-Long: " + strings.Repeat("x", 20<<10) + "\r\nX-Other: " + strings.Repeat("x", 20<<10) + "\r\n",
+		"101 fields more": strings.Repeat("X-Many: x\r\n", 101),
+	} {
+		path := "/healthz"
+		if what == "a long address" {
+			path += "?" + strings.Repeat("x", 64<<10)
+		}
+		got := x.raw("GET " + path + " HTTP/1.1\r\n" + x.host() + header + "Connection: close\r\n\r\n")
+		if len(got) > 1 || len(got) == 1 && got[0] != 431 && got[0] != 400 {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	if got := x.raw("GET /healthz HTTP/1.1\r\n" + x.host() + strings.Repeat("X-Many: x\r\n", 95) + "Cookie: a=" + strings.Repeat("x", 20<<10) + "\r\nConnection: close\r\n\r\n"); len(got) != 1 || got[0] != 200 {
+		t.Errorf("a header as browsers send it: %v", got)
+	}
+}
+
+func manyNames(n int) (header string) {
+	for i := range n {
+		header += fmt.Sprintf("X-%d: x\r\n", i)
+	}
+	return header
+}
+
+// X02: thousands of connections on which nothing happens push out each other, and
+// no one else's.
+func TestX02IdleConnections(t *testing.T) {
+	b := short()
+	b.header, b.connections = 20*time.Second, 400
+	x := besiege(t, b, nil)
+	app := x.phone() // whose connection rests from now on
+	quiet := x.attacker()
+	x.meanwhile(func() {
+		conns := x.many(1000, "")
+		answered := x.many(1000, "GET /healthz HTTP/1.1\r\n"+x.host()+"\r\n")
+		if n := closedWithin(conns, 2*time.Second); n < 900 {
+			t.Errorf("only %d of 1000 connections that say nothing were closed", n)
+		}
+		kept := answered
+		for begun := time.Now(); len(kept) > 400 && time.Since(begun) < 10*time.Second; {
+			kept = slices.DeleteFunc(kept, func(conn net.Conn) bool {
+				_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+				_, err := io.Copy(io.Discard, conn)
+				return !os.IsTimeout(err)
+			})
+		}
+		if len(kept) == 0 || len(kept) > 400 {
+			t.Errorf("%d connections are kept, at most 400 are meant to be", len(kept))
+		}
+	})
+	if n := closedWithin([]net.Conn{quiet}, time.Second); n != 1 {
+		t.Error("the one that rested longest is kept")
+	}
+	var reused bool
+	trace := &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { reused = got.Reused }}
+	if err := app.refreshTokens(httptrace.WithClientTrace(t.Context(), trace)); err != nil || !reused {
+		t.Errorf("the connection of the phone, which rests longer than any, is gone: %v", err)
+	}
+}
+
+// X02: TLS handshakes that are begun and not finished.
+func TestX02HalfOpenTLS(t *testing.T) {
+	files := newCertFiles(t)
+	files.renew(1, true, true)
+	x := besiege(t, short(), files)
+	x.meanwhile(func() {
+		conns := x.many(250, "")
+		conns = append(conns, x.many(250, "\x16\x03\x01\x02\x00\x01\x00\x01")...) // of a ClientHello of 512 bytes
+		if n := closedWithin(conns, 5*time.Second); n != len(conns) {
+			t.Errorf("%d of %d were cut off", n, len(conns))
+		}
+	})
+	if got := x.raw("GET /healthz HTTP/1.1\r\n" + x.host() + "\r\n"); len(got) != 1 || got[0] != 400 {
+		t.Errorf("plain HTTP: %v", got)
+	}
+}
+
+// X02: HTTP/2 streams that are opened and taken back at once (CVE-2023-44487), and
+// headers that never end (CVE-2023-45288).
+func TestX02HTTP2RapidReset(t *testing.T) {
+	files := newCertFiles(t)
+	files.renew(1, true, true)
+	x := besiege(t, short(), files)
+	connect := func() (*tls.Conn, *http2.Framer) {
+		conn := tls.Client(x.attacker(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		if err := conn.Handshake(); err != nil || conn.ConnectionState().NegotiatedProtocol != "h2" {
+			t.Fatal(err, conn.ConnectionState().NegotiatedProtocol)
+		}
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		framer := http2.NewFramer(conn, conn)
+		if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+			t.Fatal(err)
+		}
+		if err := framer.WriteSettings(); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, conn) }()
+		return conn, framer
+	}
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":authority", x.address}, {":path", "/login"}, {"content-type", "application/json"}} {
+		_ = encoder.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+	x.meanwhile(func() {
+		before := runtime.NumGoroutine()
+		most := 0
+		for range 4 {
+			_, framer := connect()
+			for n := range 5_000 {
+				id := uint32(2*n + 1)
+				err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true})
+				if err == nil {
+					err = framer.WriteRSTStream(id, http2.ErrCodeCancel)
+				}
+				if err != nil {
+					break // it was shown the door
+				}
+				if n%500 == 0 {
+					most = max(most, runtime.NumGoroutine()-before)
+				}
+			}
+		}
+		if most > 4*150 {
+			t.Errorf("%d goroutines for streams that were taken back", most)
+		}
+		conn, framer := connect()
+		err := framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes()})
+		filler := bytes.Repeat([]byte{0x00, 0x01, 'a', 0x01, 'b'}, 3000)
+		frames := 0
+		for ; err == nil && frames < 100_000; frames++ {
+			err = framer.WriteContinuation(1, false, filler)
+		}
+		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d frames of one header were taken: %v", frames, err)
+		}
+		_ = conn.Close()
+	})
+}
+
+// Requests that two servers could read in two ways: one answer, or none, and never
+// one to what stands in the body.
+func TestX05RequestSmuggling(t *testing.T) {
+	b := short()
+	b.idle = 300 * time.Millisecond // for a second answer
+	x := besiege(t, b, nil)
+	const inside = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+	length := fmt.Sprintf("Content-Length: %d\r\n", len(inside))
+	for what, text := range map[string]string{
+		"two lengths":            "POST /login HTTP/1.1\r\n" + x.host() + "Content-Length: 0\r\n" + length + "\r\n" + inside,
+		"a list of lengths":      "POST /login HTTP/1.1\r\n" + x.host() + fmt.Sprintf("Content-Length: 0, %d\r\n", len(inside)) + "\r\n" + inside,
+		"a signed length":        "POST /login HTTP/1.1\r\n" + x.host() + "Content-Length: +0\r\n\r\n" + inside,
+		"a length in hex":        "POST /login HTTP/1.1\r\n" + x.host() + "Content-Length: 0x0\r\n\r\n" + inside,
+		"a negative length":      "POST /login HTTP/1.1\r\n" + x.host() + "Content-Length: -1\r\n\r\n" + inside,
+		"a huge length":          "POST /login HTTP/1.1\r\n" + x.host() + "Content-Length: 99999999999999999999\r\n\r\n" + inside,
+		"xchunked":               "POST /login HTTP/1.1\r\n" + x.host() + length + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + inside,
+		"chunked, identity":      "POST /login HTTP/1.1\r\n" + x.host() + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + inside,
+		"two encodings":          "POST /login HTTP/1.1\r\n" + x.host() + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + inside,
+		"a space before a colon": "POST /login HTTP/1.1\r\n" + x.host() + "Content-Length : 0\r\n\r\n" + inside,
+		"a tab in a name":        "POST /login HTTP/1.1\r\n" + x.host() + "Transfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n" + inside,
+		"a bare CR":              "POST /login HTTP/1.1\r\n" + x.host() + "X: y\rContent-Length: 0\r\n\r\n" + inside,
+		"a NUL":                  "POST /login HTTP/1.1\r\n" + x.host() + "X: y\x00\r\n\r\n" + inside,
+		"two hosts":              "GET /login HTTP/1.1\r\n" + x.host() + "Host: evil.test\r\n\r\n",
+		"no host":                "GET /login HTTP/1.1\r\n\r\n",
+		"a chunk's bare LF":      "POST /login HTTP/1.1\r\n" + x.host() + "Transfer-Encoding: chunked\r\n\r\n5;a\nhello\r\n0\r\n\r\n" + inside,
+		"a chunk of -1":          "POST /login HTTP/1.1\r\n" + x.host() + "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n" + inside,
+		"a chunk of 2^64":        "POST /login HTTP/1.1\r\n" + x.host() + "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n\r\n" + inside,
+		"HTTP/1.0 and chunked":   "POST /login HTTP/1.0\r\n" + x.host() + length + "Transfer-Encoding: chunked\r\n\r\n" + inside,
+	} {
+		got := x.raw(text)
+		if len(got) > 1 || len(got) == 1 && got[0] < 400 {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	// What RFC 9112 has an answer to: chunked wins over a length (section 6.3), and a
+	// folded line is one value (section 5.2). The body is then no request.
+	for what, text := range map[string]string{
+		"a length and chunked": "POST /login HTTP/1.1\r\n" + x.host() + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n23\r\n" + inside + "\r\n0\r\n\r\n",
+		"a folded line":        "POST /login HTTP/1.1\r\n" + x.host() + "X: y\r\n Transfer-Encoding: chunked\r\n" + length + "\r\n" + inside,
+	} {
+		for _, status := range x.raw(text) {
+			if status < 400 {
+				t.Errorf("%s: what stands in the body was answered", what)
+			}
+		}
+	}
+}
