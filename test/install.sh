@@ -46,6 +46,7 @@ missing_packages() {
 	have systemd-analyze || echo systemd
 	have zsh || echo zsh
 	have fish || echo fish
+	[ -e /usr/share/bash-completion/bash_completion ] || echo bash-completion
 	have docker-compose || echo docker-compose
 	have_c_compiler || printf '%s\n' gcc libc6-dev
 	[ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
