@@ -41,4 +41,10 @@ echo '127.0.0.1 localhost id.example.org' >"$root/etc/hosts"
 ip link set lo up
 
 export container=latchkey
-exec chroot "$root" /lib/systemd/systemd --system --log-target=journal --show-status=0 systemd.unit=multi-user.target
+# Not by chroot alone, in which services could have no namespaces of users.
+mkdir "$root/old"
+cd "$root"
+pivot_root . old
+umount -l /old
+rmdir /old
+exec /lib/systemd/systemd --system --log-target=journal --show-status=0 systemd.unit=multi-user.target

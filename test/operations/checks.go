@@ -25,11 +25,11 @@ var checks = map[string][]check{
 	"7. Bans": {
 		{"fail2ban-client", "ten guesses from one address ban it, and a refresh does not count", logIn + `
 for i in $(seq 1 12); do
-  ` + curl + ` -o /dev/null --interface 127.0.0.1 -H 'content-type: application/json' -d "{\"username\":\"root\",\"password\":\"guess $i\"}" https://id.example.org/login
+  ` + curl + ` -o /dev/null --interface 127.0.0.5 -H 'content-type: application/json' -d "{\"username\":\"root\",\"password\":\"guess $i\"}" https://id.example.org/login
 done
-for i in $(seq 1 60); do fail2ban-client get latchkey banip | grep -q 127.0.0.1 && break; sleep 1; done
-fail2ban-client get latchkey banip | grep 127.0.0.1
-fail2ban-client set latchkey unbanip 127.0.0.1`},
+for i in $(seq 1 60); do fail2ban-client get latchkey banip | grep -q 127.0.0.5 && break; sleep 1; done
+fail2ban-client get latchkey banip | grep 127.0.0.5
+fail2ban-client set latchkey unbanip 127.0.0.5`},
 	},
 	"8. Metrics and alerts": {
 		{"promtool", "both replicas are watched", `for i in $(seq 1 60); do
