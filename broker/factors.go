@@ -16,6 +16,21 @@ type Factors struct {
 // Any reports whether the password alone lets nobody in.
 func (f Factors) Any() bool { return f.TOTP != nil || len(f.Passkeys) > 0 }
 
+// FactorCount says which second factors a user has.
+type FactorCount struct {
+	App           bool // an authenticator app that counts
+	Passkeys      int
+	RecoveryCodes int // that are left
+}
+
+// CountFactors reads in one statement which factors a user has.
+func (b *Broker) CountFactors(ctx context.Context, userID string) (n FactorCount, err error) {
+	return n, b.retry(ctx, func() (err error) {
+		n, err = b.cfg.Store.CountFactors(ctx, userID)
+		return err
+	})
+}
+
 // Factors reads what a user has.
 func (b *Broker) Factors(ctx context.Context, userID string) (f Factors, err error) {
 	err = b.retry(ctx, func() error {

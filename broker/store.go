@@ -108,6 +108,8 @@ type FactorStore interface {
 	// UseRecoveryCode removes one, and reports whether there was one.
 	UseRecoveryCode(ctx context.Context, userID, hash string) (bool, error)
 	CountRecoveryCodes(ctx context.Context, userID string) (int, error)
+	// CountFactors reads which factors a user has; an app that waits for its first code is none.
+	CountFactors(ctx context.Context, userID string) (FactorCount, error)
 	// SetSecondFactor writes [User.SecondFactor] as what the user has says, and
 	// returns it. It belongs into the transaction that changes what there is, behind
 	// LockUser.

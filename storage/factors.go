@@ -118,6 +118,19 @@ func (s *Store) CountRecoveryCodes(ctx context.Context, userID string) (n int, e
 	return n, err
 }
 
+// CountFactors implements broker.FactorStore.
+func (s *Store) CountFactors(ctx context.Context, userID string) (broker.FactorCount, error) {
+	var row struct {
+		Apps     int `db:"apps"`
+		Passkeys int `db:"passkeys"`
+		Codes    int `db:"codes"`
+	}
+	err := s.get(ctx, &row, `SELECT (SELECT COUNT(*) FROM totps WHERE user_id = ? AND confirmed_at IS NOT NULL) AS apps,
+		(SELECT COUNT(*) FROM passkeys WHERE user_id = ?) AS passkeys, (SELECT COUNT(*) FROM recovery_codes WHERE user_id = ?) AS codes`,
+		userID, userID, userID)
+	return broker.FactorCount{App: row.Apps > 0, Passkeys: row.Passkeys, RecoveryCodes: row.Codes}, err
+}
+
 // SetSecondFactor implements broker.FactorStore.
 func (s *Store) SetSecondFactor(ctx context.Context, userID string) (bool, error) {
 	var is int64

@@ -39,6 +39,9 @@ type userView struct {
 
 	Live, Past []sessionRow
 	MoreLive   bool
+	Factors    []*text
+	Consents   []consentRow
+	Consented  bool // to more than are shown
 	Keys       []apiKeyRow
 	NextKeys   string
 	Events     []eventRow
@@ -50,6 +53,15 @@ type linkedRow struct {
 	How                       *text
 	Undo                      *text // what unlinking does besides; nil: nothing
 	Linked, Used              moment
+}
+
+// consentsShown is how many consents a user's page has.
+const consentsShown = 3
+
+// consentRow is an app that a user let in.
+type consentRow struct {
+	Name, Scope string
+	Since       moment
 }
 
 // apiKeyRow is an API key of a user.
@@ -124,6 +136,9 @@ func (s *Server) readUserView(ctx context.Context, keysAfter string, p broker.Pr
 	for _, i := range identities {
 		v.Identities = append(v.Identities, s.linkedRow(i))
 	}
+	if err := s.readLetIn(ctx, v); err != nil {
+		return err
+	}
 	live, past, err := s.broker.SessionsOf(ctx, v.ID, liveShown+1, pastShown)
 	if err != nil {
 		return err
@@ -150,6 +165,44 @@ func (s *Server) readUserView(ctx context.Context, keysAfter string, p broker.Pr
 	v.Events = s.eventRows(events, map[string]string{p.User.ID: p.User.Username, v.ID: v.Username})
 	v.Legacy, err = s.broker.LegacyTokens(ctx, v.ID)
 	return err
+}
+
+// readLetIn reads who has to be proven besides the password, and who was let in.
+func (s *Server) readLetIn(ctx context.Context, v *userView) error {
+	apps, next, err := s.broker.Apps(ctx, v.ID, broker.Page{Limit: consentsShown})
+	if err != nil {
+		return err
+	}
+	v.Consented = next != ""
+	for _, a := range apps {
+		name := a.ClientID
+		if a.Client.ID != "" {
+			name = a.Client.DisplayName()
+		}
+		v.Consents = append(v.Consents, consentRow{name, a.Scope, s.moment(a.GrantedAt)})
+	}
+	if !v.SecondFactor {
+		return nil
+	}
+	n, err := s.broker.CountFactors(ctx, v.ID)
+	v.Factors = factorTexts(n)
+	return err
+}
+
+func factorTexts(n broker.FactorCount) (out []*text) {
+	if n.App {
+		out = append(out, say("Authenticator app"))
+	}
+	counted := func(n int, one, more *text) {
+		if n == 1 {
+			out = append(out, one)
+		} else if n > 1 {
+			out = append(out, more.with(n))
+		}
+	}
+	counted(n.Passkeys, say("1 passkey"), say("{n} passkeys"))
+	counted(n.RecoveryCodes, say("1 recovery code"), say("{n} recovery codes"))
+	return out
 }
 
 // howLinked says to an administrator how a login came to an account.

@@ -287,3 +287,27 @@ func (a *answer) bare() {
 		}
 	}
 }
+
+// A user's page had neither the consents nor which second factors there are.
+func TestUserPageShowsConsentsAndFactors(t *testing.T) {
+	x := newSite(t, setup{})
+	alice, now := x.userID("alice"), x.Clock.Now()
+	for _, id := range []string{"1", "2"} {
+		k := broker.Passkey{ID: "01900000-0000-7000-8000-00000000000" + id, CredentialID: "credential " + id, UserID: alice, Name: "Phone", PublicKey: "key", CreatedAt: now}
+		if ok, err := x.Store.InsertPasskey(t.Context(), k, 20); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+	}
+	if _, err := x.Store.SetSecondFactor(t.Context(), alice); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Store.SaveConsent(t.Context(), broker.Consent{UserID: alice, ClientID: "shelf", Scope: "openid email", GrantedAt: now}); err != nil {
+		t.Fatal(err)
+	}
+	root := x.inBrowser("root")
+	before := x.Statements.Load()
+	root.send(http.MethodGet, "/admin/users/"+alice, htmlOnly).want(200).says("2 passkeys", "Apps that the person let in", "shelf", "openid email").saysNot("Authenticator app")
+	if n := x.Statements.Load() - before; n > 8 {
+		t.Errorf("%d statements", n)
+	}
+}

@@ -5,8 +5,11 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/web"
 )
 
 // A page that answered a POST stood in the address bar, and Enter there got bare
@@ -111,5 +114,30 @@ func TestBadPasswordLinkOffersAnotherByMail(t *testing.T) {
 	a := x.do(http.MethodGet, "/password", htmlOnly).want(400).says("Ask for another one.").saysNot("administrator")
 	if !a.linksTo(publicURL + "/login/forgotten") {
 		t.Errorf("%v", a.links())
+	}
+}
+
+// A rate limit at the login, and a session that is over, read as "there is none
+// for this site here" or "the device refused": the script has a sentence for each.
+func TestPasskeyScriptSaysWhyTheServerRefused(t *testing.T) {
+	x := newSite(t, setup{broker: func(c *broker.Config) {
+		limiter, err := storage.NewLimiter(storage.LimiterOptions{Store: c.Store.(*storage.Store), Now: c.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Limiter, c.Limits.Starts = limiter, broker.Quota{Max: 1, Window: 10 * time.Minute, Own: true}
+	}})
+	asProgram := header("Accept", "application/json")
+	for range 2 {
+		x.do(http.MethodPost, "/login/passkey/options", fromPage, asProgram, form())
+	}
+	x.do(http.MethodPost, "/login/passkey/options", fromPage, asProgram, form()).refused(429, broker.RateLimited, web.VerdictRetry)
+	script := x.do(http.MethodGet, "/static/passkey.js").want(200)
+	for name, page := range map[string]*answer{"the login": x.do(http.MethodGet, "/login"), "the factors": x.at("alice").open("/account/factors")} {
+		for _, attribute := range []string{"limited", "over", "trouble", "failed"} {
+			if !strings.Contains(page.Body, " data-"+attribute+`="`) || !strings.Contains(script.Body, attribute) {
+				t.Errorf("%s has no sentence %q", name, attribute)
+			}
+		}
 	}
 }

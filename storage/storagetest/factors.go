@@ -86,6 +86,7 @@ func recoveryLife(s *suite) {
 	s.ok(s.Store.SetRecoveryCodes(ctx, anna.ID, []string{"a1", "a2", "a3"}))
 	s.ok(s.Store.SetRecoveryCodes(ctx, bob.ID, []string{"b1"}))
 	same(s, must(s.Store.CountRecoveryCodes(ctx, anna.ID))(s), 3)
+	same(s, must(s.Store.CountFactors(ctx, anna.ID))(s).RecoveryCodes, 3)
 	same(s, must(s.Store.UseRecoveryCode(ctx, bob.ID, "a1"))(s), false)
 	same(s, must(s.Store.UseRecoveryCode(ctx, anna.ID, "a1"))(s), true)
 	same(s, must(s.Store.UseRecoveryCode(ctx, anna.ID, "a1"))(s), false)
