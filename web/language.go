@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,6 +43,18 @@ type choice struct {
 // maxHere bounds the address of a page that stands on it again, in bytes.
 const maxHere = 4096
 
+// secretive reports whether a parameter of this name may have a secret. No link
+// of an error page repeats one: it would stand in what people copy and send on.
+func secretive(name string) bool {
+	name = strings.ToLower(name)
+	for _, word := range []string{"token", "code", "state", "nonce", "secret", "password", "assertion", "credential", "key", "ticket", "otp", "verifier"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}
+
 // languagesOf are the languages of a page that can be opened again: by its own
 // address, or as the door. What came back from an IdP is used up.
 func (s *Server) languagesOf(c *gin.Context, p *page) (out []choice) {
@@ -63,6 +76,9 @@ func (s *Server) languagesOf(c *gin.Context, p *page) (out []choice) {
 	}
 	if c.FullPath() == "/password" || c.FullPath() == "/setup" { // a page there says that the link is none, whichever it was
 		q.Del("token")
+	}
+	if p.Error != nil { // it is the same without
+		maps.DeleteFunc(q, func(name string, _ []string) bool { return secretive(name) })
 	}
 	q.Del("id_token_hint") // who it is about is known by the session, or asked
 	for _, l := range s.tongues.list {

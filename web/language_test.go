@@ -74,6 +74,36 @@ func TestLanguageChoice(t *testing.T) {
 	}
 }
 
+// Secrets of an address in the links of an error page: whoever sends the page on,
+// or a program that follows its links, would have them.
+func TestAttackErrorPageRepeatsSecrets(t *testing.T) {
+	x := newProvider(t, setup{})
+	const secret = "s3cr3t-of-an-address"
+	check := func(a *answer) {
+		t.Helper()
+		for _, link := range a.links() {
+			if strings.Contains(link, secret) {
+				t.Errorf("%s leads to %s", a.request, link)
+			}
+		}
+	}
+	names := []string{"token", "code", "state", "nonce", "id_token_hint", "access_token", "code_verifier", "client_secret", "password", "client_assertion", "TOKEN", "user_code", "api_key", "ticket"}
+	for _, path := range []string{"/nothing", "/setup", "/password", "/oauth2/authorize", "/oauth2/logout", "/oauth2/continue", "/auth/confirm", "/auth/nobody/callback", "/login?error=invalid_state"} {
+		for _, name := range names {
+			joint := map[bool]string{true: "&", false: "?"}[strings.Contains(path, "?")]
+			check(x.do(http.MethodGet, path+joint+name+"="+secret, htmlOnly))
+		}
+	}
+	refused := x.do(http.MethodGet, "/oauth2/authorize?client_id=nobody&state="+secret+"&ui_locales=en", htmlOnly).want(400)
+	refused.contains("/oauth2/authorize?client_id=nobody&amp;ui_locales=de")
+
+	fresh := openSite(t, setup{})
+	link := "/setup?token=" + url.QueryEscape(fresh.setupToken())
+	if page := fresh.do(http.MethodGet, link).want(200); strings.Contains(strings.Join(page.links(), " "), "token") {
+		t.Errorf("the page of the set-up leads to its token: %v", page.links())
+	}
+}
+
 // Support finds the code of a page in the log, with the route.
 func TestErrorsOfPagesStandInTheLog(t *testing.T) {
 	idp := startIdP(t)

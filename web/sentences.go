@@ -73,6 +73,12 @@ func (s *Server) errorPage(c *gin.Context, e *broker.Error, a answer) (name stri
 	case a.status == http.StatusUnauthorized, e.Code == broker.SetupDone, e.Code == broker.PasswordLinkInvalid:
 		p.Buttons = []button{{Text: say("Log in"), URL: login}}
 	case a.status == http.StatusServiceUnavailable && c.Request.Method == http.MethodGet:
+		for name := range c.Request.URL.Query() {
+			if secretive(name) { // an empty address is that of the page, and repeats none of it
+				p.Buttons = []button{{Text: say("Try again")}}
+				return "error", p
+			}
+		}
 		// Absolute and of our origin: a path of two slashes would lead elsewhere.
 		if again, ok := s.ownPage(strings.TrimSuffix(s.publicURL.EscapedPath(), "/") + c.Request.URL.RequestURI()); ok {
 			p.Buttons = []button{{Text: say("Try again"), URL: again}}

@@ -1,6 +1,6 @@
 // Looks at every page with axe-core and for what does not fit, in each language,
 // light and dark, and takes the pictures of docs/screens.
-//   node screens.mjs '{"base", "setup", "link", "user", "temporary", "pictures", "language", "axe"}'
+//   node screens.mjs '{"base", "setup", "link", "user", "temporary", "codes", "now", "pictures", "language", "axe"}'
 import { strict as assert } from 'node:assert';
 import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
@@ -13,11 +13,12 @@ import { providers } from './screens_providers.mjs';
 import devices from './screens_devices.mjs';
 import { clients } from './screens_clients.mjs';
 import { people } from './screens_people.mjs';
+import factors from './screens_factors.mjs';
 
-const { base, doors, setup, link, user, temporary, pictures, language, axe: withAxe } = JSON.parse(process.argv[2]);
+const { base, doors, setup, link, user, temporary, codes, now, pictures, language, axe: withAxe } = JSON.parse(process.argv[2]);
 // The pages of one part of the house each, in a file of its own. They get m, a
 // page where an administrator is logged in.
-const areas = [setupPages, accountRooms, providers, overview, devices, clients, people];
+const areas = [setupPages, accountRooms, providers, overview, devices, clients, people, factors];
 const password = `password of ${user}`;
 const sizes = { 360: 800, 390: 844, 1280: 800 }; // pictures are of the last two
 if (pictures) mkdirSync(pictures, { recursive: true });
@@ -49,8 +50,8 @@ const top = async (page) => ({
 
 await withBrowser(async (browser) => {
   const seen = [];
-  // look is at a page as it stands. Pictures are taken of each page, on a phone and
-  // on a desk, light and dark; of a state of it (login-error of login) of two of these.
+  // look is at a page as it stands, on a phone and on a desk, light and dark; at a
+  // state of it (login-error of login) in two of these. So are pictures taken.
   const look = async (page, name) => {
     const state = seen.some((one) => name.startsWith(`${one}-`));
     seen.push(name);
@@ -64,12 +65,12 @@ await withBrowser(async (browser) => {
       await page.setViewportSize({ width: Number(width), height });
       await fits(page, `${name} in ${language}, ${width} px`);
       for (const colorScheme of ['light', 'dark']) {
+        if (state && (width !== '1280') !== (colorScheme === 'dark')) continue;
         await page.emulateMedia({ colorScheme });
         if (withAxe && width !== '390') {
           assert.deepEqual(await violations(page), [], `${name} in ${language}, ${width} px, ${colorScheme}`);
         }
-        const wanted = !state || (width === '390') === (colorScheme === 'dark');
-        if (pictures && width !== '360' && wanted) {
+        if (pictures && width !== '360') {
           await page.screenshot({ path: `${pictures}/${name}-${width === '390' ? 'phone' : 'desktop'}-${colorScheme}.png`, ...await top(page), caret: 'hide', animations: 'disabled' });
         }
       }
@@ -98,6 +99,10 @@ await withBrowser(async (browser) => {
   await at(p, 'login-ended', `${base}/login?ended=token_reused`);
   await at(p, 'login-app', authorize());
   await at(p, 'password-link', link);
+  await p.fill('#password', 'anna@example.org');
+  await p.press('#password', 'Enter');
+  await p.waitForSelector('.note.bad');
+  await look(p, 'password-link-error');
   await p.goto(`${base}/login`);
   await logIn(p, temporary);
   await p.waitForSelector('input[name=ticket]', { state: 'attached' });
@@ -142,7 +147,7 @@ await withBrowser(async (browser) => {
   await m.waitForURL(/done=allowed/);
   await look(m, 'device-done');
   await at(m, 'logout', `${base}/oauth2/logout?client_id=shelf`);
-  for (const area of areas) await area({ browser, options, at, look, logIn, base, m, setup, user });
+  for (const area of areas) await area({ browser, options, at, look, logIn, base, mail: doors.mail, codes, now, m, setup, user });
   await m.request.get(`${base}/test/later`);
   await at(m, 'identities-later', `${base}/account/identities`);
   await member.done();

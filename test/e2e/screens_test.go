@@ -19,15 +19,17 @@ import (
 // scene is a Latchkey with somebody on every page, whose clock stands still.
 // screens.mjs reads it.
 type scene struct {
-	Base      string `json:"base"`
-	Setup     string `json:"setup"` // the link to the setup of another one, which is empty
-	Link      string `json:"link"`  // for another password
-	User      string `json:"user"`
-	Temporary string `json:"temporary"` // a user with a temporary password
-	Pictures  string `json:"pictures"`  // the folder that they go to; empty: none are taken
-	Language  string `json:"language"`
-	Axe       bool   `json:"axe"`
-	Doors     doors  `json:"doors"`
+	Base      string   `json:"base"`
+	Setup     string   `json:"setup"` // the link to the setup of another one, which is empty
+	Link      string   `json:"link"`  // for another password
+	User      string   `json:"user"`
+	Temporary string   `json:"temporary"` // a user with a temporary password
+	Codes     []string `json:"codes"`     // recovery codes of the user guarded
+	Now       int64    `json:"now"`       // Unix seconds
+	Pictures  string   `json:"pictures"`  // the folder that they go to; empty: none are taken
+	Language  string   `json:"language"`
+	Axe       bool     `json:"axe"`
+	Doors     doors    `json:"doors"`
 }
 
 // The names that the pages are seen with.
@@ -94,7 +96,8 @@ func stage(t *testing.T, n names) scene {
 	lively(t, rig)
 	devices(t, rig, n)
 	folk(t, rig, n)
-	return scene{Base: base, Setup: bare + "/setup?token=" + url.QueryEscape(token), Link: link, User: n.user, Temporary: "temporary", Doors: stageDoors(t, n)}
+	codes := factorRooms(t, rig, n)
+	return scene{Base: base, Setup: bare + "/setup?token=" + url.QueryEscape(token), Link: link, User: n.user, Temporary: "temporary", Codes: codes, Now: rig.Clock.Now().Unix(), Doors: stageDoors(t, n)}
 }
 
 // people are who is there: one with a login that was just linked to the account,

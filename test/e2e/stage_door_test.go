@@ -21,6 +21,7 @@ type doors struct {
 	Dark    string `json:"dark"`    // one provider, which does not answer
 	Alone   string `json:"alone"`   // one provider, and no passwords
 	Confirm string `json:"confirm"` // a way back from an IdP to an app, with the question before it
+	Mail    string `json:"mail"`    // one that sends mail
 }
 
 const logo = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><rect width="24" height="24" rx="6" fill="#3b5bdb"/><path d="M7 12h10M12 7v10" stroke="#fff" stroke-width="3" stroke-linecap="round"/></svg>`
@@ -82,7 +83,7 @@ func stageDoors(t *testing.T, n names) (d doors) {
 		c.LocalLogin, c.Providers = false, []broker.Provider{door("first", n.first, nowhere(c))}
 	})
 	rig.User(t, "root", broker.RoleRoot)
-	return doors{Many: many, Dark: dark, Alone: alone, Confirm: stageConfirm(t, n)}
+	return doors{Many: many, Dark: dark, Alone: alone, Confirm: stageConfirm(t, n), Mail: stageMail(t)}
 }
 
 // stageConfirm is an app's login up to the way back from the IdP.
