@@ -283,7 +283,7 @@ func node(t *testing.T, script string, input any) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", script, string(text))
 	cmd.WaitDelay = 5 * time.Second
