@@ -73,6 +73,7 @@ type check struct {
 var checks = []check{
 	{"configuration", "settings that are allowed and unwise", checkSettings},
 	{"files", "who may read secrets, and how much room is left", checkFiles},
+	{"journal", "the journal of ends", checkJournal},
 	{"tls", "the certificate of tls.cert_file", checkTLS},
 	{"listen", "the address to listen at", checkListen},
 	{"database", "reachable, of the right schema, durable", checkDatabase},

@@ -91,6 +91,10 @@ var brokenFiles = []setup{
 	}},
 	{id: "disk_full", make: diskIs(4<<20, 8<<30)},
 	{id: "disk_nearly_full", make: diskIs(200<<20, 8<<30)},
+	{id: "journal_unusable", make: func(w *world) { w.mkdir("data/ends.journal", 0o700) }},
+	{id: "journal_unusable", make: func(w *world) { w.set("LATCHKEY_JOURNAL_FILE", w.write("no-folder", "", 0o600)+"/ends.journal") }},
+	{id: "journal_damaged", make: func(w *world) { w.write("data/ends.journal", "deadbeef {\"id\":\"torn", 0o600) }},
+	{id: "journal_on_same_disk", make: func(w *world) { w.set("LATCHKEY_JOURNAL_FILE", w.file("ends.journal")) }},
 	{id: "check_hangs", make: func(w *world) {
 		hung := make(chan struct{})
 		w.t.Cleanup(func() { close(hung) })

@@ -18,8 +18,12 @@ func diskOf(path string) (diskState, error) {
 	if err := syscall.Statfs(path, &s); err != nil {
 		return diskState{}, err
 	}
+	var there syscall.Stat_t
+	if err := syscall.Stat(path, &there); err != nil {
+		return diskState{}, err
+	}
 	return diskState{
-		network: networkDisks[uint32(s.Type)], free: int64(s.Bavail) * int64(s.Bsize), size: int64(s.Blocks) * int64(s.Bsize),
+		id: uint64(there.Dev), network: networkDisks[uint32(s.Type)], free: int64(s.Bavail) * int64(s.Bsize), size: int64(s.Blocks) * int64(s.Bsize),
 		readOnly: s.Flags&1 != 0, // ST_RDONLY
 	}, nil
 }

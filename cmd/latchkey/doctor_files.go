@@ -15,6 +15,7 @@ import (
 
 // diskState is what is known of a disk.
 type diskState struct {
+	id         uint64 // the same for what is on one disk; 0: unknown
 	network    string // its kind, if it is one over a network
 	free, size int64  // bytes; a size of 0: unknown
 	readOnly   bool
