@@ -42,7 +42,7 @@ type APIKeyChange struct {
 }
 
 // CreateAPIKey makes a key. who is who asks: people make keys for themselves,
-// guests none, administrators for everybody, but for root only root does. A nil
+// guests none, administrators for everybody, but for administrators only root does. A nil
 // who is the command line, which may everything. The key itself comes back this
 // once.
 func (b *Broker) CreateAPIKey(ctx context.Context, who *Principal, n NewAPIKey, device Device) (OwnedAPIKey, tokens.APIKey, error) {
@@ -178,8 +178,8 @@ func mayKeep(by *User, owner User) error {
 		return refuse(Forbidden, "guests keep no API keys")
 	case by.ID != owner.ID && !by.Role.IsAdmin():
 		return refuse(Forbidden, "the keys of others are an administrator's")
-	case by.ID != owner.ID && owner.Role == RoleRoot && by.Role != RoleRoot:
-		return refuse(Forbidden, "only root makes keys for root")
+	case by.ID != owner.ID && !mayAdminister(*by, owner):
+		return refuse(Forbidden, "only root makes keys for administrators")
 	}
 	return nil
 }

@@ -23,6 +23,9 @@ type UserChange struct {
 	Password    *string
 	Temporary   bool
 	Permissions PermissionsChange
+	// Ticket, if it is not empty, is that of the form of whoever sets the password
+	// ([Broker.FormTicket]): sent twice, it sets one.
+	Ticket string
 }
 
 // PermissionsChange changes the permissions of the JSON contract. What it does
@@ -101,7 +104,7 @@ func (b *Broker) UpdateUser(ctx context.Context, id string, c UserChange) (User,
 			return err
 		}
 		if hash != "" {
-			if err := b.replacePassword(ctx, store, id, newPassword{hash: hash, temporary: c.Temporary, how: "administrator"}); err != nil {
+			if err := b.replacePassword(ctx, store, id, b.byAdministrator(hash, c)); err != nil {
 				return err
 			}
 			u.PasswordHash, u.PasswordTemporary = hash, c.Temporary
@@ -261,4 +264,15 @@ func (c UserChange) named(before, u User) (out []string) {
 		}
 	}
 	return out
+}
+
+// byAdministrator is a password that somebody else sets.
+func (b *Broker) byAdministrator(hash PasswordHash, c UserChange) newPassword {
+	n := newPassword{hash: hash, temporary: c.Temporary, how: "administrator"}
+	if c.Ticket != "" {
+		n.first = func(ctx context.Context, store Store) error {
+			return b.takeTicket(ctx, store, b.actor(ctx).ID, c.Ticket)
+		}
+	}
+	return n
 }

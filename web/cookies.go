@@ -64,13 +64,11 @@ func (s *Server) setPageCookie(c *gin.Context, l *broker.Login) {
 }
 
 // clearSession takes both cookies away. Nobody who logs out is logged in again by
-// the door itself.
+// the door itself, nor by the IdP that a client hints at.
 func (s *Server) clearSession(c *gin.Context) {
 	s.setCookie(c, cookieRefresh, "", 0)
 	s.setCookie(c, s.hostName(c, cookieSession), "", 0)
-	if s.cfg.AutoLaunch != "" {
-		s.setCookie(c, s.hostName(c, cookieStay), "1", stayLife)
-	}
+	s.setCookie(c, s.hostName(c, cookieStay), "1", stayLife)
 }
 
 func (s *Server) pagePrincipal(c *gin.Context) (broker.Principal, error) {

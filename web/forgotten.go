@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 
 	"github.com/gin-gonic/gin"
 
@@ -20,19 +21,24 @@ var forgottenDone = map[string]*text{
 // forgottenView is the page's one field.
 type forgottenView struct{ Form []input }
 
-func forgotten() (page, *forgottenView) {
+// forgotten is the page, which leads back to the login on the way to next.
+func (s *Server) forgotten(c *gin.Context) (page, *forgottenView) {
 	view := &forgottenView{Form: []input{{
 		Name: "account", Label: say("Username or e-mail address"), Required: true, Autocomplete: "username", Code: true,
 		Rule: say("Give your username or your e-mail address."),
 	}}}
-	return page{Title: say("Forgotten your password?"), View: view}, view
+	p := page{Title: say("Forgotten your password?"), View: view}
+	if _, ok := s.ownPage(c.Query("next")); ok {
+		p.Next = c.Query("next")
+	}
+	return p, view
 }
 
 func (s *Server) forgottenPage(c *gin.Context) error {
 	if !s.broker.ForgottenOffered() {
 		return noSuchPage()
 	}
-	p, _ := forgotten()
+	p, _ := s.forgotten(c)
 	p.Notice = whatWasDone(c, forgottenDone)
 	return s.show(c, http.StatusOK, "forgotten", p)
 }
@@ -48,11 +54,15 @@ func (s *Server) forgottenForm(c *gin.Context) error {
 	}
 	err = s.broker.ForgotPassword(c.Request.Context(), or(f["account"]), s.tongueFor(c, "").tag.String(), device(c))
 	if err != nil {
-		p, view := forgotten()
+		p, view := s.forgotten(c)
 		p.here = s.broker.PublicURL() + forgottenPath
 		return s.retry(c, "forgotten", p, &view.Form, f, err)
 	}
-	return s.done(c, forgottenPath, "asked")
+	path := forgottenPath
+	if p, _ := s.forgotten(c); p.Next != "" {
+		path += "?next=" + url.QueryEscape(p.Next)
+	}
+	return s.done(c, path, "asked")
 }
 
 func noSuchPage() error {

@@ -115,7 +115,7 @@ func (s *Server) carryOut(c *gin.Context, step broker.Step) error {
 		}
 		return s.consentPage(c, step.Waiting)
 	}
-	c.Redirect(http.StatusSeeOther, s.loginURL(step.Waiting))
+	c.Redirect(http.StatusSeeOther, s.loginURL(c, step.Waiting))
 	return nil
 }
 
@@ -124,10 +124,11 @@ func (s *Server) continueURL(id string) string {
 }
 
 // loginURL leads to the login page, or with a hint of the client at once to the
-// IdP, and back to the request.
-func (s *Server) loginURL(w *broker.Waiting) string {
+// IdP, and back to the request. Whoever has just logged out stays at the door.
+func (s *Server) loginURL(c *gin.Context, w *broker.Waiting) string {
 	back := url.QueryEscape(s.continueURL(w.ID))
-	if w.IdPHint != "" && w.Client.TakesWay(w.IdPHint) && s.providerName(w.IdPHint) != "" {
+	stays := readCookie(c, s.hostName(c, cookieStay)) != ""
+	if w.IdPHint != "" && !stays && w.Client.TakesWay(w.IdPHint) && s.providerName(w.IdPHint) != "" {
 		return s.broker.PublicURL() + "/auth/" + url.PathEscape(w.IdPHint) + "?callback=" + back
 	}
 	return s.broker.PublicURL() + "/login?next=" + back
@@ -174,6 +175,9 @@ func (s *Server) consentPage(c *gin.Context, w *broker.Waiting) error {
 // consentForm is the person's decision. What is allowed stands in the record of
 // the request, not in the form.
 func (s *Server) consentForm(c *gin.Context) error {
+	if err := s.ownForm(c); err != nil {
+		return err
+	}
 	c.Header("Cache-Control", "no-store")
 	form, err := formOf(c)
 	if err != nil {

@@ -128,6 +128,9 @@ func (s *Server) askAboutDevice(c *gin.Context, p page, code string) error {
 
 // deviceForm takes the code, and then the decision.
 func (s *Server) deviceForm(c *gin.Context) error {
+	if err := s.ownForm(c); err != nil {
+		return err
+	}
 	f, err := fields(c, "user_code", "decision")
 	if err != nil {
 		return err
@@ -201,6 +204,9 @@ func (s *Server) logoutFromClient(c *gin.Context) error {
 
 // logoutForm is the person's yes.
 func (s *Server) logoutForm(c *gin.Context) error {
+	if err := s.ownForm(c); err != nil {
+		return err
+	}
 	form, err := formOf(c)
 	if err != nil {
 		return err

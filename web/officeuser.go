@@ -25,6 +25,7 @@ type userView struct {
 	userRow
 	Updated, Seen moment
 	Own           bool // the administrator's own account
+	Ticket        string
 	Rights        broker.Rights
 
 	Profile, Permissions []input
@@ -103,7 +104,7 @@ func (s *Server) userView(c *gin.Context, p broker.Principal) (out page, v *user
 		return out, nil, noSuchUser(err)
 	}
 	v = &userView{
-		userRow: s.userRow(u), Updated: s.moment(u.UpdatedAt), Seen: s.moment(u.LastSeenAt), Own: u.ID == p.User.ID, Rights: broker.RightsOver(p.User, u),
+		userRow: s.userRow(u), Updated: s.moment(u.UpdatedAt), Seen: s.moment(u.LastSeenAt), Own: u.ID == p.User.ID, Ticket: s.broker.FormTicket(p.User.ID), Rights: broker.RightsOver(p.User, u),
 		HasPassword: u.PasswordHash != "", LocalLogin: s.cfg.LocalLogin,
 		MailsSent: s.broker.MailsSent(), MailsLinks: s.broker.MailsLinks(u), OwnPermissions: u.Permissions != nil, Permissions: permissionsForm(u.EffectivePermissions()),
 	}

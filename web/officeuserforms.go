@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 
 	"github.com/gin-gonic/gin"
 
@@ -13,6 +14,7 @@ var userDone = map[string]*text{
 	"created": say("The user was made."), "invited": say("The user was made, and a mail with the invitation is on its way."), "changed": say("The change is saved."), "permissions": say("The permissions are saved."),
 	"disabled": say("The account is disabled, and every session has ended."), "enabled": say("The account is enabled again."),
 	"unlinked": say("The login is unlinked."), "ended": say("Every session of the account has ended."), "legacy": say("The tokens that never expire have ended."),
+	"twice":  say("This form was sent already, so no other password was set. A temporary password is shown once: if you did not pass it on, set another."),
 	"mailed": say("A mail with the link is on its way."),
 	"key":    say("The API key is changed."), "key_deleted": say("The API key is deleted."),
 	"factors": say("The second factors are reset: the password alone lets the person in again."),
@@ -138,7 +140,7 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	f, err := onlyFields(c, "by")
+	f, err := onlyFields(c, "by", "ticket")
 	if err != nil {
 		return err
 	}
@@ -153,7 +155,10 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 		}
 		return s.done(c, userPath(id), "mailed")
 	}
-	once, err := s.passwordFor(c.Request.Context(), p, id, or(f["by"]))
+	once, err := s.passwordFor(c.Request.Context(), p, id, or(f["by"]), or(f["ticket"]))
+	if errors.Is(err, broker.FormUsed) && !wantsJSON(c) {
+		return s.done(c, userPath(id), "twice")
+	}
 	if err != nil {
 		return s.userAgain(c, p, nil, nil, err)
 	}
@@ -166,14 +171,15 @@ func (s *Server) byMail(c *gin.Context) broker.Handover {
 	return broker.Handover{ByMail: true, Language: s.tongueFor(c, "").tag.String()}
 }
 
-func (s *Server) passwordFor(ctx context.Context, p broker.Principal, id, by string) (*shownOnce, error) {
+func (s *Server) passwordFor(ctx context.Context, p broker.Principal, id, by, ticket string) (*shownOnce, error) {
 	switch by {
 	case "link":
 		made, err := s.broker.MakePasswordLink(ctx, &p.User, id, "")
 		return linkOnce(made), err
 	case byPassword:
 		password := s.broker.NewTemporaryPassword()
-		return passwordOnce(password), s.broker.ResetPassword(ctx, id, password, true)
+		_, err := s.broker.UpdateUser(ctx, id, broker.UserChange{Password: &password, Temporary: true, Ticket: ticket})
+		return passwordOnce(password), err
 	}
 	return nil, badRequest("by is mail, link or password")
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 )
 
+// maxReferer bounds the address of the page that a form was sent from.
+const maxReferer = 2048
+
 // toLogin sends whoever has no session to the login, and from there back to the
 // page. The cookie of a session that ended stays, so that the login page can say
 // why.
@@ -26,6 +29,11 @@ func (s *Server) toLogin(c *gin.Context, err error) error {
 	}
 	if c.Request.Method == http.MethodGet && c.FullPath() != "/" {
 		q.Set("next", strings.TrimSuffix(s.publicURL.EscapedPath(), "/")+c.Request.URL.RequestURI())
+	}
+	if from := c.GetHeader("Referer"); c.Request.Method != http.MethodGet && from != "" && len(from) <= maxReferer {
+		if own, ok := s.ownPage(from); ok { // what was typed is lost, and the page is there
+			q.Set("next", own)
+		}
 	}
 	to := url.URL{Path: "/login", RawQuery: q.Encode()}
 	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+to.String())
@@ -94,6 +102,9 @@ func (s *Server) afterLogout() string {
 
 // endSessionForm logs this browser out.
 func (s *Server) endSessionForm(c *gin.Context) error {
+	if err := s.ownForm(c); err != nil {
+		return err
+	}
 	to := s.afterLogout() + "?ended=" + string(broker.LoggedOut)
 	p, err := s.pagePrincipal(c)
 	if trouble(err) {

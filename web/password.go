@@ -107,6 +107,7 @@ func (s *Server) newPasswordForm(c *gin.Context) error {
 		p.Title, p.User, p.Ticket = say("Choose another password"), &u, *f["ticket"]
 		return s.again(c, "password", p, err)
 	case broker.InvalidState:
+		s.noteRefusal(c, answers[broker.InvalidState].status, &page{Error: sentences[broker.InvalidState], Code: string(broker.InvalidState)})
 		c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/login?error="+string(broker.InvalidState)+"&next="+url.QueryEscape(p.Next))
 		return nil
 	}

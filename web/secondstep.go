@@ -80,6 +80,7 @@ func (s *Server) loginAnew(c *gin.Context, next string, err error) error {
 	if !errors.Is(err, broker.InvalidState) || wantsJSON(c) {
 		return err
 	}
+	s.noteRefusal(c, answers[broker.InvalidState].status, &page{Error: sentences[broker.InvalidState], Code: string(broker.InvalidState)})
 	s.setCookie(c, s.hostName(c, cookieSecond), "", 0)
 	q := url.Values{"error": {string(broker.InvalidState)}}
 	if s.secondSecret(c) == "" { // nothing was begun here

@@ -243,7 +243,7 @@ var sentences = map[broker.Code]*text{
 	broker.InvalidRequest:         say("The request is not complete or not valid."),
 	broker.InvalidCredentials:     say("The username or the password is wrong."),
 	broker.InvalidRedirectURI:     say("The app wants to send you to an address that is not registered for it, so you are not sent there; whoever runs it can correct that, or an administrator can add it."),
-	broker.InvalidState:           say("This login is not known, was used already, or took longer than ten minutes; begin again."),
+	broker.InvalidState:           say("This login is not known, was used already, or took too long; begin again."),
 	broker.StateMismatch:          say("This login was begun in another browser; begin again in this one."),
 	broker.IssuerMismatch:         say("The answer is not from the identity provider that was asked."),
 	broker.NonceMismatch:          say("The identity provider's answer belongs to another login."),

@@ -2,11 +2,14 @@ package web_test
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/providertest"
+	"github.com/latchkey-id/latchkey/test/harness"
 )
 
 // again follows "Log in again" of a page to the IdP p1, where anna is, and back.
@@ -65,4 +68,97 @@ func TestSilentLoginWithoutAuthTimeIsNoProof(t *testing.T) {
 	b.link("p2").want(400)
 	x.again(b, "/account/identities").saysNot("Log in again")
 	b.link("p2").want(303)
+}
+
+// cors_origins may call the API; they send no form in a person's name.
+func TestTrustedOriginSendsNoFormOfThePages(t *testing.T) {
+	x := linkStart(t, nil)
+	b := x.at("alice")
+	for _, path := range []string{"/device", "/oauth2/consent", "/oauth2/logout/confirm", "/session/end"} {
+		for what, from := range map[string]option{"an older browser": header("Origin", "https://app.example.org"), "a sibling": header("Sec-Fetch-Site", "same-site")} {
+			a := b.send(http.MethodPost, path, form("user_code", "BCDF-GHJK", "decision", "allow", "id", "x"), header("Origin", "https://app.example.org"), from)
+			if a.refused(403, broker.CrossSite, ""); b.whose() != "alice" {
+				t.Fatalf("%s at %s", what, path)
+			}
+		}
+	}
+	b.send(http.MethodPost, "/session/end", form(), fromPage).want(303)
+}
+
+// A form whose session has ended leads back to the page that it was on, and to no
+// other site's.
+func TestEndedSessionOnAFormKeepsThePlace(t *testing.T) {
+	x := linkStart(t, nil)
+	for referer, next := range map[string]string{
+		publicURL + "/device?user_code=BCDF-GHJK":   publicURL + "/device?user_code=BCDF-GHJK",
+		"https://evil.test/device":                  "",
+		publicURL + "/" + strings.Repeat("x", 4096): "",
+	} {
+		to := x.newBrowser().send(http.MethodPost, "/device", form("user_code", "BCDF-GHJK"), header("Referer", referer), fromPage).location()
+		if to.Path != "/login" || to.Query().Get("next") != next {
+			t.Errorf("%s leads to %s", referer, to)
+		}
+	}
+}
+
+// A hint of the client does not log in again whoever has just logged out.
+func TestHintedIdPDoesNotUndoALogout(t *testing.T) {
+	x := newProvider(t, setup{idp: startIdP(t)})
+	b := x.byPassword("alice")
+	b.post("/session/end").want(303)
+	hinted := "/oauth2/authorize?" + request("web1", "https://rp1.test/cb", "idp_hint", "openid").Encode()
+	if to := b.send(http.MethodGet, hinted).location(); to.Path != "/login" {
+		t.Errorf("it leads to %s", to)
+	}
+	x.Clock.Advance(time.Minute)
+	if to := x.newBrowser().send(http.MethodGet, hinted).location(); to.Path != "/auth/openid" {
+		t.Errorf("whoever comes first is led to %s", to)
+	}
+}
+
+// A reload of "Set a temporary password" would set another than the one that was
+// passed on.
+func TestReloadSetsNoSecondTemporaryPassword(t *testing.T) {
+	x := linkStart(t, nil)
+	b, path := x.at("root"), "/admin/users/"+x.user("alice").ID
+	found := regexp.MustCompile(`name="ticket" value="([^"]+)"`).FindStringSubmatch(b.open(path).want(200).Body)
+	if found == nil {
+		t.Fatal("the form has no ticket")
+	}
+	b.send(http.MethodPost, path+"/password", form("by", "password", "ticket", found[1]), fromPage).want(200)
+	set := x.user("alice").PasswordHash
+	b.follow(b.send(http.MethodPost, path+"/password", form("by", "password", "ticket", found[1]), fromPage)).says("This form was sent already")
+	if x.user("alice").PasswordHash != set {
+		t.Error("another password was set")
+	}
+}
+
+// A key would hand an administrator another one's account.
+func TestAdministratorMakesNoKeyForAnother(t *testing.T) {
+	x := linkStart(t, nil)
+	admin, other := x.User(t, "admin", broker.RoleAdmin), x.User(t, "other", broker.RoleAdmin)
+	if r := broker.RightsOver(admin, other); r.Keys || r.PasswordLink {
+		t.Errorf("%+v", r)
+	}
+	if r := broker.RightsOver(x.user("root"), other); !r.Keys || !broker.RightsOver(other, other).Keys {
+		t.Errorf("%+v", r)
+	}
+}
+
+// The code that the door shows for support is in the log.
+func TestCodeOfALateSecondStepIsInTheLog(t *testing.T) {
+	x := newSite(t, setup{})
+	x.byPassword("alice").enrols("alice")
+	b := x.newBrowser()
+	b.post("/login/password", "username", "alice", "password", harness.PasswordOf("alice")).want(303)
+	x.Clock.Advance(6 * time.Minute)
+	b.post("/login/second", "code", "000000").want(303)
+	x.do(http.MethodPost, "/login/new-password", form("ticket", "x", "password", "three quiet words more")).want(303)
+	b = x.byPassword("root")
+	b.open("/admin/users/none")
+	for _, want := range []string{"route=/login/second", "route=/login/new-password"} {
+		if !strings.Contains(x.log.String(), want) {
+			t.Errorf("no %s in the log", want)
+		}
+	}
 }

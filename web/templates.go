@@ -186,7 +186,7 @@ func (s *Server) noteRefusal(c *gin.Context, status int, p *page) {
 		return
 	}
 	level := slog.LevelInfo
-	if status == http.StatusNotFound { // of which strangers make many
+	if status == http.StatusNotFound && p.User == nil { // of which strangers make many
 		level = slog.LevelDebug
 	}
 	s.cfg.Log.Log(c.Request.Context(), level, "a page said no", "event", "page.refused", "route", c.FullPath(), "code", p.Code, "status", status)
