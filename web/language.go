@@ -74,9 +74,6 @@ func (s *Server) languagesOf(c *gin.Context, p *page) (out []choice) {
 	if sentences[broker.Code(q.Get("error"))] == nil {
 		q.Del("error")
 	}
-	if c.FullPath() == "/password" || c.FullPath() == "/setup" { // a page there says that the link is none, whichever it was
-		q.Del("token")
-	}
 	if p.Error != nil { // it is the same without
 		maps.DeleteFunc(q, func(name string, _ []string) bool { return secretive(name) })
 	}
