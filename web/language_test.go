@@ -43,7 +43,8 @@ func TestLanguageIsKept(t *testing.T) {
 
 	fresh := openSite(t, setup{})
 	link := "/setup?ui_locales=de&token=" + url.QueryEscape(fresh.setupToken())
-	jar = fresh.do(http.MethodGet, link).want(200).german(nil)
+	jar = fresh.do(http.MethodGet, link).want(303).cookies // the token goes into a cookie
+	jar = append(jar, fresh.do(http.MethodGet, "/setup?ui_locales=de", cookies(jar)).want(200).german(nil)...)
 	fresh.do(http.MethodPost, "/setup", cookies(jar), form("token", fresh.setupToken(), "username", "x", "password", "x")).want(400).german(nil)
 }
 
