@@ -85,7 +85,7 @@ func TestDoorTellsOfDarkIdP(t *testing.T) {
 		}
 		return "provider"
 	}
-	if a := x.do(http.MethodGet, "/login").want(200).saysNot("answer"); first(a) != "provider" {
+	if a := x.do(http.MethodGet, "/login").want(200).saysNot("does not answer at the moment"); first(a) != "provider" {
 		t.Errorf("nothing is known, and the password comes first: %s", a.Body)
 	}
 	idp.SetDown(true)
