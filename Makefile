@@ -47,15 +47,16 @@ check:
 	go vet ./...
 	cd test/sqlitedrivers && go vet ./...
 
-# Walks through every page, one request after the other: the race detector would
-# find nothing in them, and makes them ten times as long.
-WALKS := ^Test(EveryPage|EveryLink|HostileTextsAreInert|NoPageSaysSecrets|S04EveryForm|OfficeSessionsAreLookedThrough)
+# Walks through every page, one request after the other, and through every state of
+# the refresh rule, in one goroutine: the race detector would find nothing in them,
+# and makes them ten times as long.
+WALKS := ^Test(EveryPage|EveryLink|HostileTextsAreInert|NoPageSaysSecrets|S04EveryForm|OfficeSessionsAreLookedThrough|NoFalseLogoutInTheWholeStateSpace|SearchRefutesWorseRules|ThiefWithACopy|RuleProperties)
 
 # The storms print what they counted, and the package's tests how far they could
 # go on this machine.
 unit:
 	go test -race -timeout 40m -skip '$(WALKS)' $$(go list ./... | grep -v -e /test/storm -e /test/packaging)
-	go test -timeout 20m -run '$(WALKS)' ./web
+	go test -timeout 20m -run '$(WALKS)' ./web ./broker
 	go test -race -timeout 20m -v ./test/storm
 	go test -timeout 15m -v ./test/packaging
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -326,9 +327,14 @@ func (c *cli) serve() (address string, log *tail, stop func() int) {
 	}
 }
 
+// status is what a browser is answered there in the end.
 func status(t *testing.T, url string) int {
 	t.Helper()
-	res, err := http.Get(url)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := (&http.Client{Jar: jar}).Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}
