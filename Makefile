@@ -57,8 +57,7 @@ WALKS := ^Test(EveryPage|EveryLink|HostileTextsAreInert|NoPageSaysSecrets|S04Eve
 unit:
 	go test -race -timeout 40m -skip '$(WALKS)' $$(go list ./... | grep -v -e /test/storm -e /test/packaging)
 	go test -timeout 20m -run '$(WALKS)' ./web ./broker
-	go test -race -timeout 20m -v ./test/storm
-	go test -timeout 15m -v ./test/packaging
+	go test -race -timeout 25m -v ./test/storm ./test/packaging
 
 # Tries other people's clients again, and writes their table in docs/interop.md.
 interop:
