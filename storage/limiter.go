@@ -65,7 +65,7 @@ func NewLimiter(o LimiterOptions) (*Limiter, error) {
 		}
 		l.shared = rows
 		if o.Store != nil {
-			o.Store.redis = rows.client
+			o.Store.redis = rows.pool
 		}
 	case o.Store != nil:
 		l.shared = &limitRows{store: o.Store, now: l.now}

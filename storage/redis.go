@@ -3,33 +3,32 @@ package storage
 import (
 	"context"
 	"errors"
-	"sync"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/logging"
-	goredisstore "github.com/throttled/throttled/v2/store/goredisstore.v9"
+	"github.com/gomodule/redigo/redis"
 )
 
-// redisPrefix is how all keys begin that are ours.
-const redisPrefix = "latchkey:limit:"
-
-// redisTime bounds one command: whoever logs in waits that long, once, when
-// Redis fails.
-const redisTime = 500 * time.Millisecond
-
-// silenceRedis: what fails is said by the limiter, once.
-var silenceRedis = sync.OnceFunc(logging.Disable)
+const (
+	// redisPrefix is how all keys begin that are ours.
+	redisPrefix = "latchkey:limit:"
+	// redisTime bounds one command: whoever logs in waits that long, once, when
+	// Redis fails.
+	redisTime = 500 * time.Millisecond
+	// redisConns bounds the connections of a process: a flood of guesses waits here.
+	redisConns = 32
+)
 
 // The error of the library repeats the URL, password included.
 var errRedisURL = errors.New("must be redis://[user:password@]host:port[/number], rediss:// for TLS, or unix://path")
 
 // CheckRedisURL says what is wrong with a URL of Redis, without connecting.
 func CheckRedisURL(url string) error {
-	if _, err := redis.ParseURL(url); err != nil {
-		return errRedisURL
-	}
-	return nil
+	_, err := redisDialer(url)
+	return err
 }
 
 // PingRedis asks a Redis whether it answers, and lets us in.
@@ -38,31 +37,118 @@ func PingRedis(ctx context.Context, url string) error {
 	if err != nil {
 		return err
 	}
-	defer rows.client.Close()
-	return rows.client.Ping(ctx).Err()
+	defer rows.pool.Close()
+	_, err = rows.do(ctx, "PING")
+	return err
+}
+
+// redisDialer reads a URL. The number of a database is the path, or db in the query
+// where the path is that of a socket.
+func redisDialer(text string) (func(context.Context) (redis.Conn, error), error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Opaque != "" {
+		return nil, errRedisURL
+	}
+	network, address, number := "tcp", u.Host, strings.Trim(u.Path, "/")
+	switch u.Scheme {
+	case "redis", "rediss":
+		if u.Port() == "" {
+			address = net.JoinHostPort(u.Hostname(), "6379")
+		}
+	case "unix":
+		network, address, number = "unix", u.Host+u.Path, u.Query().Get("db")
+	}
+	database := 0
+	if number != "" {
+		database, err = strconv.Atoi(number)
+	}
+	if network == "tcp" && (u.Hostname() == "" || u.Scheme != "redis" && u.Scheme != "rediss") || address == "" || err != nil || database < 0 {
+		return nil, errRedisURL
+	}
+	password, _ := u.User.Password()
+	options := []redis.DialOption{
+		redis.DialConnectTimeout(redisTime), redis.DialReadTimeout(redisTime), redis.DialWriteTimeout(redisTime),
+		redis.DialUseTLS(u.Scheme == "rediss"), redis.DialUsername(u.User.Username()), redis.DialPassword(password), redis.DialDatabase(database),
+	}
+	return func(ctx context.Context) (redis.Conn, error) {
+		return redis.DialContext(ctx, network, address, options...)
+	}, nil
 }
 
 func openRedis(url string) (*redisRows, error) {
-	o, err := redis.ParseURL(url)
+	dial, err := redisDialer(url)
 	if err != nil {
-		return nil, errRedisURL
+		return nil, err
 	}
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = redisTime, redisTime, redisTime, redisTime
-	o.MaxRetries, o.DialerRetries, o.ContextTimeoutEnabled = -1, 1, true // the limiter has its own way on
-	silenceRedis()
-	client := redis.NewClient(o)
-	store, err := goredisstore.NewCtx(client, redisPrefix)
-	return &redisRows{store, client}, err
+	return &redisRows{&redis.Pool{
+		DialContext: dial, TestOnBorrowContext: stillThere, MaxIdle: redisConns, MaxActive: redisConns, Wait: true, IdleTimeout: time.Minute,
+	}}, nil
 }
 
-// redisRows is throttled's store with a first write in one command: in two, a
-// slower one of many at once would shorten the life of what the others counted.
-type redisRows struct {
-	*goredisstore.GoRedisStore
-	client *redis.Client
+// stillThere tells a connection from those that a Redis left behind which was
+// started again.
+func stillThere(ctx context.Context, c redis.Conn, lastUsed time.Time) error {
+	if time.Since(lastUsed) < time.Second {
+		return nil
+	}
+	_, err := redis.DoContext(c, ctx, "PING")
+	return err
+}
+
+// redisRows implements throttled.GCRAStoreCtx. Throttled's own store makes a first
+// write in two commands: a slower one of many at once would shorten the life of what
+// the others counted.
+type redisRows struct{ pool *redis.Pool }
+
+// lookUp returns the value of a key and Redis' own time, in one round trip.
+var lookUp = redis.NewScript(1, `local t = redis.call('time') return {t[1], t[2], redis.call('get', KEYS[1])}`)
+
+// swap answers 1 where the value was the old one.
+var swap = redis.NewScript(1, `
+if redis.call('get', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1`)
+
+// GetWithTime implements throttled.GCRAStoreCtx: -1 where there is no such key.
+func (r *redisRows) GetWithTime(ctx context.Context, key string) (int64, time.Time, error) {
+	var seconds, micros int64
+	value := int64(-1)
+	reply, err := redis.Values(r.run(ctx, lookUp, redisPrefix+key))
+	if err == nil {
+		_, err = redis.Scan(reply, &seconds, &micros, &value)
+	}
+	return value, time.Unix(seconds, micros*int64(time.Microsecond)), err
 }
 
 // SetIfNotExistsWithTTL implements throttled.GCRAStoreCtx.
 func (r *redisRows) SetIfNotExistsWithTTL(ctx context.Context, key string, value int64, ttl time.Duration) (bool, error) {
-	return r.client.SetNX(ctx, redisPrefix+key, value, max(ttl, time.Second)).Result()
+	reply, err := r.do(ctx, "SET", redisPrefix+key, value, "NX", "PX", lifetime(ttl))
+	return reply != nil, err
+}
+
+// CompareAndSwapWithTTL implements throttled.GCRAStoreCtx.
+func (r *redisRows) CompareAndSwapWithTTL(ctx context.Context, key string, old, value int64, ttl time.Duration) (bool, error) {
+	return redis.Bool(r.run(ctx, swap, redisPrefix+key, old, value, lifetime(ttl)))
+}
+
+// lifetime is in milliseconds, and at least a second: zero would be an error.
+func lifetime(ttl time.Duration) int64 { return max(ttl, time.Second).Milliseconds() }
+
+func (r *redisRows) do(ctx context.Context, command string, args ...any) (any, error) {
+	return r.with(ctx, func(c redis.Conn) (any, error) { return redis.DoContext(c, ctx, command, args...) })
+}
+
+func (r *redisRows) run(ctx context.Context, script *redis.Script, args ...any) (any, error) {
+	return r.with(ctx, func(c redis.Conn) (any, error) { return script.DoContext(ctx, c, args...) })
+}
+
+func (r *redisRows) with(ctx context.Context, use func(redis.Conn) (any, error)) (any, error) {
+	ctx, cancel := context.WithTimeout(ctx, redisTime)
+	defer cancel()
+	conn, err := r.pool.GetContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return use(conn)
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gomodule/redigo/redis"
 	"github.com/jmoiron/sqlx"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/latchkey-id/latchkey/broker"
 )
@@ -22,7 +22,7 @@ type Store struct {
 	away  func() time.Duration // [Options.Away]
 	// version is [Options.Version].
 	version string
-	redis   *redis.Client // of the limiter, or nil
+	redis   *redis.Pool // of the limiter, or nil
 
 	looking bool // every write is refused
 }

@@ -55,7 +55,7 @@ var homes = []struct {
 	{"github.com/mattn/go-sqlite3", []room{"storage"}},
 	{"github.com/pressly/goose", []room{"storage"}},
 	{"github.com/throttled/throttled", []room{"storage"}},
-	{"github.com/redis/go-redis", []room{"storage"}},
+	{"github.com/gomodule/redigo", []room{"storage"}},
 	{"github.com/coreos/go-oidc", []room{"providers", "cmd"}},
 	{"golang.org/x/oauth2", []room{"providers", "cmd"}},
 	{"github.com/golang-jwt/jwt", []room{"tokens"}},
