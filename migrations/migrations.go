@@ -28,6 +28,17 @@ func Versions() map[int64]string {
 	return out
 }
 
+// Up are the statements that bring a schema to each version from the one before it.
+func Up() map[int64]string {
+	out := map[int64]string{}
+	for version, name := range Versions() {
+		text, _ := FS.ReadFile(name) // as above
+		_, up, _ := strings.Cut(string(text), "-- +goose Up")
+		out[version], _, _ = strings.Cut(up, "-- +goose Down")
+	}
+	return out
+}
+
 var created = regexp.MustCompile(`(?m)^CREATE TABLE (\w+)`)
 
 // Tables are all tables that the migrations make.

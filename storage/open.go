@@ -2,9 +2,9 @@ package storage
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"time"
 
@@ -105,7 +105,7 @@ func (s *Store) migrateOnce(ctx context.Context, o Options) error {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	defer release()
-	provider, err := goose.NewProvider(s.d.goose, db, fs.FS(migrations.FS), options...)
+	provider, err := goose.NewProvider(s.d.goose, db, nil, append(options, goose.WithGoMigrations(steps()...))...)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
@@ -124,12 +124,25 @@ func (s *Store) migrateOnce(ctx context.Context, o Options) error {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	for _, m := range done {
-		o.Log.InfoContext(ctx, "migrated", "event", "schema.migrated", "file", m.Source.Path, "version", m.Source.Version)
+		o.Log.InfoContext(ctx, "migrated", "event", "schema.migrated", "file", migrations.Versions()[m.Source.Version], "version", m.Source.Version)
 	}
 	if err := s.d.afterMigrations(ctx, db); err != nil {
 		return err
 	}
 	return s.stateLowestProgram(ctx)
+}
+
+// steps are the migrations as goose runs them. Both drivers take several statements
+// at once; goose's own reader of SQL files takes megabytes for each line.
+func steps() (out []*goose.Migration) {
+	for version, up := range migrations.Up() {
+		run := func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, up)
+			return err
+		}
+		out = append(out, goose.NewGoMigration(version, &goose.GoFunc{RunTx: run}, nil))
+	}
+	return out
 }
 
 const factLowestProgram = "lowest_program"

@@ -134,7 +134,7 @@ type endAll struct {
 }
 
 // mostCounted is how far the sessions are counted that would end.
-const mostCounted = 1000
+const mostCounted = 300
 
 // endAllOf is offered where one of the three is all that a list is narrowed by.
 func (s *Server) endAllOf(c *gin.Context, q params, f broker.SessionFilter, p broker.Principal) (*endAll, error) {

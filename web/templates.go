@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 
@@ -36,7 +37,8 @@ type asset struct {
 	version string
 }
 
-func loadPages() (*pages, error) {
+// loadPages reads what is embedded, once in a process.
+var loadPages = sync.OnceValues(func() (*pages, error) {
 	p := &pages{byName: map[string]*template.Template{}, assets: map[string]asset{}}
 	files, err := fs.ReadDir(staticFiles, "static")
 	if err != nil {
@@ -50,6 +52,10 @@ func loadPages() (*pages, error) {
 		sum := sha256.Sum256(body)
 		p.assets[file.Name()] = asset{body, hex.EncodeToString(sum[:6])}
 	}
+	layout, err := template.New("").Funcs(template.FuncMap{"asset": p.url, "person": person}).ParseFS(templateFiles, "templates/layout.html", "templates/parts*.html")
+	if err != nil {
+		return nil, err
+	}
 	names, err := fs.Glob(templateFiles, "templates/*.html")
 	if err != nil {
 		return nil, err
@@ -58,15 +64,16 @@ func loadPages() (*pages, error) {
 		if base := path.Base(name); base == "layout.html" || strings.HasPrefix(base, "parts") {
 			continue
 		}
-		t, err := template.New("").Funcs(template.FuncMap{"asset": p.url, "person": person}).
-			ParseFS(templateFiles, "templates/layout.html", "templates/parts*.html", name)
+		t, err := layout.Clone()
 		if err != nil {
 			return nil, err
 		}
-		p.byName[strings.TrimSuffix(path.Base(name), ".html")] = t
+		if p.byName[strings.TrimSuffix(path.Base(name), ".html")], err = t.ParseFS(templateFiles, name); err != nil {
+			return nil, err
+		}
 	}
 	return p, nil
-}
+})
 
 // url is where a static file is, below the base: it changes with the file.
 func (p *pages) url(name string) (string, error) {
