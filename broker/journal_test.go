@@ -296,6 +296,7 @@ func TestDamagedJournalIsToldAndGoesOn(t *testing.T) {
 			_, err := w.Broker.Logout(ctx, left.Reveal(), false, phone)
 			must(t, err)
 			must(t, c.damage(file))
+			w.Clock.Advance(4 * time.Minute) // a younger one has nothing to lose
 			w = restore()
 			if !strings.Contains(w.Log.String(), c.event) {
 				t.Errorf("the log has no %s: %s", c.event, w.Log)
@@ -314,6 +315,30 @@ func TestDamagedJournalIsToldAndGoesOn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A replica that comes to others begins a journal of its own, and has lost none. A
+// server that comes back alone, or is the only one, has.
+func TestNewReplicaHasLostNoJournal(t *testing.T) {
+	onEachFile(t, func(t *testing.T, w *world, _ string) {
+		says := func(what, file string, want bool) {
+			t.Helper()
+			w.change = func(c *broker.Config) { c.Journal, c.Replay = journal.New(file), true }
+			if got := strings.Contains(w.another(t).Log.String(), "journal.missing"); got != want {
+				t.Errorf("%s: told that a journal is missing: %v, want %v", what, got, want)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Error(err)
+			}
+		}
+		own := func() string { return filepath.Join(t.TempDir(), "own.journal") }
+		says("one that starts with the first", own(), false)
+		w.Clock.Advance(time.Hour)
+		must(t, w.Broker.Attend(ctx))
+		says("one that comes to it later", own(), w.kind == "file")
+		w.Clock.Advance(time.Hour)
+		says("one that comes back alone", own(), true)
+	})
 }
 
 // The journal has a bound, and no line of it lives longer than the audit log, by

@@ -269,21 +269,35 @@ func (b *Broker) ownJournal(ctx context.Context, lines []JournalLine, damaged in
 // beginJournal writes the first line of a journal that has none.
 func (b *Broker) beginJournal(ctx context.Context, installation string, missing bool) error {
 	now := b.now()
-	begun, err := b.cfg.Store.Fact(ctx, factJournal)
-	switch {
-	case errors.Is(err, NotFound):
-		_, err = b.cfg.Store.InitFact(ctx, factJournal, now.Format(time.RFC3339))
-	case err == nil && missing:
-		b.cfg.Log.WarnContext(ctx, "the journal of ends is gone: if this database is a restored backup, what ended since then is not known here; a new journal is begun",
-			"event", "journal.missing", "kept_since", begun)
-	}
+	begun, err := b.cfg.Store.InitFact(ctx, factJournal, now.Format(time.RFC3339))
 	if err != nil {
 		return err
+	}
+	if missing {
+		if missing, err = b.lostJournal(ctx, begun); err != nil {
+			return err
+		}
+	}
+	if missing {
+		b.cfg.Log.WarnContext(ctx, "the journal of ends is gone: if this database is a restored backup, what ended since then is not known here; a new journal is begun",
+			"event", "journal.missing", "kept_since", begun)
 	}
 	if err := b.cfg.Journal.Append(ctx, []JournalLine{{ID: installation, At: now.UnixMilli(), Name: journalBegins}}); err != nil {
 		b.cfg.Log.ErrorContext(ctx, "the journal of ends cannot be written; it is tried again", "event", "journal.failed", "error", err)
 	}
 	return nil
+}
+
+// lostJournal reports whether a journal that is not there is one that was lost: one
+// was begun a while ago, and no other replica lives. Beside one that lives this is
+// a new replica with a journal of its own, and the database no backup.
+func (b *Broker) lostJournal(ctx context.Context, begun string) (bool, error) {
+	lives := b.now().Add(-replicaDies)
+	if at, err := time.Parse(time.RFC3339, begun); err == nil && !at.Before(lives) {
+		return false, nil // with this process, or with another that starts just now
+	}
+	other, err := b.cfg.Store.ReplicaSeen(ctx, lives)
+	return !other, err
 }
 
 // CopyEnds copies into the journal what a database that is about to be replaced

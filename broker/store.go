@@ -573,6 +573,9 @@ type ReplicaStore interface {
 	NoteReplica(ctx context.Context, r Replica) error
 	// ForgetReplicas deletes a replica, and all that were seen before its SeenAt.
 	ForgetReplicas(ctx context.Context, r Replica) error
+	// ReplicaSeen reports whether a replica was seen after a moment; false where the
+	// database can have but one.
+	ReplicaSeen(ctx context.Context, since time.Time) (bool, error)
 }
 
 // Replica is a server that runs.

@@ -62,6 +62,15 @@ func (s *Store) ForgetReplicas(ctx context.Context, r broker.Replica) error {
 	return err
 }
 
+// ReplicaSeen implements broker.ReplicaStore.
+func (s *Store) ReplicaSeen(ctx context.Context, since time.Time) (seen bool, err error) {
+	if s.d.goose != goose.DialectPostgres {
+		return false, nil // what was seen is an earlier process of the same server
+	}
+	err = s.get(ctx, &seen, `SELECT EXISTS (SELECT 1 FROM replicas WHERE seen_at > ?)`, since.UnixMilli())
+	return seen, err
+}
+
 // How long a connection that listens waits before it is made again.
 const (
 	listenSoon = time.Second
