@@ -98,7 +98,9 @@ type diagnosis struct {
 	Result   string `json:"result"` // ok, warning or fault
 	Faults   int    `json:"faults"`
 	Warnings int    `json:"warnings"`
-	Areas    []area `json:"areas"`
+	// User is the owner of data_dir, as whom root has looked; empty: nobody else.
+	User  string `json:"user,omitempty"`
+	Areas []area `json:"areas"`
 }
 
 func (p *program) doctorCommand() *cobra.Command {
@@ -106,7 +108,8 @@ func (p *program) doctorCommand() *cobra.Command {
 		Use: "doctor", Short: "Find what is wrong with the configuration and everything it points at, each with its fix", Args: cobra.NoArgs,
 		Long: "Look at the configuration, the files, the database, the identity providers, the proxy and the public address,\n" +
 			"and name each fault with its fix. Run it in the folder, with the configuration and as the user of the server,\n" +
-			"while that runs or not. It changes nothing. It fails if there is a fault; warnings and notes are no faults.",
+			"while that runs or not. Root looks as the user whom data_dir belongs to. It changes nothing. It fails if there is\n" +
+			"a fault; warnings and notes are no faults.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := p.newDoctor().examine(cmd.Context())
 			if p.json {
@@ -134,6 +137,9 @@ func (p *program) doctorCommand() *cobra.Command {
 func (d *doctor) examine(ctx context.Context) diagnosis {
 	first := d.readConfiguration()
 	out := diagnosis{Result: "ok"}
+	if d.config != nil {
+		out.User = d.become(d.config.DataDir)
+	}
 	if d.config == nil {
 		for _, c := range checks {
 			out.Areas = append(out.Areas, area{Area: c.area, About: c.about, Result: "skipped", Findings: []finding{}})
@@ -215,6 +221,9 @@ func (d *diagnosis) count() {
 }
 
 func (d *diagnosis) print(w io.Writer) {
+	if d.User != "" {
+		fmt.Fprintf(w, "Root looks as %s, whom data_dir belongs to.\n", d.User)
+	}
 	for _, a := range d.Areas {
 		fmt.Fprintf(w, "%-8s %-14s %s\n", a.Result, a.Area, a.About)
 		for _, f := range a.Findings {

@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"os"
+	"os/user"
+	"strconv"
 	"syscall"
 )
 
@@ -32,3 +35,31 @@ func diskOf(path string) (diskState, error) {
 func isWritable(path string) bool { return syscall.Access(path, 2) == nil } // W_OK
 
 func isInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+
+// becomeOwner has root go on as whoever a folder belongs to, for good, and says who
+// that is; empty: nobody else. What root may do says nothing of what the server may.
+func becomeOwner(folder string) string {
+	info, err := os.Stat(folder)
+	if err != nil || os.Geteuid() != 0 {
+		return "" // the first start makes it
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return ""
+	}
+	name, gid, groups := strconv.FormatUint(uint64(owner.Uid), 10), int(owner.Gid), []int{}
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+		gid, _ = strconv.Atoi(u.Gid)
+		all, _ := u.GroupIds()
+		for _, one := range all {
+			if id, err := strconv.Atoi(one); err == nil {
+				groups = append(groups, id)
+			}
+		}
+	}
+	if errors.Join(syscall.Setgroups(groups), syscall.Setgid(gid), syscall.Setuid(int(owner.Uid))) != nil {
+		return "" // a root that may not, as in some containers, is what the server is there too
+	}
+	return name
+}

@@ -11,8 +11,7 @@ import (
 	"github.com/latchkey-id/latchkey/storage/journal"
 )
 
-// checkJournal looks at the journal of ends as the user that runs this, and writes
-// nothing.
+// checkJournal looks at the journal of ends as the server would, and writes nothing.
 func checkJournal(ctx context.Context, d *doctor) (out []finding, looked bool) {
 	name := d.config.journalFile()
 	if name == "" {
