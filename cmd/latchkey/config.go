@@ -49,7 +49,8 @@ type config struct {
 	Metrics            metricsConfig    `yaml:"metrics"`
 	Tracing            tracingConfig    `yaml:"tracing"`
 
-	uptime *broker.Uptime // see serviceTime
+	uptime *broker.Uptime   // see serviceTime
+	now    func() time.Time // nil: the real clock
 
 	// From the environment alone.
 	adminUsername string

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,11 +19,8 @@ import (
 )
 
 const (
-	demoAdmin    = "root"
-	demoLocal    = "robin"
-	demoPassword = "correct horse battery"
-	demoAppURI   = "audiobookshelf://oauth"
-	demoGrace    = time.Second
+	demoAppURI = "audiobookshelf://oauth"
+	demoGrace  = time.Second
 )
 
 func (p *program) demoCommand() *cobra.Command {
@@ -75,7 +71,7 @@ func (d *demo) run(ctx context.Context, once bool) error {
 		cancel()
 		return <-served
 	}
-	fmt.Fprintf(d.out, "\nNow you: open %s/login in a browser, and log in through Demo IdP or as %s with the password %q.\nCtrl-C stops the tour.\n", d.base, demoLocal, demoPassword)
+	fmt.Fprintf(d.out, "\nNow you: open %s/login in a browser, and log in through Demo IdP or as %s with the password %q.\nCtrl-C stops the tour.\n", d.base, stageLocal, stagePassword)
 	return <-served
 }
 
@@ -93,81 +89,16 @@ func (d *demo) start(ctx context.Context, folder string) (<-chan error, error) {
 	}
 	d.base = fmt.Sprintf("http://localhost:%d", port(brokerListener))
 	issuer := fmt.Sprintf("http://localhost:%d", port(idpListener))
-	d.idp, err = providertest.New(providertest.Config{
-		Issuer: issuer,
-		Users: []providertest.User{
-			{Subject: "demo-1", Username: "anna", Name: "Anna Archer", Email: "anna@example.org", EmailVerified: true, Groups: []string{"readers"}},
-			{Subject: "demo-2", Username: "ben", Name: "Ben Baker", Email: "ben@example.org", EmailVerified: true},
-		},
-		Clients: []providertest.Client{{ID: "latchkey", Secret: "demo secret", RedirectURIs: []string{d.base + "/auth/openid/callback"}}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := d.config(folder, issuer)
-	if err != nil {
-		return nil, err
-	}
 	log := slog.New(slog.NewTextHandler(d.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	idp, idpListener := ordinary.server(d.idp, idpListener, log)
-	served := make(chan error, 1)
-	go func() { _ = idp.Serve(idpListener) }()
-	go func() {
-		err := cfg.serve(ctx, brokerListener, log)
-		_ = idp.Close()
-		served <- err
-	}()
-	return served, d.ready(ctx, cfg)
-}
-
-func port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
-
-func (d *demo) config(folder, issuer string) (*config, error) {
-	nothing := &program{getenv: func(string) string { return "" }}
-	file := filepath.Join(folder, "latchkey.yaml")
-	text := fmt.Sprintf("public_url: %s\ndata_dir: %s\nproviders:\n  - {id: openid, name: Demo IdP, issuer: %s, client_id: latchkey, client_secret: demo secret}\n",
-		d.base, folder, issuer)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	nothing.configFile = file
-	c, err := nothing.loadConfig()
+	stage, err := newStage(folder, d.base, issuer, "", nil, log)
 	if err != nil {
 		return nil, err
 	}
-	c.adminUsername, c.adminPassword = demoAdmin, demoPassword
+	d.idp = stage.idp
 	// Within the grace a refresh answers the same pair; the tour shows what comes
 	// after it.
-	c.Tokens.RefreshGrace = duration(demoGrace)
-	return c, nil
-}
-
-// ready waits for the broker and makes the user with a local password.
-func (d *demo) ready(ctx context.Context, c *config) error {
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		res, err := http.Get(d.base + "/readyz")
-		if err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				break
-			}
-		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			return errors.New("the broker did not become ready")
-		}
-	}
-	log := slog.New(slog.DiscardHandler)
-	store, err := c.openStore(ctx, log)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	b, err := c.newBroker(ctx, store, log)
-	if err != nil {
-		return err
-	}
-	_, err = b.CreateUser(ctx, broker.NewUser{Username: demoLocal, Name: "Robin Reader", Password: demoPassword})
-	return err
+	stage.cfg.Tokens.RefreshGrace = duration(demoGrace)
+	return stage.serve(ctx, brokerListener, idpListener), stage.ready(ctx, d.base)
 }
 
 func (d *demo) say(format string, args ...any) {
@@ -284,7 +215,7 @@ func (d *demo) lifeOfASession(ctx context.Context, app *demoApp) error {
 func (d *demo) passwordLogin(ctx context.Context) error {
 	d.say("With a local password it is the same session: POST /login")
 	app := newDemoApp(d.base)
-	if err := app.password(ctx, demoLocal, demoPassword); err != nil {
+	if err := app.password(ctx, stageLocal, stagePassword); err != nil {
 		return err
 	}
 	if err := app.refreshTokens(ctx); err != nil {

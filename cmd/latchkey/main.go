@@ -66,7 +66,7 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration file (LATCHKEY_CONFIG; else ./latchkey.yaml or "+systemConfig+", if there is one)")
-	root.AddCommand(p.serveCommand(), p.demoCommand(), p.userCommand(), p.clientCommand(), p.apikeyCommand(), p.sessionCommand(), p.providerCommand(), p.keyCommand(), p.configCommand(), p.doctorCommand(), p.importCommand(), p.mailCommand(), p.backupCommand(), p.restoreCommand(),
+	root.AddCommand(p.serveCommand(), p.demoCommand(), p.labCommand(), p.userCommand(), p.clientCommand(), p.apikeyCommand(), p.sessionCommand(), p.providerCommand(), p.keyCommand(), p.configCommand(), p.doctorCommand(), p.importCommand(), p.mailCommand(), p.backupCommand(), p.restoreCommand(),
 		p.loginCommand(), p.tokenCommand(), p.logoutCommand(), p.healthcheckCommand(), p.versionCommand())
 	p.prepare(root)
 	return root

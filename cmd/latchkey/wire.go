@@ -30,11 +30,19 @@ import (
 
 // openStore opens the database and migrates it.
 func (c *config) openStore(ctx context.Context, log *slog.Logger) (*storage.Store, error) {
-	return storage.Open(ctx, storage.Options{URL: c.databaseURL(), Version: version, Log: log, Away: c.serviceTime().Away})
+	o := storage.Options{URL: c.databaseURL(), Version: version, Log: log}
+	if u := c.serviceTime(); u != nil {
+		o.Away = u.Away
+	}
+	return storage.Open(ctx, o)
 }
 
-// serviceTime is the one that store and broker share.
+// serviceTime is the one that store and broker share; nil by a clock of one's own,
+// which moves idle ends as well.
 func (c *config) serviceTime() *broker.Uptime {
+	if c.now != nil {
+		return nil
+	}
 	if c.uptime == nil {
 		start := time.Now()
 		c.uptime = broker.NewUptime(time.Now, func() time.Duration { return time.Since(start) }) // by the monotonic clock
@@ -77,11 +85,11 @@ func (c *config) brokerThat(ctx context.Context, replay bool, store *storage.Sto
 		Clients: c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
 		Forward: c.ForwardAuth.Rules,
 		NewIdP: func(s broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
-			return newIdP(s, secret, trusted, store, sign), nil
+			return c.newIdP(s, secret, trusted, store, sign), nil
 		},
 		Journal: c.journal(), Replay: replay, Uptime: c.serviceTime(), ClientKeys: rp.NewKeys(nil), LogoutSender: rp.NewSender(),
 		OneTimeCodes: totp.Codes{},
-		Log:          log,
+		Log:          log, Now: c.now,
 	}
 	if judge, err := passkey.New(c.PublicURL); err == nil { // an IP address has no passkeys
 		cfg.Passkeys = judge
@@ -146,7 +154,7 @@ func (c *config) brokerProviders(cache oidc.Cache, sign oidc.Signer) []broker.Pr
 	out := []broker.Provider{}
 	for _, x := range c.Providers {
 		out = append(out, broker.Provider{
-			ProviderSettings: x.ProviderSettings, HasSecret: x.ClientSecret != "", IdP: newIdP(x.ProviderSettings, x.ClientSecret, true, cache, sign),
+			ProviderSettings: x.ProviderSettings, HasSecret: x.ClientSecret != "", IdP: c.newIdP(x.ProviderSettings, x.ClientSecret, true, cache, sign),
 		})
 	}
 	return out
@@ -154,14 +162,14 @@ func (c *config) brokerProviders(cache oidc.Cache, sign oidc.Signer) []broker.Pr
 
 // newIdP makes what asks an IdP. Whoever is not trusted with our own network
 // reaches public addresses alone.
-func newIdP(s broker.ProviderSettings, secret string, trusted bool, cache oidc.Cache, sign oidc.Signer) broker.IdP {
+func (c *config) newIdP(s broker.ProviderSettings, secret string, trusted bool, cache oidc.Cache, sign oidc.Signer) broker.IdP {
 	if make, ok := plainOAuth[s.Type]; ok {
 		return make(oauth2Config(s, secret, trusted))
 	}
 	cfg := oidc.Config{
 		Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: secret, Scopes: s.Scopes, TokenEndpointAuth: s.TokenEndpointAuth,
 		Claims: oidc.ClaimNames(s.Claims), Logout: s.Logout, Offline: s.Recheck > 0, ExchangeAudiences: s.ExchangeAudiences, Cache: cache,
-		Assertion: sign,
+		Assertion: sign, Now: c.now,
 	}
 	if !trusted {
 		cfg.HTTPClient = oidc.NewPublicHTTPClient()

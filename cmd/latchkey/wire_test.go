@@ -48,7 +48,7 @@ func TestU13AddedProviderWithoutOpenID(t *testing.T) {
 	s := broker.ProviderSettings{Type: broker.TypeGitHub, Issuer: inside.URL, ClientID: "lk"}
 	for trusted, want := range map[bool]int32{true: 1, false: 0} {
 		calls.Store(0)
-		if _, err := newIdP(s, "secret", trusted, nil, nil).Exchange(t.Context(), broker.IdPRequest{}, broker.IdPResponse{Code: "c"}); err == nil || calls.Load() != want {
+		if _, err := (&config{}).newIdP(s, "secret", trusted, nil, nil).Exchange(t.Context(), broker.IdPRequest{}, broker.IdPResponse{Code: "c"}); err == nil || calls.Load() != want {
 			t.Errorf("trusted %v: %d requests, %v", trusted, calls.Load(), err)
 		}
 	}

@@ -1,0 +1,86 @@
+package lab
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/latchkey-id/latchkey/providers/providertest"
+)
+
+// Lies are what the identity provider does wrong.
+type Lies struct {
+	// Down: whoever connects is cut off.
+	Down bool `yaml:"down"`
+	// Stall names endpoints that never answer.
+	Stall []string `yaml:"stall"`
+	// Clock is by how much its clock is ahead of Latchkey's.
+	Clock Duration `yaml:"clock"`
+	// RotateKeys: it signs with new keys, and the old ones are gone.
+	RotateKeys bool `yaml:"rotate_keys"`
+
+	// Sign is how ID tokens are signed: RS256, ES256, none, or HS256 with what is
+	// no secret.
+	Sign string `yaml:"sign"`
+	// UnknownKey: the signature is by a key that nobody was told of.
+	UnknownKey bool `yaml:"unknown_key"`
+	// Header and Claims win over the true ones: alg, kid; iss, aud, sub, nonce, azp,
+	// at_hash and any other.
+	Header map[string]any `yaml:"header"`
+	Claims map[string]any `yaml:"claims"`
+	// Times are claims (exp, iat, nbf, auth_time), counted from now.
+	Times map[string]Duration `yaml:"times"`
+	// Omit are claims that are left out, and kid.
+	Omit []string `yaml:"omit"`
+}
+
+var (
+	endpoints = []string{
+		providertest.EndpointDiscovery, providertest.EndpointJWKS, providertest.EndpointAuthorize, providertest.EndpointToken,
+		providertest.EndpointUserinfo, providertest.EndpointEndSession, providertest.EndpointIntrospect,
+	}
+	signatures = []string{
+		providertest.AlgRS256, providertest.AlgES256, "none", providertest.AlgHS256PublicPEM, providertest.AlgHS256PublicDER,
+		providertest.AlgHS256PublicJWK, providertest.AlgHS256ClientSecret,
+	}
+)
+
+func (l Lies) check() error {
+	for _, name := range l.Stall {
+		if !slices.Contains(endpoints, name) {
+			return fmt.Errorf("stall: %q is none of %s", name, strings.Join(endpoints, ", "))
+		}
+	}
+	if l.Sign != "" && !slices.Contains(signatures, l.Sign) {
+		return fmt.Errorf("sign: %q is none of %s", l.Sign, strings.Join(signatures, ", "))
+	}
+	return nil
+}
+
+// tell lets the provider lie so from now; the zero value makes it honest.
+func (l Lies) tell(p *providertest.IdP, clock *Clock) {
+	clock.setIdP(l.Clock.span())
+	p.SetDown(l.Down)
+	if l.RotateKeys {
+		p.RotateKey()
+	}
+	p.Script(func(s *providertest.Script) {
+		*s = providertest.Script{
+			SignAlg: l.Sign, SignWithUnknownKey: l.UnknownKey, OmitKid: slices.Contains(l.Omit, "kid"),
+			IDTokenHeader: maps.Clone(l.Header), Respond: map[string]providertest.Responder{},
+			EditIDToken: func(claims map[string]any) {
+				maps.Copy(claims, l.Claims)
+				for name, from := range l.Times {
+					claims[name] = clock.IdPNow().Add(from.span()).Unix()
+				}
+				for _, name := range l.Omit {
+					delete(claims, name)
+				}
+			},
+		}
+		for _, name := range l.Stall {
+			s.Respond[name] = providertest.Stall
+		}
+	})
+}
