@@ -42,12 +42,14 @@ type SessionRequest struct {
 
 // PendingAuthorization is an authorization request that waits: for the person
 // in one browser, whose secret it knows by its hash, or, with an empty Browser,
-// for the browser of the client that pushed it (RFC 9126).
+// for the browser of the client that pushed it (RFC 9126). With a Logout it is a
+// logout request, and has no Request.
 type PendingAuthorization struct {
 	ID        string // hash of what names it outside
 	ClientID  string
 	Browser   string
 	Request   AuthorizationRequest
+	Logout    *AskedLogout
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
@@ -142,4 +144,9 @@ type AuthorizationRequest struct {
 	HintSubject string `json:"hint_subject,omitempty"`
 	// Device is where the request comes from.
 	Device Device `json:"-"`
+	// Browser is the browser's secret for a RequestURI that was kept for it; empty:
+	// it has none.
+	Browser string `json:"-"`
+
+	begun bool // it is counted as a start
 }

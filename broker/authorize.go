@@ -48,27 +48,42 @@ type Waiting struct {
 // it is not proven where the client wants its answers; after that they are
 // answers. who is nil where nobody is logged in.
 func (b *Broker) Authorize(ctx context.Context, r AuthorizationRequest, who *Principal) (Step, error) {
+	asked, step, err := b.understand(ctx, r)
+	if err != nil || step.Answer != nil {
+		return step, err
+	}
+	step, err = b.next(ctx, &asked, who, nil)
+	if errors.Is(err, TemporarilyUnavailable) {
+		return b.answerTrouble(ctx, &asked, err)
+	}
+	return step, err
+}
+
+// understand reads an authorization request for the first time. A step with an
+// answer is the end of it.
+func (b *Broker) understand(ctx context.Context, r AuthorizationRequest) (authorizationAsked, Step, error) {
 	c, err := b.Client(ctx, r.ClientID)
 	if err != nil {
-		return Step{}, err
+		return authorizationAsked{}, Step{}, err
 	}
 	r, err = b.takePushed(ctx, &c, r)
 	if err != nil {
-		return Step{}, err
+		return authorizationAsked{}, Step{}, err
 	}
 	if !c.RedirectAllowed(r.RedirectURI) {
-		return Step{}, refuse(InvalidRedirectURI, "the redirect_uri is not one that "+c.DisplayName()+" registered")
+		return authorizationAsked{}, Step{}, refuse(InvalidRedirectURI, "the redirect_uri is not one that "+c.DisplayName()+" registered")
 	}
 	asked, err := b.checkAuthorization(&c, r)
 	if err != nil {
-		return b.answerError(r, err)
+		step, err := b.answerError(r, err)
+		return asked, step, err
 	}
-	step, err := b.next(ctx, &asked, who, nil)
-	if errors.Is(err, TemporarilyUnavailable) {
-		b.cfg.Log.ErrorContext(ctx, "authorization not possible at the moment", "event", "authorization.failed", "client_id", c.ID, "error", err)
-		return b.answerError(r, err)
-	}
-	return step, err
+	return asked, Step{}, nil
+}
+
+func (b *Broker) answerTrouble(ctx context.Context, asked *authorizationAsked, err error) (Step, error) {
+	b.cfg.Log.ErrorContext(ctx, "authorization not possible at the moment", "event", "authorization.failed", "client_id", asked.client.ID, "error", err)
+	return b.answerError(asked.request, err)
 }
 
 // ContinueAuthorization goes on with a request that waited, in the browser that
@@ -273,19 +288,17 @@ func (b *Broker) wait(ctx context.Context, asked *authorizationAsked, who *Princ
 	if p != nil {
 		return step, nil // it waits already
 	}
-	if err := b.begins(ctx, asked.request.Device); err != nil {
-		return Step{}, err
+	if !asked.request.begun {
+		if err := b.begins(ctx, asked.request.Device); err != nil {
+			return Step{}, err
+		}
 	}
 	if who != nil {
 		asked.request.SeenSession = who.Session.ID
 	}
-	id, secret, now := b.newSecret(24), b.newSecret(32), b.now()
-	pending := PendingAuthorization{
-		ID: hash("authorization", id), ClientID: asked.client.ID, Browser: hash("browser", secret), Request: asked.request,
-		CreatedAt: now, ExpiresAt: now.Add(pendingLife),
-	}
-	step.Waiting.ID, step.Waiting.Secret = id, secret
-	return step, b.retry(ctx, func() error { return b.cfg.Store.InsertPending(ctx, pending) })
+	kept, err := b.keep(ctx, "authorization", PendingAuthorization{ClientID: asked.client.ID, Request: asked.request}, pendingLife)
+	step.Waiting.ID, step.Waiting.Secret = kept.ID, kept.Secret
+	return step, err
 }
 
 func (b *Broker) takePending(ctx context.Context, p *PendingAuthorization) error {

@@ -200,7 +200,8 @@ func claimNames(asked map[string]json.RawMessage) (names []string) {
 }
 
 // takePushed replaces a request_uri of ours by what was pushed under it, once
-// (RFC 9126 section 4). Everything else in the request is then ignored.
+// (RFC 9126 section 4), or kept under it for this very browser. Everything else
+// in the request is then ignored.
 func (b *Broker) takePushed(ctx context.Context, c *Client, r AuthorizationRequest) (AuthorizationRequest, error) {
 	name, ours := strings.CutPrefix(r.RequestURI, requestURIPrefix)
 	if !ours {
@@ -210,14 +211,18 @@ func (b *Broker) takePushed(ctx context.Context, c *Client, r AuthorizationReque
 		return r, nil
 	}
 	var p PendingAuthorization
+	browser := ""
+	if r.Browser != "" {
+		browser = hash("browser", r.Browser)
+	}
 	err := b.retry(ctx, func() (err error) {
-		p, err = b.cfg.Store.TakePending(ctx, hash("pushed", name), "", c.ID, b.now())
+		p, err = b.cfg.Store.TakePending(ctx, hash("pushed", name), browser, c.ID, b.now())
 		return err
 	})
 	if errors.Is(err, NotFound) {
 		return r, refuse(InvalidRequestURI, "this request_uri is not known, was used, or is older than 90 seconds; begin again in the app")
 	}
-	p.Request.Device = r.Device
+	p.Request.Device, p.Request.begun = r.Device, r.Browser != ""
 	return p.Request, err
 }
 

@@ -14,69 +14,125 @@ type LogoutRequest struct {
 	ClientID              string
 	PostLogoutRedirectURI string
 	State                 string
+	UILocales             string
+}
+
+// AskedLogout is a logout request that was understood: whom its ID token names,
+// without the token.
+type AskedLogout struct {
+	ClientID    string `json:"client_id,omitempty"`
+	RedirectURI string `json:"redirect_uri,omitempty"`
+	State       string `json:"state,omitempty"`
+	UILocales   string `json:"ui_locales,omitempty"`
+	Subject     string `json:"subject,omitempty"` // empty: no ID token was sent
+	// SessionID is the client's own session by the ID token, or empty.
+	SessionID string `json:"session_id,omitempty"`
 }
 
 // LogoutPlan is what a logout request comes to.
 type LogoutPlan struct {
+	AskedLogout
 	// Confirm: nothing proves that the person wants it, so that the page asks.
 	Confirm bool
 	Client  *Client // who asks; nil: not said
-	// RedirectURI is where the browser goes afterwards; empty: a page of ours.
-	RedirectURI string
-	// SessionID is the client's own session by the hint, or empty.
-	SessionID string
+
+	kept *PendingAuthorization // what it was kept as; nil: it was not
 }
 
 // PlanLogout judges a logout request. A redirect needs a client and a URI
 // that it registered; who asks without a hint of ours, or for another person
 // than the one at this browser, is asked to confirm.
 func (b *Broker) PlanLogout(ctx context.Context, r LogoutRequest, who *Principal) (LogoutPlan, error) {
-	var plan LogoutPlan
-	if r.IDTokenHint == "" {
-		plan.Confirm = true
-		if r.ClientID == "" {
-			return plan, nil // nobody says whose the redirect URI would be: a page of ours
+	asked := AskedLogout{ClientID: r.ClientID, RedirectURI: r.PostLogoutRedirectURI, State: r.State, UILocales: cleanText(r.UILocales, maxHint)}
+	if len(r.State) > maxRequestParam {
+		return LogoutPlan{}, invalidRequest("state has at most 8192 bytes")
+	}
+	if r.IDTokenHint != "" {
+		hint, err := b.keys.Load().ParseIDToken(r.IDTokenHint, b.cfg.PublicURL)
+		if err != nil {
+			return LogoutPlan{}, &Error{Code: InvalidRequest, Message: "the id_token_hint is not an ID token of this issuer", Err: err}
 		}
-		return plan, b.planRedirect(ctx, &plan, r.ClientID, r.PostLogoutRedirectURI)
+		if r.ClientID != "" && r.ClientID != hint.Audience {
+			return LogoutPlan{}, invalidRequest("the id_token_hint is another client's")
+		}
+		asked.ClientID, asked.Subject, asked.SessionID = hint.Audience, hint.Subject, hint.SessionID
 	}
-	hint, err := b.keys.Load().ParseIDToken(r.IDTokenHint, b.cfg.PublicURL)
-	if err != nil {
-		return plan, &Error{Code: InvalidRequest, Message: "the id_token_hint is not an ID token of this issuer", Err: err}
-	}
-	if r.ClientID != "" && r.ClientID != hint.Audience {
-		return plan, invalidRequest("the id_token_hint is another client's")
-	}
-	plan.SessionID = hint.SessionID
-	plan.Confirm = who != nil && who.User.ID != hint.Subject
-	return plan, b.planRedirect(ctx, &plan, hint.Audience, r.PostLogoutRedirectURI)
+	return b.planLogout(ctx, asked, who)
 }
 
-func (b *Broker) planRedirect(ctx context.Context, plan *LogoutPlan, clientID, uri string) error {
-	c, err := b.Client(ctx, clientID)
+func (b *Broker) planLogout(ctx context.Context, asked AskedLogout, who *Principal) (LogoutPlan, error) {
+	plan := LogoutPlan{AskedLogout: asked, Confirm: who != nil && who.User.ID != asked.Subject}
+	if asked.ClientID == "" { // nobody says whose the redirect URI would be: a page of ours
+		plan.RedirectURI = ""
+		return plan, nil
+	}
+	c, err := b.Client(ctx, asked.ClientID)
 	if err != nil {
+		return plan, err
+	}
+	if asked.RedirectURI != "" && !c.postLogoutAllowed(asked.RedirectURI) {
+		return plan, refuse(InvalidRedirectURI, "the post_logout_redirect_uri is not one that "+c.DisplayName()+" registered")
+	}
+	plan.Client = &c
+	return plan, nil
+}
+
+// KeepLogout keeps a logout request for one browser: until that browser comes with
+// its cookies, or the person at it has answered.
+func (b *Broker) KeepLogout(ctx context.Context, plan LogoutPlan, device Device) (Kept, error) {
+	if err := b.begins(ctx, device); err != nil {
+		return Kept{}, err
+	}
+	return b.keep(ctx, "logout", PendingAuthorization{ClientID: plan.ClientID, Logout: &plan.AskedLogout}, pendingLife)
+}
+
+// KeptLogout is [Broker.PlanLogout] of a request that was kept for this browser.
+func (b *Broker) KeptLogout(ctx context.Context, id, secret string, who *Principal) (LogoutPlan, error) {
+	gone := refuse(InvalidState, "this logout is not known in this browser, is finished, or took longer than 15 minutes")
+	if id == "" || secret == "" {
+		return LogoutPlan{}, gone
+	}
+	var p PendingAuthorization
+	err := b.retry(ctx, func() (err error) {
+		p, err = b.cfg.Store.Pending(ctx, hash("logout", id), hash("browser", secret), b.now())
 		return err
+	})
+	if errors.Is(err, NotFound) || err == nil && p.Logout == nil {
+		return LogoutPlan{}, gone
 	}
-	if uri != "" && !c.postLogoutAllowed(uri) {
-		return refuse(InvalidRedirectURI, "the post_logout_redirect_uri is not one that "+c.DisplayName()+" registered")
+	if err != nil {
+		return LogoutPlan{}, err
 	}
-	plan.Client, plan.RedirectURI = &c, uri
-	return nil
+	plan, err := b.planLogout(ctx, *p.Logout, who)
+	plan.kept = &p
+	return plan, err
 }
 
 // LogoutBrowser carries a logout out: the client's own session, and the
-// browser's with all that follows it.
+// browser's with all that follows it. A request that was kept is used up by it.
 func (b *Broker) LogoutBrowser(ctx context.Context, plan LogoutPlan, who *Principal, device Device) error {
+	ends := []SessionFilter{}
 	if plan.SessionID != "" && plan.Client != nil {
-		f := SessionFilter{ID: plan.SessionID, ClientID: plan.Client.ID}
-		if _, err := b.EndSessions(ctx, f, LoggedOut, false, device.IP); err != nil {
-			return err
-		}
+		ends = append(ends, SessionFilter{ID: plan.SessionID, ClientID: plan.Client.ID})
 	}
-	if who == nil {
-		return nil
+	if who != nil {
+		ends = append(ends, SessionFilter{ID: who.Session.ID})
 	}
-	_, err := b.LogoutSession(ctx, who.Session.ID, false, device)
-	return err
+	return b.retry(ctx, func() error {
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			if plan.kept != nil {
+				if err := b.takePendingIn(ctx, store, plan.kept); err != nil {
+					return err
+				}
+			}
+			for _, f := range ends {
+				if _, err := b.endSessions(ctx, store, f, LoggedOut, false, device.IP); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
 }
 
 // IdPLogout ends what an IdP says has ended there (OIDC Back-Channel Logout

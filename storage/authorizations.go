@@ -10,12 +10,17 @@ import (
 )
 
 type pendingRow struct {
-	ID        string                                `db:"id"`
-	ClientID  string                                `db:"client_id"`
-	Browser   string                                `db:"browser"`
-	Request   document[broker.AuthorizationRequest] `db:"request"`
-	CreatedAt int64                                 `db:"created_at"`
-	ExpiresAt int64                                 `db:"expires_at"`
+	ID        string                   `db:"id"`
+	ClientID  string                   `db:"client_id"`
+	Browser   string                   `db:"browser"`
+	Request   document[pendingRequest] `db:"request"`
+	CreatedAt int64                    `db:"created_at"`
+	ExpiresAt int64                    `db:"expires_at"`
+}
+
+type pendingRequest struct {
+	broker.AuthorizationRequest
+	Logout *broker.AskedLogout `json:"logout,omitempty"`
 }
 
 const pendingColumns = `id, client_id, browser, request, created_at, expires_at`
@@ -25,7 +30,7 @@ func (r pendingRow) pending(err error) (broker.PendingAuthorization, error) {
 		return broker.PendingAuthorization{}, err
 	}
 	return broker.PendingAuthorization{
-		ID: r.ID, ClientID: r.ClientID, Browser: r.Browser, Request: r.Request.is,
+		ID: r.ID, ClientID: r.ClientID, Browser: r.Browser, Request: r.Request.is.AuthorizationRequest, Logout: r.Request.is.Logout,
 		CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), ExpiresAt: time.UnixMilli(r.ExpiresAt).UTC(),
 	}, nil
 }
@@ -33,7 +38,7 @@ func (r pendingRow) pending(err error) (broker.PendingAuthorization, error) {
 // InsertPending implements broker.AuthorizationStore.
 func (s *Store) InsertPending(ctx context.Context, p broker.PendingAuthorization) error {
 	_, err := s.exec(ctx, `INSERT INTO authorizations (`+pendingColumns+`) VALUES (?, ?, ?, ?, ?, ?)`,
-		p.ID, p.ClientID, p.Browser, document[broker.AuthorizationRequest]{p.Request}, p.CreatedAt.UnixMilli(), p.ExpiresAt.UnixMilli())
+		p.ID, p.ClientID, p.Browser, document[pendingRequest]{pendingRequest{p.Request, p.Logout}}, p.CreatedAt.UnixMilli(), p.ExpiresAt.UnixMilli())
 	return err
 }
 

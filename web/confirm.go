@@ -21,10 +21,7 @@ const (
 // askBeforeApp sends the browser to the page that asks, which has a URL of its own
 // without anything of the IdP's answer, and binds what waits there to this browser.
 func (s *Server) askBeforeApp(c *gin.Context, x *broker.Confirmation) {
-	if s.tooManyFlows(c) {
-		s.clearFlows(c)
-	}
-	s.setCookie(c, s.flowCookie(c, x.ID), x.Secret, confirmLife)
+	s.setFlow(c, x.ID, x.Secret, confirmLife)
 	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/auth/"+url.PathEscape(c.Param("provider"))+"/confirm?id="+url.QueryEscape(x.ID))
 }
 

@@ -169,7 +169,7 @@ func (s *Server) linkForm(c *gin.Context, p broker.Principal) error {
 		if err != nil {
 			return err
 		}
-		s.setFlow(c, state)
+		s.setFlow(c, state, state, flowLife)
 		s.onward(c, to)
 		return nil
 	})

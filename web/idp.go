@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/gin-gonic/gin"
@@ -63,17 +64,17 @@ func (s *Server) beginWebLogin(c *gin.Context, q map[string]string) error {
 		s.fail(c, err, byAccept)
 		return nil
 	}
-	s.setFlow(c, state)
+	s.setFlow(c, state, state, flowLife)
 	c.Redirect(http.StatusFound, to)
 	return nil
 }
 
-// setFlow ties a trip to an IdP to this browser.
-func (s *Server) setFlow(c *gin.Context, state string) {
+// setFlow ties what waits under an id to this browser, by a secret in a cookie.
+func (s *Server) setFlow(c *gin.Context, id, secret string, life time.Duration) {
 	if s.tooManyFlows(c) {
 		s.clearFlows(c)
 	}
-	s.setCookie(c, s.flowCookie(c, state), state, flowLife)
+	s.setCookie(c, s.flowCookie(c, id), secret, life)
 }
 
 // askOfIdP is what the client that waits for this login wants of the IdP.

@@ -59,32 +59,48 @@ func (s *Server) authorizePage(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Device = device(c)
+	r.Device, r.Browser = device(c), s.flowSecret(c, r.RequestURI)
 	step, err := s.broker.Authorize(c.Request.Context(), r, who)
 	if err != nil {
-		if code := broker.CodeOf(err); code == broker.InvalidRedirectURI || code == broker.ClientUnknown {
-			s.cfg.Log.WarnContext(c.Request.Context(), "an app that is not set up correctly; add it, or the redirect_uri, to the clients if it is meant to be used",
-				"event", "authorization.refused", "code", string(code), "client_id", bounded(r.ClientID), "redirect_uri", bounded(r.RedirectURI))
-		}
-		return err
+		return s.refusedAuthorization(c, r, err)
+	}
+	if r.Browser != "" {
+		s.setCookie(c, s.flowCookie(c, r.RequestURI), "", 0)
 	}
 	return s.carryOut(c, step)
 }
 
+func (s *Server) refusedAuthorization(c *gin.Context, r broker.AuthorizationRequest, err error) error {
+	if code := broker.CodeOf(err); code == broker.InvalidRedirectURI || code == broker.ClientUnknown {
+		s.cfg.Log.WarnContext(c.Request.Context(), "an app that is not set up correctly; add it, or the redirect_uri, to the clients if it is meant to be used",
+			"event", "authorization.refused", "code", string(code), "client_id", bounded(r.ClientID), "redirect_uri", bounded(r.RedirectURI))
+	}
+	return err
+}
+
 // authorizeForm is POST /oauth2/authorize. It comes from other sites, without
-// our cookies (SameSite=Lax), so that it is asked again as a GET, with them.
+// our cookies (SameSite=Lax), so that it is kept, and goes on as a GET, with them.
 func (s *Server) authorizeForm(c *gin.Context) error {
 	c.Header("Cache-Control", "no-store")
 	form, err := formOf(c)
 	if err != nil {
 		return err
 	}
-	for name := range form {
-		if _, err := once(form, name); err != nil {
-			return err
-		}
+	r, err := authorizationRequest(form)
+	if err != nil {
+		return err
 	}
-	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/oauth2/authorize?"+form.Encode())
+	r.Device = device(c)
+	kept, answer, err := s.broker.KeepAuthorization(c.Request.Context(), r)
+	if err != nil {
+		return s.refusedAuthorization(c, r, err)
+	}
+	if answer != nil {
+		return s.answerClient(c, answer)
+	}
+	s.setFlow(c, kept.ID, kept.Secret, kept.Life)
+	onward := url.Values{"client_id": {r.ClientID}, "request_uri": {kept.ID}}
+	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/oauth2/authorize?"+onward.Encode())
 	return nil
 }
 
@@ -103,10 +119,7 @@ func (s *Server) carryOut(c *gin.Context, step broker.Step) error {
 	case step.Answer != nil:
 		return s.answerClient(c, step.Answer)
 	case step.Waiting.Secret != "":
-		if s.tooManyFlows(c) {
-			s.clearFlows(c)
-		}
-		s.setCookie(c, s.flowCookie(c, step.Waiting.ID), step.Waiting.Secret, pendingLife)
+		s.setFlow(c, step.Waiting.ID, step.Waiting.Secret, pendingLife)
 	}
 	if step.Consent {
 		if step.Waiting.Secret != "" { // the page has a URL of its own, that can be loaded again

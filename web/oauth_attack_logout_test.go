@@ -195,7 +195,7 @@ func TestEndOfTheBrowserSession(t *testing.T) {
 		},
 		"client": func(_ *site, b *browser) {
 			page := b.open("/oauth2/logout").want(200)
-			b.post("/oauth2/logout/confirm", "state", hidden(page, "state")).location()
+			b.post("/oauth2/logout/confirm", "id", hidden(page, "id")).location()
 		},
 	} {
 		x := newProvider(t, setup{})
@@ -248,9 +248,9 @@ func TestN09PostLogoutRedirect(t *testing.T) {
 	}
 	// Without a hint of hers, alice is asked; another site cannot say yes for her.
 	for _, query := range []string{"", "client_id=web1&post_logout_redirect_uri=https://rp1.test/out", "id_token_hint=" + root.id + "&post_logout_redirect_uri=https://rp1.test/out"} {
-		b.send(http.MethodGet, "/oauth2/logout?"+query).want(200).says("Log out?")
-		b.send(http.MethodPost, "/oauth2/logout/confirm", form("client_id", "web1"), header("Origin", "https://evil.test")).refused(403, broker.CrossSite, "")
-		b.send(http.MethodPost, "/oauth2/logout/confirm", form("client_id", "web1"), header("Sec-Fetch-Site", "cross-site")).refused(403, broker.CrossSite, "")
+		id := hidden(b.open("/oauth2/logout?"+query).want(200).says("Log out?"), "id")
+		b.send(http.MethodPost, "/oauth2/logout/confirm", form("id", id), header("Origin", "https://evil.test")).refused(403, broker.CrossSite, "")
+		b.send(http.MethodPost, "/oauth2/logout/confirm", form("id", id), header("Sec-Fetch-Site", "cross-site")).refused(403, broker.CrossSite, "")
 	}
 	b.open("/").want(200)
 	x.alive("web1", g)

@@ -162,61 +162,23 @@ func (s *Server) deviceForm(c *gin.Context) error {
 	return nil
 }
 
-// logoutParams are those of an RP-initiated logout; others are ignored. The page
-// itself reads ui_locales.
-var logoutParams = []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"}
-
 func logoutRequest(values url.Values) (r broker.LogoutRequest, err error) {
-	for i, field := range []*string{&r.IDTokenHint, &r.ClientID, &r.PostLogoutRedirectURI, &r.State} {
-		if *field, err = once(values, logoutParams[i]); err != nil {
+	for name, field := range map[string]*string{
+		"id_token_hint": &r.IDTokenHint, "client_id": &r.ClientID, "post_logout_redirect_uri": &r.PostLogoutRedirectURI, "state": &r.State,
+		"ui_locales": &r.UILocales,
+	} {
+		if *field, err = once(values, name); err != nil {
 			return r, err
 		}
 	}
 	return r, nil
 }
 
-// logoutPage is GET /oauth2/logout (OIDC RP-Initiated Logout section 2).
+// logoutPage is GET /oauth2/logout (OIDC RP-Initiated Logout section 2). Where the
+// person is to be asked, the page that asks has an address without the request.
 func (s *Server) logoutPage(c *gin.Context) error {
-	return s.logoutBy(c, c.Request.URL.Query(), false)
-}
-
-// logoutFromClient is the same by POST. It comes from the client's site without
-// our cookies, and is asked again as a GET, with them.
-func (s *Server) logoutFromClient(c *gin.Context) error {
-	form, err := formOf(c)
-	if err != nil {
-		return err
-	}
-	kept := url.Values{}
-	for _, name := range append([]string{"ui_locales"}, logoutParams...) {
-		value, err := once(form, name)
-		if err != nil {
-			return err
-		}
-		if value != "" {
-			kept.Set(name, value)
-		}
-	}
 	c.Header("Cache-Control", "no-store")
-	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/oauth2/logout?"+kept.Encode())
-	return nil
-}
-
-// logoutForm is the person's yes.
-func (s *Server) logoutForm(c *gin.Context) error {
-	if err := s.ownForm(c); err != nil {
-		return err
-	}
-	form, err := formOf(c)
-	if err != nil {
-		return err
-	}
-	return s.logoutBy(c, form, true)
-}
-
-func (s *Server) logoutBy(c *gin.Context, values url.Values, confirmed bool) error {
-	c.Header("Cache-Control", "no-store")
-	r, err := logoutRequest(values)
+	r, err := logoutRequest(c.Request.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -228,9 +190,93 @@ func (s *Server) logoutBy(c *gin.Context, values url.Values, confirmed bool) err
 	if err != nil {
 		return err
 	}
-	if plan.Confirm && who != nil && !confirmed {
-		return s.askToLogOut(c, r, plan, who)
+	if plan.Confirm {
+		return s.keepLogout(c, plan)
 	}
+	return s.logOut(c, plan, who)
+}
+
+// logoutFromClient is the same by POST. It comes from the client's site without
+// our cookies, and goes on where they are sent.
+func (s *Server) logoutFromClient(c *gin.Context) error {
+	c.Header("Cache-Control", "no-store")
+	form, err := formOf(c)
+	if err != nil {
+		return err
+	}
+	r, err := logoutRequest(form)
+	if err != nil {
+		return err
+	}
+	plan, err := s.broker.PlanLogout(c.Request.Context(), r, nil)
+	if err != nil {
+		return err
+	}
+	return s.keepLogout(c, plan)
+}
+
+func (s *Server) keepLogout(c *gin.Context, plan broker.LogoutPlan) error {
+	kept, err := s.broker.KeepLogout(c.Request.Context(), plan, device(c))
+	if err != nil {
+		return err
+	}
+	s.setFlow(c, kept.ID, kept.Secret, kept.Life)
+	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+logoutConfirmPath+"?id="+url.QueryEscape(kept.ID))
+	return nil
+}
+
+const logoutConfirmPath = "/oauth2/logout/confirm"
+
+// confirmLogoutPage goes on with a logout request that was kept.
+func (s *Server) confirmLogoutPage(c *gin.Context) error {
+	q, err := query(c, "id")
+	if err != nil {
+		return err
+	}
+	return s.logoutKept(c, q["id"], false)
+}
+
+// logoutForm is the person's yes. What is asked for stands in the record of the
+// request, not in the form.
+func (s *Server) logoutForm(c *gin.Context) error {
+	if err := s.ownForm(c); err != nil {
+		return err
+	}
+	form, err := formOf(c)
+	if err != nil {
+		return err
+	}
+	id, err := once(form, "id")
+	if err != nil {
+		return err
+	}
+	return s.logoutKept(c, id, true)
+}
+
+func (s *Server) logoutKept(c *gin.Context, id string, confirmed bool) error {
+	c.Header("Cache-Control", "no-store")
+	who, err := s.whoIsThere(c)
+	if err != nil {
+		return err
+	}
+	plan, err := s.broker.KeptLogout(c.Request.Context(), id, s.flowSecret(c, id), who)
+	if err == nil && plan.Confirm && !confirmed {
+		return s.askToLogOut(c, id, plan, who)
+	}
+	if err == nil {
+		err = s.logOut(c, plan, who)
+	}
+	if broker.CodeOf(err) == broker.InvalidState && who == nil { // a second click: what it wanted is so
+		c.Redirect(http.StatusSeeOther, s.afterLogout())
+		return nil
+	}
+	if err == nil {
+		s.setCookie(c, s.flowCookie(c, id), "", 0)
+	}
+	return err
+}
+
+func (s *Server) logOut(c *gin.Context, plan broker.LogoutPlan, who *broker.Principal) error {
 	to := s.afterLogout() + "?ended=" + string(broker.LoggedOut)
 	if who != nil {
 		if idp := s.broker.EndSessionURL(c.Request.Context(), who.Session, s.afterLogout()); idp != "" {
@@ -243,23 +289,18 @@ func (s *Server) logoutBy(c *gin.Context, values url.Values, confirmed bool) err
 	s.clearSession(c)
 	if plan.RedirectURI != "" {
 		to = plan.RedirectURI
-		if r.State != "" {
-			to = withParams(to, url.Values{"state": {r.State}})
+		if plan.State != "" {
+			to = withParams(to, url.Values{"state": {plan.State}})
 		}
 	}
 	c.Redirect(http.StatusSeeOther, to)
 	return nil
 }
 
-func (s *Server) askToLogOut(c *gin.Context, r broker.LogoutRequest, plan broker.LogoutPlan, who *broker.Principal) error {
-	p := page{Title: say("Log out?"), User: &who.User, outward: true, popup: true}
+func (s *Server) askToLogOut(c *gin.Context, id string, plan broker.LogoutPlan, who *broker.Principal) error {
+	p := page{Title: say("Log out?"), locales: plan.UILocales, User: &who.User, Token: id, outward: true, popup: true}
 	if plan.Client != nil {
 		p.Client = clientView(plan.Client, plan.RedirectURI)
-	}
-	for i, value := range []string{r.IDTokenHint, r.ClientID, r.PostLogoutRedirectURI, r.State} {
-		if value != "" {
-			p.Fields = append(p.Fields, field{logoutParams[i], value})
-		}
 	}
 	return s.show(c, http.StatusOK, "logout", p)
 }

@@ -199,7 +199,8 @@ func (s *Server) routes(e *gin.Engine) {
 	r.POST("/oauth2/consent", s.as(asPage, s.consentForm))
 	r.GET("/oauth2/logout", s.as(asPage, s.logoutPage))
 	r.POST("/oauth2/logout", s.as(asPage, s.logoutFromClient))
-	r.POST("/oauth2/logout/confirm", s.as(asPage, s.logoutForm))
+	r.GET(logoutConfirmPath, s.as(asPage, s.confirmLogoutPage))
+	r.POST(logoutConfirmPath, s.as(asPage, s.logoutForm))
 	r.GET("/device", s.as(asPage, s.devicePage))
 	r.POST("/device", s.as(asPage, s.deviceForm))
 
