@@ -104,7 +104,7 @@ func (b *browser) look(target string) place {
 }
 
 // openByForm posts a form of another site, which comes without our cookies
-// (SameSite=Lax).
+// (SameSite=Lax), while those of the answer are kept.
 func (b *browser) openByForm(target string, values url.Values) place {
 	b.m.Helper()
 	req, err := http.NewRequest(http.MethodPost, target, strings.NewReader(values.Encode()))
@@ -123,6 +123,7 @@ func (b *browser) openByForm(target string, values url.Values) place {
 		b.m.Fatal(err)
 	}
 	_ = res.Body.Close()
+	jar.SetCookies(req.URL, res.Cookies())
 	to, err := res.Location()
 	if err != nil || res.StatusCode != http.StatusSeeOther && res.StatusCode != http.StatusFound {
 		b.m.Fatalf("a form of another site: %s", res.Status)

@@ -11,7 +11,8 @@ import (
 )
 
 // clientSite is a client's server: it shows what it was sent. Below /on it
-// leads on, as clients do, to another host or into an app.
+// leads on, as clients do, to another host or into an app; /post is a form to the
+// parameter to, with the others in it.
 func clientSite(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/on/web":
@@ -25,8 +26,16 @@ func clientSite(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	r.Form.Set("method", r.Method)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if r.URL.Path == "/post" {
+		fmt.Fprintf(w, `<!doctype html><title>A client</title><link rel=icon href=data:,><form method=post action="%s">`, html.EscapeString(r.Form.Get("to")))
+		for name := range r.Form {
+			fmt.Fprintf(w, `<input type=hidden name="%s" value="%s">`, html.EscapeString(name), html.EscapeString(r.Form.Get(name)))
+		}
+		fmt.Fprint(w, "<button id=go>Go</button></form>")
+		return
+	}
+	r.Form.Set("method", r.Method)
 	fmt.Fprintf(w, "<!doctype html><title>A client</title><link rel=icon href=data:,><pre id=got>%s</pre>", html.EscapeString(r.Form.Encode()))
 }
 

@@ -40,6 +40,11 @@ await withBrowser(async (browser) => {
     await at.click('#login #log-in');
   };
   const forget = () => context.clearCookies();
+  // posts sends a form of a client's own site, without our cookies.
+  const posts = async (path, fields) => {
+    await page.goto(`${plain}/post?${new URLSearchParams({ to: base + path, ...fields })}`);
+    await page.click('#go');
+  };
   // inApp does what ends in an app, on a page of its own: Chromium leaves that
   // standing under a dialog.
   const inApp = async (uri, todo) => {
@@ -138,7 +143,7 @@ await withBrowser(async (browser) => {
   await page.waitForURL(`${base}/login?ended=logged_out`);
   await look('logged-out');
 
-  // A hint; over plain http; logout with a proof.
+  // A hint; over plain http; by forms of that site, a login again and a logout with a proof.
   await page.goto(authorize('home', { login_hint: 'root' }));
   assert.equal(await page.inputValue('#username'), 'root');
   await page.waitForSelector('#password:focus');
@@ -147,7 +152,13 @@ await withBrowser(async (browser) => {
   await page.keyboard.type(password);
   await page.keyboard.press('Enter');
   const { id_token: hint } = await redeem('home', (await arrived('home')).code);
-  await page.goto(`${base}/oauth2/logout?${new URLSearchParams({ id_token_hint: hint, post_logout_redirect_uri: `${plain}/out` })}`);
+  const again = Object.fromEntries(new URL(authorize('home', { prompt: 'none', id_token_hint: hint })).searchParams);
+  await posts('/oauth2/authorize', again);
+  assert.ok((await arrived('home')).code);
+  await posts('/oauth2/authorize', { ...again, prompt: 'login' });
+  await logIn();
+  assert.ok((await arrived('home')).code);
+  await posts('/oauth2/logout', { id_token_hint: hint, post_logout_redirect_uri: `${plain}/out` });
   await page.waitForURL(`${plain}/out`);
   await page.goto(`${base}/`);
   assert.equal(page.url(), `${base}/login`, 'nobody is logged in');
