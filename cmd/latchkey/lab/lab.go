@@ -91,7 +91,11 @@ func (l *Lab) check(ctx context.Context, s Scenario) (Check, error) {
 	if err := t.act(ctx); err != nil {
 		return Check{}, err
 	}
-	if !t.await(ctx, l.cfg.Patience, t.begun) {
+	patience := l.cfg.Patience
+	if s.Patience > 0 {
+		patience = min(patience, s.Patience.span())
+	}
+	if !t.await(ctx, patience, t.begun) {
 		return t.untried(ctx, s.Untried), nil
 	}
 	return t.watch(ctx), nil

@@ -45,6 +45,8 @@ type Scenario struct {
 	Faults  []Fault  `yaml:"faults"`
 	IdP     Lies     `yaml:"idp"`
 
+	// Patience is how long the check waits to be tried at most; 0: as the others.
+	Patience Duration `yaml:"patience"`
 	// Settle is how long an app that did everything is looked at further.
 	Settle Duration `yaml:"settle"`
 	// Watch is how long it has for everything.
@@ -186,6 +188,8 @@ func (s Scenario) check() error {
 		return errors.New("expect: is empty, so that every app would pass")
 	case s.Watch <= 0 || s.Settle < 0 || s.Settle > s.Watch || s.Watch.span() > time.Hour:
 		return errors.New("watch, settle: must be 0 < settle <= watch <= 1h")
+	case s.Patience < 0:
+		return errors.New("patience: must not be negative")
 	case s.Expire < 0 || s.Expire > 100 || s.Advance < 0:
 		return errors.New("expire, advance: must not be negative, and expire at most 100")
 	case s.Clock.span().Abs() > 24*time.Hour:
@@ -205,6 +209,7 @@ func (s Scenario) check() error {
 // Faster divides all times of a scenario, for tests: what an author of an app
 // does in minutes, a test's app does in seconds.
 func (s Scenario) Faster(by int) Scenario {
+	s.Patience /= Duration(by)
 	s.Settle /= Duration(by)
 	s.Watch /= Duration(by)
 	s.Faults = slices.Clone(s.Faults)

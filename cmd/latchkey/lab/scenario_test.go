@@ -2,6 +2,8 @@ package lab
 
 import (
 	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -87,5 +89,18 @@ func TestBuiltInScenarios(t *testing.T) {
 	}
 	if _, err := Source("../lost-answer"); err == nil {
 		t.Error("a path is a scenario")
+	}
+	_, example, _ := strings.Cut(string(doc), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	if s, err := Read([]byte(example)); err != nil || s.Name != "slow-refresh" {
+		t.Errorf("the example of docs/lab.md: %v", err)
+	}
+	for _, each := range []any{Scenario{}, Fault{}, Match{}, Answer{}, Lies{}, Expect{}, Refused{}} {
+		kind := reflect.TypeOf(each)
+		for i := range kind.NumField() {
+			if key := kind.Field(i).Tag.Get("yaml"); !regexp.MustCompile("\\b"+key+"\\b").Match(doc) || key == "" {
+				t.Errorf("docs/lab.md does not tell of the key %q of %s", key, kind)
+			}
+		}
 	}
 }
