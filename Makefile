@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit bench interop conformance screens operations deb release clean
+.PHONY: build test check unit bench interop conformance attacks screens operations deb release clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -73,6 +73,11 @@ interop:
 # Runs the conformance modules again, and writes their table in docs/conformance.md.
 conformance:
 	LATCHKEY_CONFORMANCE_TABLE=$(CURDIR)/docs/conformance.md go test -count=1 -timeout 10m ./test/conformance
+
+# Attacks Latchkey again, and writes docs/attacks.md.
+attacks:
+	./test/install.sh
+	go run ./test/attacks
 
 # Types every command of docs/operations.md on a Debian machine in a box; as root.
 operations: deb
