@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,8 @@ type labCommand struct {
 	idpPort      int
 	redirectURIs []string
 	clientID     string
-	only, files  []string
+	only, except []string
+	files        []string
 	patience     time.Duration
 	seed         uint64
 	strict, list bool
@@ -58,6 +60,7 @@ func (p *program) labCommand() *cobra.Command {
 	f.StringArrayVar(&l.redirectURIs, "redirect-uri", nil, "one more redirect URI of the app (repeatable)")
 	f.StringVar(&l.clientID, "client-id", "", "register the app as a public OAuth client of this ID, with the redirect URIs")
 	f.StringSliceVar(&l.only, "only", nil, "only these checks")
+	f.StringSliceVar(&l.except, "except", nil, "not these checks")
 	f.StringArrayVar(&l.files, "scenario", nil, "check with this file; without --only, with nothing else (repeatable)")
 	f.DurationVar(&l.patience, "patience", 3*time.Minute, "how long a check waits for the app")
 	f.Uint64Var(&l.seed, "seed", 1, "of what scenarios leave to chance")
@@ -124,22 +127,16 @@ func (l *labCommand) scenarios() (out []lab.Scenario, err error) {
 		}
 		out = append(out, s)
 	}
-	if len(l.only) == 0 {
-		return out, nil
-	}
-	chosen := []lab.Scenario{}
-	for _, name := range l.only {
-		n := len(chosen)
-		for _, s := range out {
-			if s.Name == name {
-				chosen = append(chosen, s)
+	for flag, names := range map[string][]string{"--only": l.only, "--except": l.except} {
+		for _, name := range names {
+			if !slices.ContainsFunc(out, func(s lab.Scenario) bool { return s.Name == name }) {
+				return nil, usageError{fmt.Errorf("%s: there is no check %q; see --list", flag, name)}
 			}
 		}
-		if len(chosen) == n {
-			return nil, usageError{fmt.Errorf("--only: there is no check %q; see --list", name)}
-		}
 	}
-	return chosen, nil
+	return slices.DeleteFunc(out, func(s lab.Scenario) bool {
+		return len(l.only) > 0 && !slices.Contains(l.only, s.Name) || slices.Contains(l.except, s.Name)
+	}), nil
 }
 
 type labScenario struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,23 +28,46 @@ watch: 10s
 expect: {refreshes: 1, works: true, stays: true}
 `
 
-// tryInLab runs the lab with one scenario while the tour's app is used in it; failed
-// is what the app does when a refresh fails.
-func tryInLab(t *testing.T, failed func(context.Context, *demoApp)) (code int, report lab.Report) {
+// running lab of a test.
+type labRun struct {
+	t         *testing.T
+	base      string // where the app finds it
+	done      chan int
+	out, errs *tail
+}
+
+func startLab(ctx context.Context, t *testing.T, scenario string) *labRun {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "quick.yaml")
-	if err := os.WriteFile(file, []byte(labScenarioFile), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(scenario), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	out, errs := &tail{}, &tail{}
-	done := make(chan int, 1)
+	l := &labRun{t: t, done: make(chan int, 1), out: &tail{}, errs: &tail{}}
 	go func() {
 		args := []string{"lab", "--scenario", file, "--port", "0", "--idp-port", "0", "--json", "--strict", "--redirect-uri", "mine://cb", "--client-id", "mine"}
-		done <- run(ctx, args, func(string) string { return "" }, nil, strings.NewReader(""), out, errs)
+		l.done <- run(ctx, args, func(string) string { return "" }, nil, strings.NewReader(""), l.out, l.errs)
 	}()
-	app := newDemoApp(errs.find(t, `server for your app: +(\S+)`))
+	l.base = l.errs.find(t, `server for your app: +(\S+)`)
+	return l
+}
+
+// report is that of a lab that has ended.
+func (l *labRun) report() (report lab.Report) {
+	l.t.Helper()
+	if err := json.Unmarshal(l.out.buf.Bytes(), &report); err != nil {
+		l.t.Fatalf("%v: %s %s", err, l.out.buf.String(), l.errs.buf.String())
+	}
+	return report
+}
+
+// tryInLab uses the tour's app in the lab; failed is what it does when a refresh
+// fails.
+func tryInLab(t *testing.T, failed func(context.Context, *demoApp)) (code int, report lab.Report) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l := startLab(ctx, t, labScenarioFile)
+	app := newDemoApp(l.base)
 	for app.access == "" && ctx.Err() == nil {
 		_ = app.password(ctx, stageLocal, stagePassword) // the lab may be a moment behind its words
 	}
@@ -52,11 +76,8 @@ func tryInLab(t *testing.T, failed func(context.Context, *demoApp)) (code int, r
 	}
 	for {
 		select {
-		case code = <-done:
-			if err := json.Unmarshal([]byte(out.buf.String()), &report); err != nil {
-				t.Fatalf("%v: %s %s", err, out.buf.String(), errs.buf.String())
-			}
-			return code, report
+		case code = <-l.done:
+			return code, l.report()
 		case <-time.After(10 * time.Millisecond):
 		}
 		if _, err := app.whoAmI(ctx); err != nil && ctx.Err() == nil {
@@ -64,6 +85,27 @@ func tryInLab(t *testing.T, failed func(context.Context, *demoApp)) (code int, r
 				failed(ctx, app)
 			}
 		}
+	}
+}
+
+// TestNativeClientInTheLab: the program's own client passes on the other face, where
+// an app has the tokens of OAuth 2. It checks ID tokens by its own clock, as it has to.
+func TestNativeClientInTheLab(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l := startLab(ctx, t, strings.NewReplacer("clock: -2h\n", "", "expire: 1\n", "", "works: true, ", "").Replace(labScenarioFile))
+	c := newCLI(t)
+	c.env["LATCHKEY_CLIENT_DIR"] = t.TempDir()
+	u := c.start("login", "--issuer", l.base, "--no-browser")
+	robin := newPerson(t, l.base)
+	page := robin.logIn(robin.open(u.stderr.find(t, `(http://\S+/oauth2/authorize\?\S+)`)))
+	robin.submit("/oauth2/consent", url.Values{"id": {robin.field(page, "id")}, "decision": {"allow"}})
+	if code, out := u.wait(t); code != 0 {
+		t.Fatalf("exit %d, %s", code, out)
+	}
+	c.must("", "token", "--refresh")
+	if code := <-l.done; code != 0 || l.report().Passed != 1 {
+		t.Errorf("exit %d, %+v", code, l.report())
 	}
 }
 
@@ -82,12 +124,15 @@ func TestLabCommand(t *testing.T) {
 // TestLabUsage: what is asked for wrongly is named before anything is started.
 func TestLabUsage(t *testing.T) {
 	c := newCLI(t)
-	for _, args := range [][]string{{"--only", "nothing"}, {"--client-id", "mine"}} {
+	for _, args := range [][]string{{"--only", "nothing"}, {"--except", "nothing"}, {"--client-id", "mine"}} {
 		if code, _, errs := c.run("", append([]string{"lab"}, args...)...); code != 2 || !strings.Contains(errs, args[0]) {
 			t.Errorf("%v: exit %d, %s", args, code, errs)
 		}
 	}
 	if out := c.must("", "lab", "--show", "starting"); !strings.HasPrefix(out, "name: starting\n") {
+		t.Error(out)
+	}
+	if out := c.must("", "lab", "--list", "--only", "ended,rotation", "--except", "rotation"); strings.Contains(out, "rotation") || !strings.Contains(out, "ended") {
 		t.Error(out)
 	}
 	if out := c.must("", "lab", "--list", "--json"); !strings.Contains(out, `"name": "both-expired"`) {
