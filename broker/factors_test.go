@@ -370,7 +370,6 @@ func TestStolenPasswordChangesNoFactor(t *testing.T) {
 func TestPasswordThatLooksLikeARecoveryCode(t *testing.T) {
 	rig := harness.New(t, "", nil)
 	u, ctx, password := rig.User(t, "alice", broker.RoleUser), context.Background(), "bananegittersump"
-	p := rig.Principal(t, "alice")
 	if err := rig.Broker.ResetPassword(ctx, u.ID, password, false); err != nil {
 		t.Fatal(err)
 	}
@@ -378,7 +377,8 @@ func TestPasswordThatLooksLikeARecoveryCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err = rig.Broker.Authenticate(ctx, l.Session.ID); err != nil {
+	p, err := rig.Broker.Authenticate(ctx, l.Session.ID)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := rig.Broker.BeginTOTP(ctx, p, password, here); err != nil {

@@ -20,7 +20,7 @@ var logoKinds = map[string]func(image []byte) bool{
 	},
 }
 
-var errLogo = errors.New("must be a data: URL with a PNG, SVG or WebP image of at most 16 KiB in base64, such as data:image/png;base64,iVBORw0...")
+var errLogo = errors.New("must be a data: URL with a PNG, SVG or WebP image of at most 16 KiB in base64, such as data:image/png;base64,iVBORw0")
 
 // ReadLogo reads the logo of a provider's settings: a data: URL (RFC 2397) with
 // an image of at most 16 KiB. Of none it is nil.

@@ -27,7 +27,7 @@ func TestClientAssertion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		parsed, err := jose.ParseSigned(assertion.Reveal(), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(algorithm)})
+		parsed, err := jose.ParseSignedCompact(assertion.Reveal(), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(algorithm)})
 		if err != nil {
 			t.Fatal(err)
 		}

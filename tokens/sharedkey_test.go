@@ -33,7 +33,7 @@ func TestSharedKeySignsAccessTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := jose.ParseSigned(token.Reveal(), []jose.SignatureAlgorithm{jose.HS256})
+	parsed, err := jose.ParseSignedCompact(token.Reveal(), []jose.SignatureAlgorithm{jose.HS256})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,9 +159,7 @@ func TestTroubleIsNeverTheTokens(t *testing.T) {
 			if cookieSet {
 				s.setCookie(c, cookieRefresh, "half a login", flowLife)
 			}
-			var m map[string]int
-			m["x"] = 1
-			return nil
+			panic("a mistake")
 		}))
 		e.GET("/test/unknown", s.as(asJSON, func(*gin.Context) error { return errors.New("nobody has named this") }))
 		e.GET("/test/new", s.as(asJSON, func(*gin.Context) error { return &broker.Error{Code: "brand_new"} }))

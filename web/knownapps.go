@@ -44,10 +44,7 @@ type setting struct {
 // block is a text to paste, such as a part of a file.
 type block struct{ Name, Text string }
 
-var (
-	on  = say("switched on")
-	off = say("switched off")
-)
+var on = say("switched on")
 
 // appScope is what an app gets that asks for no group.
 const appScope = "openid profile email"

@@ -165,7 +165,11 @@ func TestT14DPoPBadProofs(t *testing.T) {
 		return segment(toJSON(h)) + "." + part[1] + "." + part[2]
 	}
 	private := headerOf(t, good)["jwk"].(map[string]any)
-	private["d"] = base64.RawURLEncoding.EncodeToString(p.key.D.FillBytes(make([]byte, 32)))
+	d, err := p.key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	private["d"] = base64.RawURLEncoding.EncodeToString(d)
 	for what, proofs := range map[string][]string{
 		"htm": {p.prove("GET", tokenURL, nil)}, "htm in lower case": {p.prove("post", tokenURL, nil)}, "no htm": {p.prove("POST", tokenURL, map[string]any{"htm": nil})},
 		"htu of another path": {p.prove("POST", publicURL+"/oauth2/par", nil)}, "htu of another host": {p.prove("POST", "https://evil.test/oauth2/token", nil)}, "htu with http": {p.prove("POST", "http://id.example.org/oauth2/token", nil)},

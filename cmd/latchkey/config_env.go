@@ -27,7 +27,6 @@ type setting struct {
 	secret bool          // may come from NAME_FILE; redacted when printed
 	value  any           // points into the config
 	std    string
-	sep    string // between list items; "" : a comma
 }
 
 // settings is the table. Everything that has an environment variable is here,

@@ -47,7 +47,7 @@ func (p *program) importSecret() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			secret, err := absdb.Secret(cmd.Context(), file)
 			if err == nil && secret == "" {
-				err = errors.New("Audiobookshelf has made no secret: it was given one as JWT_SECRET_KEY")
+				err = errors.New("this Audiobookshelf has made no secret: it was given one as JWT_SECRET_KEY")
 			}
 			if err == nil {
 				_, err = fmt.Fprintln(p.stdout, secret)

@@ -14,11 +14,11 @@ import (
 func TestTokenIsPrintedAloneAndRefreshedWhenItIsDue(t *testing.T) {
 	c := nativeCLI(t)
 	o := newOP(t, answer(200, pair("A2", "R2")))
-	s, k := c.loggedIn(o, 10*time.Minute)
+	c.loggedIn(o, 10*time.Minute)
 	if out := c.must("", "token"); out != "A1\n" || o.sent("grant_type") != "" {
 		t.Fatalf("%q", out)
 	}
-	s, k = c.loggedIn(o, 50*time.Second)
+	s, k := c.loggedIn(o, 50*time.Second)
 	if out := c.must("", "token"); out != "A2\n" || kept(t, s, k) != "R2" {
 		t.Fatalf("%q", out)
 	}

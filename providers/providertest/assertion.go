@@ -29,7 +29,7 @@ func (p *IdP) proves(client Client, form url.Values) bool {
 	for _, alg := range assertionAlgs {
 		algs = append(algs, jose.SignatureAlgorithm(alg))
 	}
-	signed, err := jose.ParseSigned(raw, algs)
+	signed, err := jose.ParseSignedCompact(raw, algs)
 	var set jose.JSONWebKeySet
 	if err != nil || json.Unmarshal(client.Keys(), &set) != nil {
 		return false

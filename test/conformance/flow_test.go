@@ -412,7 +412,7 @@ func (m *run) idToken(c client, raw, access, nonce string) claims {
 // header is the JOSE header of a token.
 func (m *run) joseHeader(raw string) jose.Header {
 	m.Helper()
-	object, err := jose.ParseSigned(raw, signatures)
+	object, err := jose.ParseSignedCompact(raw, signatures)
 	if err != nil || len(object.Signatures) != 1 {
 		m.Fatal(err)
 	}

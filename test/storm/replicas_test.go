@@ -201,7 +201,9 @@ func balancer(t *testing.T, replicas []*process) string {
 	var turn atomic.Int64
 	proxy := &httputil.ReverseProxy{
 		Transport: &http.Transport{MaxIdleConnsPerHost: 16},
-		Director: func(r *http.Request) {
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetXForwarded()
+			r := p.Out
 			r.URL.Scheme, r.URL.Host = "http", ""
 			// A check that is late finds none for a moment: the request waits, as a
 			// proxy that tries again lets it.

@@ -204,7 +204,7 @@ func TestRevocationsKeepTheLastList(t *testing.T) {
 		"an unsigned one":   write(unsigned(l.list(l.key, issuer, time.Hour))),
 		"an access token":   write([]byte(access.Reveal())),
 		"more than we read": write(bytes.Repeat([]byte("x"), tokens.MaxRevocationBytes+1)),
-		"a redirect":        func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 302) },
+		"a redirect":        func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) },
 		"cut off": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100000")
 			_, _ = w.Write([]byte("x"))
