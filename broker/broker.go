@@ -158,6 +158,7 @@ type memory struct {
 	noted    Replica
 	circuits circuits
 	healths  healths
+	trials   trials
 	meter    *meter
 	journal  journalKeeper
 }

@@ -81,6 +81,10 @@ func (b *Broker) TryProvider(ctx context.Context, id string) (Trial, error) {
 	if err != nil {
 		return Trial{}, err
 	}
+	return b.try(ctx, p)
+}
+
+func (b *Broker) try(ctx context.Context, p Provider) (Trial, error) {
 	if err := b.MayAskTheWorld(ctx); err != nil {
 		return Trial{}, err
 	}
@@ -102,6 +106,9 @@ func (b *Broker) TryProvider(ctx context.Context, id string) (Trial, error) {
 		if result := out.Steps[i].Result; result == CheckFailed || result == CheckWarning && out.Result == CheckPassed {
 			out.Result = result
 		}
+	}
+	if ctx.Err() != context.Canceled { // then it is whoever asked that is gone
+		b.trials.keep(&p, b.now(), out)
 	}
 	return out, nil
 }

@@ -54,6 +54,14 @@ func (s *Server) healthOf(h broker.ProviderHealth) health {
 	return out
 }
 
+// failedTrial is a word on a trial that failed.
+func failedTrial(trial broker.Trial) *text {
+	if step, _ := trial.Of(broker.TrialSecret); step.Finding == broker.FindingSecretRefused {
+		return say("refuses the secret")
+	}
+	return say("logins fail")
+}
+
 // providersPage is GET /admin/providers.
 func (s *Server) providersPage(c *gin.Context, p broker.Principal) error {
 	list, err := s.broker.ProvidersNow(c.Request.Context())
@@ -63,9 +71,11 @@ func (s *Server) providersPage(c *gin.Context, p broker.Principal) error {
 	rows := []providerRow{}
 	for _, one := range list {
 		v := s.broker.ViewProvider(one)
-		rows = append(rows, providerRow{
-			ProviderView: v, Kind: providerTypes[cmp.Or(v.Type, broker.TypeOIDC)], URL: providersPath + "/" + url.PathEscape(v.ID), Health: s.healthOf(v.Health),
-		})
+		row := providerRow{ProviderView: v, Kind: providerTypes[cmp.Or(v.Type, broker.TypeOIDC)], URL: providersPath + "/" + url.PathEscape(v.ID), Health: s.healthOf(v.Health)}
+		if trial, ok := s.broker.LastTrial(one); ok && trial.Result == broker.CheckFailed && row.Health.Class != "bad" {
+			row.Health = health{pill: pill{"bad", failedTrial(trial)}}
+		}
+		rows = append(rows, row)
 	}
 	view := office(c, p, say("Identity providers"))
 	view.View = rows
@@ -168,21 +178,22 @@ func (s *Server) createProviderForm(c *gin.Context, p broker.Principal) error {
 		_, err = s.broker.CreateProvider(c.Request.Context(), settings, or(secret))
 	}
 	if err == nil {
-		return s.done(c, providersPath+"/"+url.PathEscape(settings.ID), s.triedOnce(c, settings.ID))
+		return s.done(c, providersPath+"/"+url.PathEscape(settings.ID), "created"+s.triedOnce(c, settings.ID))
 	}
 	view := s.secondStep(c, p, known, settings.ID, settings.Name)
 	return s.retry(c, "office_provider_new", view, &view.View.(*newProviderView).Form, typed, atField(err))
 }
 
-// triedOnce tries a provider that was just added, and says what came of it.
+// triedOnce tries a provider that was just added or changed, and says what came
+// of it.
 func (s *Server) triedOnce(c *gin.Context, id string) string {
 	switch trial, err := s.broker.TryProvider(c.Request.Context(), id); {
 	case err != nil: // which is no fault of the provider's
-		return "created-untried"
+		return "-untried"
 	case trial.Result == broker.CheckFailed:
-		return "created-wrong"
+		return "-wrong"
 	}
-	return "created"
+	return ""
 }
 
 // providerPageView is a provider with what can be done about it.
@@ -211,8 +222,10 @@ func (s *Server) providerPage(c *gin.Context, p broker.Principal) error {
 	}
 	view.Notice = whatWasDone(c, map[string]*text{
 		"created": say("The provider was added; people can log in through it from now on."), "changed": say("The settings were saved."),
-		"created-wrong":   say("The provider was added, but something about it is wrong, so that logins fail. Try the connection to see what."),
+		"created-wrong":   say("The provider was added, but something about it is wrong, so that logins fail. What it is stands below."),
 		"created-untried": say("The provider was added. Try the connection before people use it."),
+		"changed-wrong":   say("The settings were saved, but something about them is wrong, so that logins fail. What it is stands below."),
+		"changed-untried": say("The settings were saved. Try the connection before people use it."),
 	})
 	return s.show(c, http.StatusOK, "office_provider", view)
 }
@@ -230,6 +243,9 @@ func (s *Server) providerView(c *gin.Context, p broker.Principal) (page, error) 
 		ProviderView: v, Kind: providerTypes[v.Type], Health: s.healthOf(v.Health), Known: known, There: s.registrationOf(known, v.ID),
 		Path: providersPath + "/" + url.PathEscape(v.ID), Sessions: "/admin/sessions?" + url.Values{"provider": {v.ID}}.Encode(),
 		Form: providerForm(known, v.ProviderSettings, v.HasSecret), Claims: dryRunInput(known),
+	}
+	if trial, ok := s.broker.LastTrial(found); ok && trial.Result == broker.CheckFailed {
+		view.View.(*providerPageView).Trial = viewTrial(trial)
 	}
 	return view, nil
 }
@@ -252,7 +268,7 @@ func (s *Server) updateProviderForm(c *gin.Context, p broker.Principal) error {
 		_, err = s.broker.UpdateProvider(c.Request.Context(), settings, secret)
 	}
 	if err == nil {
-		return s.done(c, v.Path, "changed")
+		return s.done(c, v.Path, "changed"+s.triedOnce(c, v.ID))
 	}
 	return s.retry(c, "office_provider", view, &v.Form, typed, atField(err))
 }

@@ -77,7 +77,7 @@ func (s *Server) setupSteps(c *gin.Context, p broker.Principal) (setupView, erro
 	if err != nil {
 		return setupView{}, err
 	}
-	return setupView{[]setupStep{s.setupAddress(c), setupAdministrator(p), s.setupProviders(providers), setupClients(clients), tried}}, nil
+	return setupView{[]setupStep{s.setupAddress(c), setupAdministrator(p), s.setupProviders(c, providers), setupClients(clients), tried}}, nil
 }
 
 // setupAddress compares how this page was reached with the public address: where
@@ -114,38 +114,6 @@ func setupAdministrator(p broker.Principal) setupStep {
 		Checks: []check{{"good", say("You are logged in as {name}. The setup link is used up.", person(&p.User))}},
 		Ways:   []button{{Text: say("Add people"), URL: "/admin/users/new"}},
 	}
-}
-
-func (s *Server) setupProviders(providers []broker.Provider) setupStep {
-	step := setupStep{
-		ID: "provider", Title: say("An identity provider"),
-		Text: say("People log in with the account that they have there, for example at Pocket ID, Authelia, Keycloak or Google."),
-	}
-	for _, p := range providers {
-		step.Checks = append(step.Checks, s.setupHealth(p))
-		step.Ways = append(step.Ways, button{Text: say("Check {provider}", p.Name), URL: "/admin/providers/" + url.PathEscape(p.ID)})
-	}
-	step.Done = len(providers) > 0 && step.fine()
-	if len(providers) == 0 {
-		step.Checks = []check{{"warn", say("There is none yet. Without one people log in with a password.")}}
-	}
-	step.Ways = append(step.Ways, button{Text: say("Connect an identity provider"), URL: "/admin/providers/new"})
-	return step
-}
-
-// setupHealth is what is known of a provider without asking it.
-func (s *Server) setupHealth(p broker.Provider) check {
-	switch health := s.broker.ProviderHealth(p.ID); {
-	case !health.InUse:
-		return check{"bad", say("{provider} cannot be used: its secret cannot be read, or it was just added.", p.Name)}
-	case health.State == broker.HealthDark:
-		return check{"bad", say("{provider} does not answer.", p.Name)}
-	case health.State == broker.HealthSlow:
-		return check{"warn", say("{provider} answers slowly.", p.Name)}
-	case health.State == broker.HealthOK:
-		return check{"good", say("{provider} is connected, and answers.", p.Name)}
-	}
-	return check{"warn", say("{provider} is connected. Nobody has asked it anything lately: check it.", p.Name)}
 }
 
 func setupClients(clients []broker.Client) setupStep {

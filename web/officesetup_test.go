@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/providertest"
 	"github.com/latchkey-id/latchkey/web"
 )
 
@@ -63,13 +64,87 @@ func TestSetupSaysHowProvidersAnswer(t *testing.T) {
 	made := x.do(http.MethodPost, "/setup", form("token", x.setupToken(), "username", "root", "password", "a few words that are long"))
 	x.do(http.MethodGet, "/login").saysNot("not set up yet")
 	steps := func() *answer { return x.do(http.MethodGet, "/admin/setup", cookies(made.cookies)).want(200) }
-	steps().says("Test IdP is connected. Nobody has asked it anything lately", "Nobody has logged in through Test IdP yet.")
+	steps().says("Test IdP is connected, and answers.", "Test IdP takes the client id and the secret.", "Nobody has logged in through Test IdP yet.")
 	x.idpLogin(idp.Authorize)
 	steps().says("Test IdP is connected, and answers.", "anna has logged in through Test IdP.")
 	idp.SetDown(true)
 	x.Clock.Advance(time.Hour)
 	x.do(http.MethodGet, "/auth/openid?callback=/")
 	steps().says("Test IdP does not answer.")
+}
+
+// A provider whose secret is wrong was done, because its discovery document could
+// be read.
+func TestSetupAsksWhetherTheSecretIsRight(t *testing.T) {
+	token := func(with providertest.Responder) func(*providertest.IdP) {
+		return func(idp *providertest.IdP) {
+			idp.Script(func(s *providertest.Script) {
+				s.Respond = map[string]providertest.Responder{providertest.EndpointToken: with}
+			})
+		}
+	}
+	says := func(status int, body string) func(*providertest.IdP) {
+		return token(func(w http.ResponseWriter, _ *http.Request) bool {
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(body))
+			return true
+		})
+	}
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	stalls := token(func(_ http.ResponseWriter, r *http.Request) bool {
+		select {
+		case <-over:
+		case <-r.Context().Done():
+		}
+		return true
+	})
+	client := func(secret string) func(*providertest.IdP) {
+		return func(idp *providertest.IdP) {
+			idp.SetClient(providertest.Client{ID: "latchkey", Secret: secret, RedirectURIs: []string{publicURL + "/auth/openid/callback"}})
+		}
+	}
+	for what, c := range map[string]struct {
+		bend func(*providertest.IdP)
+		says string
+		done bool
+	}{
+		"the right secret":     {func(*providertest.IdP) {}, "Test IdP takes the client id and the secret.", true},
+		"a wrong secret":       {client("another"), "Test IdP refuses the client id or the secret. Copy both from there once more, into the configuration.", false},
+		"401 and no word":      {says(401, ""), "Test IdP refuses the client id or the secret.", false},
+		"the code comes first": {says(400, `{"error":"invalid_grant"}`), "The first login shows whether the secret is right.", true},
+		"trouble there":        {says(500, "oops"), "The token endpoint answered with 500, which says nothing of the secret. The first login", true},
+		"rubbish":              {says(200, `"><script>alert(1)</script>`), "which says nothing of the secret. The first login", true},
+		"no answer":            {stalls, "did not answer in time", false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			idp := startIdP(t)
+			x := openSite(t, setup{idp: idp})
+			made := x.do(http.MethodPost, "/setup", form("token", x.setupToken(), "username", "root", "password", "a few words that are long"))
+			c.bend(idp)
+			page := x.do(http.MethodGet, "/admin/setup", cookies(made.cookies)).want(200).says(c.says).saysNot("the IdP's client secret", "<script>alert")
+			_, pill, _ := strings.Cut(page.Body[strings.Index(page.Body, `<li id="provider"`):], "</h2>")
+			if done := strings.HasPrefix(pill, `<span class="pill good">`); done != c.done {
+				t.Errorf("done %v, want %v", done, c.done)
+			}
+			asked := idp.Count(providertest.EndpointToken)
+			x.do(http.MethodGet, "/admin/setup", cookies(made.cookies)).says(c.says)
+			if n := idp.Count(providertest.EndpointToken); n != asked {
+				t.Errorf("a reload asked %d times more", n-asked)
+			}
+			x.do(http.MethodGet, "/admin/providers", cookies(made.cookies)).want(200)
+			x.do(http.MethodGet, "/admin/setup", cookies(made.cookies), header("Accept-Language", "de")).want(200).saysNot("secret", "The first login")
+			if what == "a wrong secret" {
+				x.do(http.MethodGet, "/admin/providers", cookies(made.cookies)).says("refuses the secret")
+				x.do(http.MethodGet, "/admin/providers/openid", cookies(made.cookies)).says("It refused the client id or the secret: invalid_client")
+				client("the IdP's client secret")(idp)
+				x.Clock.Advance(11 * time.Second)
+				x.do(http.MethodGet, "/admin/setup", cookies(made.cookies)).says("Test IdP takes the client id and the secret.")
+				x.do(http.MethodGet, "/admin/providers", cookies(made.cookies)).saysNot("refuses the secret")
+			}
+		})
+	}
 }
 
 // An address that is not the public one, or a proxy that nobody named, is said

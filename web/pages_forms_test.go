@@ -72,7 +72,7 @@ func TestS04EveryFormRefusesOtherSites(t *testing.T) {
 	h := furnish(t, furniture{rows: 3, text: plainText})
 	_, posts := pageRoutes(t, h.Broker)
 	open := []filledForm{}
-	for _, g := range []guest{{"alice", h.alice}, {"root", h.root}} {
+	for _, g := range []*guest{{"alice", h.alice}, {"root", h.root}} {
 		for _, v := range h.walk(g) {
 			if v.root != nil {
 				open = append(open, v.forms()...)

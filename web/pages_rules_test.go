@@ -58,7 +58,7 @@ func TestEveryPageKnowsWhoMaySeeIt(t *testing.T) {
 	h := furnish(t, furniture{rows: 3, text: plainText})
 	x := newSite(t, setup{}) // where names and passwords are as they were
 	office := 0
-	for _, v := range h.walk(guest{"root", h.root}) {
+	for _, v := range h.walk(&guest{"root", h.root}) {
 		if !v.inside() {
 			continue
 		}

@@ -95,8 +95,17 @@ type guest struct {
 	cookies []*http.Cookie
 }
 
-func (h *house) guests() []guest {
-	return []guest{{"a stranger", nil}, {"alice", h.alice}, {"root", h.root}}
+func (h *house) guests() []*guest {
+	return []*guest{{"a stranger", nil}, {"alice", slices.Clone(h.alice)}, {"root", slices.Clone(h.root)}}
+}
+
+// keep keeps the cookies of what waits for the guest where a redirect leads.
+func (g *guest) keep(a *answer) {
+	for _, c := range a.cookies {
+		if strings.Contains(c.Name, "latchkey_flow_") && c.MaxAge > 0 && a.Status == http.StatusSeeOther {
+			g.cookies = append(g.cookies, c)
+		}
+	}
 }
 
 // sameKind is how many addresses of one kind are looked at: pages that differ in
@@ -105,7 +114,7 @@ const sameKind = 6
 
 // walk opens every page that a guest can come to: the routes themselves, and
 // from each page where its links and its filters lead.
-func (h *house) walk(g guest) []view {
+func (h *house) walk(g *guest) []view {
 	h.t.Helper()
 	gets, _ := pageRoutes(h.t, h.Broker)
 	queue, kinds, seen, views := []string{}, map[string]int{}, map[string]bool{}, []view{}
@@ -135,9 +144,10 @@ func (h *house) walk(g guest) []view {
 }
 
 // look opens one page.
-func (h *house) look(g guest, gets []string, at string) view {
+func (h *house) look(g *guest, gets []string, at string) view {
 	h.t.Helper()
 	v := view{answer: h.do(http.MethodGet, at, htmlOnly, cookies(g.cookies)), who: g.name, at: at, route: routeOf(gets, at)}
+	g.keep(v.answer)
 	if redirects := v.Status >= 300 && v.Status < 400; !redirects && strings.HasPrefix(v.Header.Get("Content-Type"), "text/html") {
 		root, err := html.Parse(strings.NewReader(v.Body))
 		if err != nil {

@@ -39,11 +39,15 @@ await withBrowser(async (browser) => {
   await press('#save');
   assert.match(page.url(), /\/admin\/providers\/npm\?done=created-wrong$/);
 
-  await press('#check');
   const step = (title) => page.innerText(`.findings li:has(strong:text-is("${title}"))`);
   assert.match(await step('Redirect URI'), new RegExp(`wrong\\s+It refused the request with the status 400. Probably the redirect URI ${base}/auth/npm/callback is not registered there`));
   assert.match(await step('Client secret'), /wrong\s+It refused the client id or the secret: invalid_client/);
   assert.match(await step('Issuer'), /good/);
+
+  await page.goto(`${base}/admin/setup`);
+  assert.equal(await page.innerText('#provider .pill'), 'to do');
+  assert.match(await page.innerText('#provider'), /The Test IdP refuses the client id or the secret. Copy both from there once more/);
+  await page.goto(`${base}/admin/providers/npm`);
 
   await page.fill('#issuer', right);
   await press('#save');
@@ -53,6 +57,11 @@ await withBrowser(async (browser) => {
   assert.match(page.url(), /done=changed$/);
   await press('#check');
   assert.equal(await page.locator('.findings .bad').count(), 0, await text());
+  await page.goto(`${base}/admin/setup`);
+  assert.equal(await page.innerText('#provider .pill'), 'done');
+  assert.match(await page.innerText('#provider'), /The Test IdP takes the client id and the secret/);
+  await page.goto(`${base}/admin/providers/npm`);
+  await press('#check');
   for (const title of ['Discovery', 'Issuer', 'Authorization code flow', 'PKCE', 'Keys', 'Clock', 'Logout there', 'Redirect URI', 'Client secret']) {
     assert.match(await step(title), /good/, title);
   }
