@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/user"
 	"slices"
 	"strings"
 	"sync"
@@ -98,7 +99,7 @@ type diagnosis struct {
 	Result   string `json:"result"` // ok, warning or fault
 	Faults   int    `json:"faults"`
 	Warnings int    `json:"warnings"`
-	// User is the owner of data_dir, as whom root has looked; empty: nobody else.
+	// User is as whom it looked; empty: not known.
 	User  string `json:"user,omitempty"`
 	Areas []area `json:"areas"`
 }
@@ -111,7 +112,11 @@ func (p *program) doctorCommand() *cobra.Command {
 			"while that runs or not. Root looks as the user whom data_dir belongs to. It changes nothing. It fails if there is\n" +
 			"a fault; warnings and notes are no faults.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			out := p.newDoctor().examine(cmd.Context())
+			d := p.newDoctor()
+			if c, _, err := p.readConfig(); err == nil {
+				becomeOwner(c.DataDir)
+			}
+			out := d.examine(cmd.Context())
 			if p.json {
 				if err := p.printJSON(out); err != nil {
 					return err
@@ -137,8 +142,8 @@ func (p *program) doctorCommand() *cobra.Command {
 func (d *doctor) examine(ctx context.Context) diagnosis {
 	first := d.readConfiguration()
 	out := diagnosis{Result: "ok"}
-	if d.config != nil {
-		out.User = d.become(d.config.DataDir)
+	if u, err := user.Current(); err == nil {
+		out.User = u.Username
 	}
 	if d.config == nil {
 		for _, c := range checks {
@@ -222,7 +227,7 @@ func (d *diagnosis) count() {
 
 func (d *diagnosis) print(w io.Writer) {
 	if d.User != "" {
-		fmt.Fprintf(w, "Root looks as %s, whom data_dir belongs to.\n", d.User)
+		fmt.Fprintf(w, "as the user %s:\n", d.User)
 	}
 	for _, a := range d.Areas {
 		fmt.Fprintf(w, "%-8s %-14s %s\n", a.Result, a.Area, a.About)

@@ -36,20 +36,19 @@ func isWritable(path string) bool { return syscall.Access(path, 2) == nil } // W
 
 func isInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 
-// becomeOwner has root go on as whoever a folder belongs to, for good, and says who
-// that is; empty: nobody else. What root may do says nothing of what the server may.
-func becomeOwner(folder string) string {
+// becomeOwner has root begin anew as whoever a folder belongs to: what root may do
+// says nothing of what the server may. It returns where there is nobody else to be.
+func becomeOwner(folder string) {
 	info, err := os.Stat(folder)
 	if err != nil || os.Geteuid() != 0 {
-		return "" // the first start makes it
+		return // the first start makes it
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || owner.Uid == 0 {
-		return ""
+		return
 	}
-	name, gid, groups := strconv.FormatUint(uint64(owner.Uid), 10), int(owner.Gid), []int{}
-	if u, err := user.LookupId(name); err == nil {
-		name = u.Username
+	gid, groups := int(owner.Gid), []int{}
+	if u, err := user.LookupId(strconv.FormatUint(uint64(owner.Uid), 10)); err == nil {
 		gid, _ = strconv.Atoi(u.Gid)
 		all, _ := u.GroupIds()
 		for _, one := range all {
@@ -58,8 +57,8 @@ func becomeOwner(folder string) string {
 			}
 		}
 	}
-	if errors.Join(syscall.Setgroups(groups), syscall.Setgid(gid), syscall.Setuid(int(owner.Uid))) != nil {
-		return "" // a root that may not, as in some containers, is what the server is there too
+	// A root that may not, as in some containers, is what the server is there too.
+	if errors.Join(syscall.Setgroups(groups), syscall.Setgid(gid), syscall.Setuid(int(owner.Uid))) == nil {
+		_ = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 	}
-	return name
 }

@@ -24,9 +24,7 @@ type doctor struct {
 
 	now  func() time.Time
 	disk func(path string) (diskState, error)
-	// become goes on as the owner of a folder and says who that is.
-	become func(folder string) string
-	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	roots *x509.CertPool // nil: those of this system
 	limit time.Duration  // of one check
@@ -47,7 +45,7 @@ type doctor struct {
 }
 
 func (p *program) newDoctor() *doctor {
-	return &doctor{program: p, now: time.Now, disk: diskOf, become: becomeOwner, dial: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, limit: checkTime}
+	return &doctor{program: p, now: time.Now, disk: diskOf, dial: (&net.Dialer{Timeout: 3 * time.Second}).DialContext, limit: checkTime}
 }
 
 // readConfiguration leaves d.config nil where something is wrong with it.
