@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -80,6 +81,45 @@ func (k *SoftKey) data(rpID string, flags byte) []byte {
 	return binary.BigEndian.AppendUint32(append(sum[:], flags), k.Count)
 }
 
+// COSE is the public key (RFC 9053 section 7.1.1).
+func (k *SoftKey) COSE(tb testing.TB) []byte {
+	tb.Helper()
+	point, err := k.key.PublicKey.Bytes() // 4, x, y
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return slices.Concat([]byte{0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32}, point[1:33], []byte{0x22, 0x58, 32}, point[33:])
+}
+
+// keptKey is a [SoftKey] in JSON, for a test of later.
+type keptKey struct {
+	Origin     string `json:"origin"`
+	Count      uint32 `json:"count"`
+	ID         []byte `json:"id"`
+	UserHandle []byte `json:"userHandle"`
+	Private    []byte `json:"testPrivateKey"` // SEC 1
+}
+
+// MarshalJSON keeps it, with its private key.
+func (k *SoftKey) MarshalJSON() ([]byte, error) {
+	private, err := x509.MarshalECPrivateKey(k.key)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(keptKey{k.Origin, k.Count, k.ID, k.UserHandle, private})
+}
+
+// UnmarshalJSON brings it back, well behaved.
+func (k *SoftKey) UnmarshalJSON(raw []byte) error {
+	var kept keptKey
+	if err := json.Unmarshal(raw, &kept); err != nil {
+		return err
+	}
+	key, err := x509.ParseECPrivateKey(kept.Private)
+	*k = SoftKey{Origin: kept.Origin, Flags: UserPresent | UserVerified, Count: kept.Count, ID: kept.ID, UserHandle: kept.UserHandle, key: key}
+	return err
+}
+
 // Create answers options of navigator.credentials.create.
 func (k *SoftKey) Create(tb testing.TB, options string) string {
 	tb.Helper()
@@ -89,14 +129,9 @@ func (k *SoftKey) Create(tb testing.TB, options string) string {
 		tb.Fatal(err)
 	}
 	k.UserHandle = handle
-	point, err := k.key.PublicKey.Bytes() // 4, x, y
-	if err != nil {
-		tb.Fatal(err)
-	}
-	// The COSE key (RFC 9053 section 7.1.1) and the attestation object, in CBOR.
-	cose := slices.Concat([]byte{0xa5, 1, 2, 3, 0x26, 0x20, 1, 0x21, 0x58, 32}, point[1:33], []byte{0x22, 0x58, 32}, point[33:])
-	data := slices.Concat(k.data(a.RP.ID, k.Flags|attested), make([]byte, 16), []byte{0, byte(len(k.ID))}, k.ID, cose)
+	data := slices.Concat(k.data(a.RP.ID, k.Flags|attested), make([]byte, 16), []byte{0, byte(len(k.ID))}, k.ID, k.COSE(tb))
 	k.Count++
+	// The attestation object, in CBOR.
 	object := slices.Concat([]byte{0xa3, 0x63}, []byte("fmt"), []byte{0x64}, []byte("none"), []byte{0x67}, []byte("attStmt"), []byte{0xa0, 0x68}, []byte("authData"),
 		[]byte{0x59, byte(len(data) >> 8), byte(len(data))}, data)
 	return k.answer(tb, map[string]any{

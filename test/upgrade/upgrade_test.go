@@ -16,6 +16,7 @@ import (
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/test/absfile"
 	"github.com/latchkey-id/latchkey/test/harness"
 	"github.com/latchkey-id/latchkey/test/pgtest"
 	"github.com/latchkey-id/latchkey/test/upgrade/stored"
@@ -40,7 +41,7 @@ type upgraded struct {
 
 // every is each schema; kept are those before and after the service's own time was
 // kept.
-var every, kept = []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, stored.LastSchema}, []int64{1, 3, 8, stored.LastSchema}
+var every, kept = []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, stored.LastSchema}, []int64{1, 3, 8, stored.LastSchema}
 
 // onEach opens stored databases by this program, some time after the earlier one
 // ended.
@@ -72,6 +73,11 @@ func (u *upgraded) open(clock *harness.Clock) {
 	u.Helper()
 	u.Rig = harness.NewAt(u.T, clock, u.url, func(c *broker.Config) {
 		c.PublicURL, c.Secrets = u.d.PublicURL, harness.Secrets(u.T, u.d.Secret)
+		imported, err := tokens.NewImportedSecret([]byte(absfile.Secret))
+		if err != nil {
+			u.Fatal(err)
+		}
+		c.Imported = imported
 	})
 	if _, err := u.Broker.Beat(ctx); err != nil {
 		u.Fatal(err)
@@ -98,6 +104,9 @@ func (u *upgraded) ask(method, path, body string, headers ...string) *httptest.R
 // refresh presents a token of a session as its client does, and wants an outcome.
 func (u *upgraded) refresh(x stored.Session, token string, want broker.Outcome) *broker.Login {
 	u.Helper()
+	if x.ProvenKey != "" {
+		want = broker.OutcomeBound // to its key: its tokens need not rotate
+	}
 	device := broker.Device{IP: "192.0.2.1", UserAgent: x.UserAgent}
 	var login *broker.Login
 	var err error
@@ -108,7 +117,12 @@ func (u *upgraded) refresh(x stored.Session, token string, want broker.Outcome) 
 		if wrong != nil {
 			u.Fatalf("the client: %v", wrong)
 		}
-		login, err = u.Broker.RefreshClient(ctx, broker.Caller{Client: client, Device: device}, token, "", "")
+		if x.ProvenKey != "" {
+			if _, err := u.Broker.RefreshClient(ctx, broker.Caller{Client: client, Device: device}, token, "", ""); broker.CodeOf(err) != broker.KeyMismatch {
+				u.Errorf("the session %q goes on without its key: %v", x.Kind, err)
+			}
+		}
+		login, err = u.Broker.RefreshClient(ctx, broker.Caller{Client: client, ProvenKey: x.ProvenKey, Device: device}, token, "", "")
 	}
 	if err != nil {
 		u.Fatalf("a refresh of the session %q: %v", x.Kind, err)
@@ -132,7 +146,9 @@ func TestEverySchemaIsUpgraded(t *testing.T) {
 		u.accessTokensCount()
 		u.devicesAreListed()
 		u.tokensWorkSoon()
+		u.importedDeviceComes()
 		u.passwordsWork()
+		u.factorsWork()
 		// The machine is off for long: nobody is logged out by it.
 		u.Clock.Advance(off)
 		u.open(u.Clock)
@@ -279,7 +295,7 @@ func (u *upgraded) passwordsWork() {
 	for _, x := range u.d.Users {
 		raw, _ := json.Marshal(map[string]string{"username": x.Name, "password": x.Password})
 		res, want := u.ask("POST", "/login", string(raw), "X-Return-Tokens", "true"), http.StatusOK
-		if x.Disabled {
+		if x.Disabled || x.TOTP != "" || x.Passkey != nil {
 			want = http.StatusUnauthorized
 		}
 		if res.Code != want {

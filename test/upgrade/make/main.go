@@ -4,7 +4,7 @@
 // those schemas, has people use them over HTTP, and keeps what is in the database
 // then. Run it from the root of the repository, with its whole history:
 //
-//	go run ./test/upgrade/make
+//	go run ./test/upgrade/make [SCHEMA...]
 //
 // Schemas that no commit had alone are made from the one before: the migrations
 // up to them, and rows of SQL in what they brought.
@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,12 +31,13 @@ import (
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3"
 
 	"github.com/latchkey-id/latchkey/providers/providertest"
+	"github.com/latchkey-id/latchkey/test/absfile"
 	"github.com/latchkey-id/latchkey/test/pgtest"
 	"github.com/latchkey-id/latchkey/test/upgrade/stored"
 )
 
 // programs are the last commits of each schema that programs ran with.
-var programs = map[int64]string{1: "df71725", 2: "28d04b6", 3: "611cb12", 10: "the tree"}
+var programs = map[int64]string{1: "df71725", 2: "28d04b6", 3: "611cb12", 10: "429684f", 11: "ad571b6"}
 
 func main() {
 	if err := makeAll(context.Background()); err != nil {
@@ -73,6 +75,9 @@ func makeAll(ctx context.Context) error {
 		return err
 	}
 	for schema := int64(stored.FirstSchema); schema <= stored.LastSchema; schema++ {
+		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], fmt.Sprint(schema)) {
+			continue
+		}
 		for _, kind := range []string{"sqlite", "postgres"} {
 			if err := m.makeOne(ctx, schema, kind); err != nil {
 				return fmt.Errorf("schema %d, %s: %w", schema, kind, err)
@@ -142,6 +147,9 @@ func (m *maker) use(ctx context.Context, d *stored.Database, commit, dir, databa
 		return err
 	}
 	s := newServer(binary, dir, databaseURL, m.issuer)
+	if d.Schema >= 3 {
+		s.env = append(s.env, "LATCHKEY_IMPORT_AUDIOBOOKSHELF_SECRET="+absfile.Secret)
+	}
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -155,23 +163,20 @@ func (m *maker) use(ctx context.Context, d *stored.Database, commit, dir, databa
 }
 
 func (m *maker) build(ctx context.Context, commit string) (string, error) {
-	binary := filepath.Join(m.dir, "latchkey-"+strings.ReplaceAll(commit, " ", "-"))
+	binary := filepath.Join(m.dir, "latchkey-"+commit)
 	if _, err := os.Stat(binary); err == nil {
 		return binary, nil
 	}
-	source := "."
-	if commit != "the tree" {
-		source = filepath.Join(m.dir, "source-"+commit)
-		if err := os.Mkdir(source, 0o700); err != nil {
-			return "", err
-		}
-		tar := filepath.Join(m.dir, commit+".tar")
-		if err := run(ctx, ".", "git", "archive", "--output", tar, commit); err != nil {
-			return "", err
-		}
-		if err := run(ctx, source, "tar", "-xf", tar); err != nil {
-			return "", err
-		}
+	source := filepath.Join(m.dir, "source-"+commit)
+	if err := os.Mkdir(source, 0o700); err != nil {
+		return "", err
+	}
+	tar := filepath.Join(m.dir, commit+".tar")
+	if err := run(ctx, ".", "git", "archive", "--output", tar, commit); err != nil {
+		return "", err
+	}
+	if err := run(ctx, source, "tar", "-xf", tar); err != nil {
+		return "", err
 	}
 	return binary, run(ctx, source, "go", "build", "-tags", "nomsgpack", "-o", binary, "./cmd/latchkey")
 }

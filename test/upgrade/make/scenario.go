@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"time"
@@ -35,19 +34,23 @@ type scene struct {
 
 // play does what is to be found in the stored database.
 func (s *scene) play(ctx context.Context) error {
-	for _, name := range []string{"anna", "ben", "carl"} {
+	for _, name := range []string{"anna", "ben", "carl", "tom", "pia"} {
 		if _, err := s.run(ctx, passwordOf(name)+"\n", "user", "create", name, "--password-stdin"); err != nil {
 			return err
 		}
 	}
 	s.d.Users = []stored.User{{Name: "root", Password: passwordOf("root")}, {Name: "anna", Password: passwordOf("anna")},
-		{Name: "ben", Password: passwordOf("ben"), Disabled: true}, {Name: "carl", Password: "another " + passwordOf("carl")}}
+		{Name: "ben", Password: passwordOf("ben"), Disabled: true}, {Name: "carl", Password: "another " + passwordOf("carl")},
+		{Name: "tom", Password: passwordOf("tom")}, {Name: "pia", Password: passwordOf("pia")}}
 	steps := []func(context.Context) error{s.livingSessions, s.endedSessions, s.idpSession}
 	if s.d.Schema >= 2 {
-		steps = append(steps, s.clientSession)
+		steps = append(steps, s.clientSession, s.boundSession)
 	}
 	if s.d.Schema >= 3 {
-		steps = append(steps, s.apiKey)
+		steps = append(steps, s.apiKey, s.imports)
+	}
+	if s.d.Schema >= 5 {
+		steps = append(steps, s.authenticatorApp, s.passkey)
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -225,97 +228,6 @@ func (s *scene) idpSession(ctx context.Context) error {
 	}
 	s.d.Sessions = append(s.d.Sessions, x)
 	return err
-}
-
-// clientSession is a login in a browser, and of a client there.
-func (s *scene) clientSession(ctx context.Context) error {
-	raw, err := s.run(ctx, "", "client", "create", webClient, "--redirect-uri", webRedirect, "--first-party", "--json")
-	if err != nil {
-		return err
-	}
-	var made struct {
-		ClientID     string `json:"client_id"`
-		ClientSecret string `json:"client_secret"`
-	}
-	if err := json.Unmarshal(raw, &made); err != nil {
-		return err
-	}
-	s.d.Client = stored.Client{ID: made.ClientID, Secret: made.ClientSecret}
-	code, err := browse(webClient, "carl", "another "+passwordOf("carl"))
-	if err != nil {
-		return err
-	}
-	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {webRedirect}, "code_verifier": {verifier}}
-	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(made.ClientID)+":"+url.QueryEscape(made.ClientSecret)))
-	_, raw, err = ask(http.DefaultClient, "POST", "/oauth2/token", http.StatusOK, strings.NewReader(form.Encode()),
-		"Content-Type", "application/x-www-form-urlencoded", "Authorization", basic, "User-Agent", "Stored/1 (of a client)")
-	if err != nil {
-		return err
-	}
-	var answer struct {
-		Access  string `json:"access_token"`
-		Refresh string `json:"refresh_token"`
-		Session string `json:"session_id"`
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return err
-	}
-	s.d.Sessions = append(s.d.Sessions, stored.Session{Kind: "of a client", User: "carl", ClientID: webClient, ID: sessionOf(answer.Refresh), Access: answer.Access, Refresh: answer.Refresh})
-	return nil
-}
-
-// browse logs in to a client, in a browser with its cookies, and gives the code.
-func browse(client, user, password string) (string, error) {
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		return "", err
-	}
-	browser := &http.Client{Jar: jar, CheckRedirect: noRedirects.CheckRedirect}
-	query := url.Values{"response_type": {"code"}, "client_id": {client}, "redirect_uri": {webRedirect}, "scope": {"openid profile offline_access"},
-		"state": {"state"}, "code_challenge": {challenge()}, "code_challenge_method": {"S256"}}
-	at, form := publicURL+"/oauth2/authorize?"+query.Encode(), url.Values(nil)
-	for range 8 {
-		method, headers := "GET", []string{}
-		if form != nil {
-			method, headers = "POST", []string{"Content-Type", "application/x-www-form-urlencoded", "Origin", publicURL, "Sec-Fetch-Site", "same-origin"}
-		}
-		res, raw, err := visit(browser, method, at, form, headers)
-		if err != nil {
-			return "", err
-		}
-		if to, err := res.Location(); err == nil {
-			if strings.HasPrefix(to.String(), webRedirect) {
-				return to.Query().Get("code"), nil
-			}
-			at, form = to.String(), nil
-			continue
-		}
-		if form != nil {
-			return "", fmt.Errorf("the login answers %d: %s", res.StatusCode, raw)
-		}
-		form = url.Values{"username": {user}, "password": {password}}
-		if _, rest, found := strings.Cut(string(raw), `name="next" value="`); found {
-			value, _, _ := strings.Cut(rest, `"`)
-			form.Set("next", strings.ReplaceAll(value, "&amp;", "&"))
-		}
-		at = publicURL + "/login/password"
-	}
-	return "", fmt.Errorf("the browser goes round in circles")
-}
-
-func visit(browser *http.Client, method, at string, form url.Values, headers []string) (*http.Response, []byte, error) {
-	req, err := http.NewRequest(method, at, strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := 0; i < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
-	}
-	res, err := browser.Do(req)
-	if err != nil {
-		return nil, nil, err
-	}
-	return drained(res)
 }
 
 // apiKey is a key that acts for anna.

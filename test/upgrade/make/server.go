@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	address   = "127.0.0.1:18718"
-	publicURL = "http://" + address
+	address = "127.0.0.1:18718"
+	// A passkey is made for a name.
+	publicURL = "http://localhost:18718"
 	// testSecret is the root secret of the stored databases, and of nothing else.
 	testSecret = "a test root secret of the stored databases"
 	// grace is the shortest that the configuration allows, so that a rotated chain

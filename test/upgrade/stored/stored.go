@@ -32,6 +32,10 @@ type Database struct {
 	Sessions  []Session      `json:"sessions"`
 	Client    Client         `json:"client"` // "" before schema 2
 	APIKey    string         `json:"apiKey"` // "" before schema 3
+	// Imported is a refresh token of the system that users were imported from, which
+	// its device has not brought yet; empty before schema 3. ImportedOf is whose.
+	Imported   string `json:"imported,omitempty"`
+	ImportedOf string `json:"importedOf,omitempty"`
 }
 
 // User is somebody with a password.
@@ -39,6 +43,10 @@ type User struct {
 	Name     string `json:"name"`
 	Password string `json:"password"`
 	Disabled bool   `json:"disabled"`
+	// TOTP is the secret of a confirmed authenticator app in base32; empty: none.
+	TOTP string `json:"testTOTP,omitempty"`
+	// Passkey is a harness.SoftKey; none: the password alone lets in, or with TOTP.
+	Passkey json.RawMessage `json:"passkey,omitempty"`
 }
 
 // Client is a confidential client.
@@ -60,12 +68,14 @@ type Session struct {
 	Access    string `json:"access"`
 	Cause     string `json:"cause"` // of its end; "" while it lives
 	Wipe      bool   `json:"wipe"`
+	// ProvenKey is the thumbprint of the key that the session is bound to (DPoP).
+	ProvenKey string `json:"provenKey,omitempty"`
 }
 
 // Schemas are those that a database is stored of.
 const (
 	FirstSchema = 1
-	LastSchema  = 10
+	LastSchema  = 11
 )
 
 // Dir is the folder of the stored databases.
