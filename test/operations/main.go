@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/latchkey-id/latchkey/test/box"
 	"github.com/latchkey-id/latchkey/test/operations/guide"
 )
 
@@ -28,7 +29,7 @@ func main() {
 	}
 }
 
-func run(file, deb string) error {
+func run(file, deb string) (err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -43,30 +44,18 @@ func run(file, deb string) error {
 	if err := fetch(blocks); err != nil {
 		return err
 	}
-	box, err := open()
+	b, err := box.Boot(box.Options{OwnNetwork: true, Target: "multi-user.target"})
 	if err != nil {
 		return err
 	}
-	defer box.close()
-	if err := box.bring(deb, "/root/"+filepath.Base(deb)); err != nil {
+	defer func() { err = errors.Join(err, b.Close()) }()
+	m := machine{b}
+	if err := m.bring(deb, "/root/"+filepath.Base(deb)); err != nil {
 		return err
 	}
-	for i, b := range blocks {
-		fmt.Printf("\n=== %d/%d %s (line %d)\n", i+1, len(blocks), b.Section, b.Line)
-		if err := box.enter(b.Text); err != nil {
-			box.explain()
-			return fmt.Errorf("%s, line %d: %w", b.Section, b.Line, err)
-		}
-		for _, c := range checks[b.Section] {
-			if !strings.Contains(b.Text, c.after) {
-				continue
-			}
-			fmt.Println("--- check:", c.promise)
-			if err := box.enter(c.script); err != nil {
-				box.explain()
-				return fmt.Errorf("%s: %s: %w", b.Section, c.promise, err)
-			}
-		}
+	if err := m.follow(blocks); err != nil {
+		m.explain()
+		return err
 	}
 	fmt.Printf("\nall %d blocks of %s were run\n", len(blocks), file)
 	return nil
@@ -87,81 +76,80 @@ func fetch(blocks []guide.Block) error {
 	return nil
 }
 
-// box is a machine of its own.
-type box struct {
-	outer *exec.Cmd // unshare, which takes the machine along when it ends
-	init  string    // the process that is the machine's first, as this machine sees it
-	dir   string
-}
+// machine is the box that the guide is followed in.
+type machine struct{ *box.Box }
 
-// open boots a box, and waits until its systemd has everything up.
-func open() (*box, error) {
-	dir, err := os.MkdirTemp("", "latchkey-box-")
-	if err != nil {
-		return nil, err
-	}
-	outer := exec.Command("unshare", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child",
-		"sh", "test/operations/box.sh", dir)
-	outer.Stderr = os.Stderr
-	if err := outer.Start(); err != nil {
-		return nil, err
-	}
-	b := &box{outer: outer, dir: dir}
-	for range 60 {
-		time.Sleep(500 * time.Millisecond)
-		child, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", outer.Process.Pid, outer.Process.Pid))
-		if b.init = strings.TrimSpace(string(child)); b.init == "" {
-			continue
+// follow types the blocks, with what is checked before and after each. A check
+// that fits no block would check nothing.
+func (m machine) follow(blocks []guide.Block) error {
+	done := 0
+	for i, b := range blocks {
+		fmt.Printf("\n=== %d/%d %s (line %d)\n", i+1, len(blocks), b.Section, b.Line)
+		mine := []check{}
+		for _, c := range checks[b.Section] {
+			if strings.Contains(b.Text, c.at) {
+				mine = append(mine, c)
+			}
 		}
-		out, _ := b.inside("systemctl", "is-system-running").Output()
-		if state := strings.TrimSpace(string(out)); state == "running" || state == "degraded" {
-			return b, nil
+		for _, c := range mine {
+			if err := m.check(c, c.before); err != nil {
+				return fmt.Errorf("%s: before %s: %w", b.Section, c.promise, err)
+			}
 		}
+		if err := m.enter(b.Text); err != nil {
+			return fmt.Errorf("%s, line %d: %w", b.Section, b.Line, err)
+		}
+		for _, c := range mine {
+			if err := m.check(c, c.after); err != nil {
+				return fmt.Errorf("%s: %s: %w", b.Section, c.promise, err)
+			}
+		}
+		done += len(mine)
 	}
-	b.close()
-	return nil, errors.New("the box does not boot; it needs root, namespaces and overlay mounts")
+	for _, all := range checks {
+		done -= len(all)
+	}
+	if done != 0 {
+		return fmt.Errorf("the checks and the guide do not fit: %d more were run than there are", done)
+	}
+	return nil
 }
 
-func (b *box) close() {
-	if err := b.outer.Process.Kill(); err == nil {
-		_ = b.outer.Wait()
+func (m machine) check(c check, script string) error {
+	if script == "" {
+		return nil
 	}
-	_ = os.Remove(b.dir) // what was mounted there is gone with the box
-}
-
-// inside is a command of root's in the box, with an environment of its own.
-func (b *box) inside(name string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	all := append([]string{
-		"--target", b.init, "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root=/proc/" + b.init + "/root", "--wd=/proc/" + b.init + "/root/root",
-		"env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", name,
-	}, args...)
-	c := exec.CommandContext(ctx, "nsenter", all...)
-	c.Cancel = func() error { defer cancel(); return c.Process.Kill() }
-	return c
+	fmt.Println("--- check:", c.promise)
+	return m.enter(helpers + script)
 }
 
 // enter types lines at a shell that ends with the first one that fails.
-func (b *box) enter(script string) error {
-	c := b.inside("bash", "-euxo", "pipefail")
-	c.Stdin = strings.NewReader(script)
+func (m machine) enter(script string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	c := m.Command("bash", "-euxo", "pipefail", "-c", script)
 	c.Stdout, c.Stderr = os.Stdout, os.Stdout
-	return c.Run()
+	if err := c.Start(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.Process.Kill() })
+	defer stop()
+	return c.Wait()
 }
 
-func (b *box) bring(from, to string) error {
+func (m machine) bring(from, to string) error {
 	raw, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	c := b.inside("tee", to)
+	c := m.Command("tee", to)
 	c.Stdin = strings.NewReader(string(raw))
 	return c.Run()
 }
 
 // explain prints what the machine says about a failure.
-func (b *box) explain() {
-	c := b.inside("sh", "-c", "systemctl --no-pager --failed; journalctl --no-pager -n 60; tail -n 20 /var/log/nginx/error.log")
+func (m machine) explain() {
+	c := m.Command("sh", "-c", "systemctl --no-pager --failed; journalctl --no-pager -n 60; tail -n 20 /var/log/nginx/error.log")
 	c.Stdout, c.Stderr = os.Stdout, os.Stdout
 	_ = c.Run()
 }

@@ -66,7 +66,7 @@ func TestControlOfThePackage(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"Package": "latchkey", "Version": "0.1.0", "Section": "net", "Priority": "optional",
-		"Depends": "systemd | systemd-standalone-sysusers | systemd-sysusers | adduser", "Recommends": "ca-certificates",
+		"Depends": "debconf | debconf-2.0, systemd | systemd-standalone-sysusers | systemd-sysusers | adduser", "Recommends": "ca-certificates",
 	} {
 		if got := field(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

@@ -235,6 +235,8 @@ func (s *installed) upgrade(session string) {
 	s.login()
 }
 
+// removeAndPurge: a removal keeps configuration and data, a purge the data, until
+// somebody says that they may go.
 func (s *installed) removeAndPurge() {
 	s.t.Helper()
 	s.run("dpkg", "-r", "latchkey")
@@ -242,12 +244,29 @@ func (s *installed) removeAndPurge() {
 		c.Close()
 		s.t.Error("it runs after its removal")
 	}
-	for _, kept := range []string{"/etc/latchkey/latchkey.yaml", "/var/lib/latchkey/latchkey.db", "/var/lib/latchkey/secret.key"} {
+	data := []string{"/var/lib/latchkey/latchkey.db", "/var/lib/latchkey/secret.key"}
+	for _, kept := range append(data, "/etc/latchkey/latchkey.yaml") {
 		s.run("test", "-s", kept)
 	}
 	s.fails("test", "-e", "/usr/bin/latchkey")
+	s.purged()
+	for _, kept := range data {
+		s.run("test", "-s", kept)
+	}
+	s.run("dpkg", "-i", "/mnt/first.deb")
+	s.run("sh", "-c", "echo latchkey latchkey/purge-data boolean true | debconf-set-selections")
+	s.purged()
+	s.fails("test", "-e", "/var/lib/latchkey")
+	s.run("dpkg", "-i", "/mnt/first.deb")
+	s.purged() // nothing is there that could be lost
+	s.fails("test", "-e", "/var/lib/latchkey")
+	s.fails("sh", "-c", "debconf-show latchkey | grep .")
+}
+
+func (s *installed) purged() {
+	s.t.Helper()
 	s.run("dpkg", "-P", "latchkey")
-	for _, gone := range []string{"/etc/latchkey", "/var/lib/latchkey", "/usr/share/latchkey", "/usr/share/doc/latchkey", "/usr/lib/systemd/system/latchkey.service", "/etc/systemd/system/multi-user.target.wants/latchkey.service"} {
+	for _, gone := range []string{"/etc/latchkey", "/usr/share/latchkey", "/usr/share/doc/latchkey", "/usr/lib/systemd/system/latchkey.service", "/etc/systemd/system/multi-user.target.wants/latchkey.service"} {
 		s.fails("test", "-e", gone)
 	}
 	s.fails("dpkg-query", "-W", "latchkey")
