@@ -46,6 +46,7 @@ check:
 	go mod tidy -diff
 	go vet ./...
 	cd test/sqlitedrivers && go vet ./...
+	./test/analyse.sh
 
 # SQLite, which is here as Go that was made from its C, and the hashing of passwords
 # work in memory of their own: the race detector would find nothing of ours there, and

@@ -260,6 +260,7 @@ func firstID(at time.Time) string { return idAt(at, [16]byte{}) }
 func idAt(now time.Time, id [16]byte) string {
 	ms := now.UnixMilli()
 	for i := range 6 {
+		// #nosec G115 -- one byte of six
 		id[i] = byte(ms >> (8 * (5 - i)))
 	}
 	h := hex.EncodeToString(id[:])

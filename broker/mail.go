@@ -152,6 +152,7 @@ func mailPlace(id string) string { return "mails.body." + id }
 // whether it did. No mail server is asked here.
 func (b *Broker) queueMail(ctx context.Context, store Store, userID, fact string, l Letter, life time.Duration, q MailQuota) (bool, error) {
 	l.Username, l.What = cleanText(l.Username, longestInMail), cleanText(l.What, longestInMail)
+	// #nosec G117 -- it is sealed before it is stored
 	text, err := json.Marshal(l)
 	if err != nil {
 		return false, err

@@ -370,6 +370,7 @@ func (d *dialect) retryTx(ctx context.Context, f func() error) (err error) {
 		select {
 		case <-ctx.Done():
 			return err
+		// #nosec G404 -- a pause that nobody gains from knowing
 		case <-time.After(time.Duration(1+rand.IntN(10<<try)) * time.Millisecond):
 		}
 	}

@@ -62,6 +62,7 @@ func (d *dialect) program(ctx context.Context, name string, args ...string) (*ex
 	if err != nil {
 		return nil, fmt.Errorf("%s of PostgreSQL is not on this machine: install its client programs, or do it as docs/backup.md says", name)
 	}
+	// #nosec G204 -- pg_dump or pg_restore as PATH finds it; no shell
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = d.pgEnvironment()
 	return cmd, nil

@@ -29,6 +29,7 @@ func (s *Server) hostName(c *gin.Context, name string) string {
 }
 
 func (s *Server) setCookie(c *gin.Context, name, value string, life time.Duration) {
+	// #nosec G124 -- HttpOnly, Lax, and Secure but where the public URL is http
 	cookie := &http.Cookie{
 		Name: name, Value: value, Path: "/", HttpOnly: true, Secure: s.secure(c), SameSite: http.SameSiteLaxMode,
 		MaxAge: int(life / time.Second),

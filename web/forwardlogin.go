@@ -49,6 +49,7 @@ func handoverCookie(app broker.ForwardApp, state string) string {
 
 // setAppCookie sets a cookie on the host of an app; a life of 0 takes it away.
 func setAppCookie(c *gin.Context, app broker.ForwardApp, name, value string, life time.Duration) {
+	// #nosec G124 -- HttpOnly, Lax, and Secure but where the app is reached by http
 	cookie := &http.Cookie{
 		Name: name, Value: value, Path: "/", HttpOnly: true, Secure: app.Secure, SameSite: http.SameSiteLaxMode, MaxAge: int(life / time.Second),
 	}

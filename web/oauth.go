@@ -237,6 +237,7 @@ func (s *Server) answerClient(c *gin.Context, a *broker.Answer) error {
 		}
 		site, app := whereTo(a.RedirectURI)
 		return s.show(c, http.StatusOK, "form_post", page{
+			// #nosec G203 -- a redirect URI that its client registered, whose scheme was judged then
 			Title: say("Back to the app"), Client: &client{Site: site, App: app}, Action: template.URL(a.RedirectURI), Fields: fields,
 			outward: true, popup: true,
 		})

@@ -191,6 +191,7 @@ func (l *tongue) value(v any, f form) string {
 	return f.outside(fmt.Sprint(v))
 }
 
+// #nosec G203 -- fill escapes what it puts in
 func (l *tongue) html(t *text) template.HTML { return template.HTML(l.fill(t, asHTML)) }
 
 func (l *tongue) plain(t *text) string { return l.fill(t, asPlain) }
@@ -214,6 +215,7 @@ func (p page) Lang() string { return p.tongue.tag.String() }
 
 // Time says a moment, the exact one where it is pointed at.
 func (p page) Time(m moment) template.HTML {
+	// #nosec G203 -- a time that this program writes
 	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`,
 		m.at.Format(time.RFC3339), template.HTMLEscapeString(p.tongue.plain(date(m.at))), p.tongue.html(m.relative)))
 }

@@ -26,6 +26,7 @@ func diskOf(path string) (diskState, error) {
 		return diskState{}, err
 	}
 	return diskState{
+		// #nosec G115 -- what a kernel says of its disks
 		id: uint64(there.Dev), network: networkDisks[uint32(s.Type)], free: int64(s.Bavail) * int64(s.Bsize), size: int64(s.Blocks) * int64(s.Bsize),
 		readOnly: s.Flags&1 != 0, // ST_RDONLY
 	}, nil

@@ -65,5 +65,6 @@ func (c *config) probe(ctx context.Context, address, path string) error {
 // localTLSClient is for the health check alone: it asks our own port whether we
 // are ready, and the certificate is for our public name.
 func localTLSClient() *http.Client {
+	// #nosec G402 -- asks its own process, and says it nothing
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 }

@@ -81,7 +81,7 @@ func (s *stage) ready(ctx context.Context, at string) error {
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		res, err := http.Get(at + "/readyz")
 		if err == nil {
-			res.Body.Close()
+			_ = res.Body.Close()
 			if res.StatusCode == http.StatusOK {
 				break
 			}

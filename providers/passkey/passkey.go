@@ -68,6 +68,7 @@ func credentialOf(k broker.Passkey) (c webauthn.Credential, err error) {
 		c.Transport = append(c.Transport, protocol.AuthenticatorTransport(t))
 	}
 	c.Flags.BackupEligible, c.Flags.BackupState = k.Synced, k.BackedUp
+	// #nosec G115 -- it was 32 bits when it was written
 	c.Authenticator.SignCount = uint32(k.SignCount)
 	return c, nil
 }

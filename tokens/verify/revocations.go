@@ -121,6 +121,7 @@ func (r *RemoteRevocations) wake(ctx context.Context) error {
 	defer r.mu.Unlock()
 	if !r.fetched.IsZero() && !r.awake {
 		r.awake = true
+		// #nosec G118 -- it goes on when the request is over, until Close
 		go r.keepFresh()
 	}
 	return nil

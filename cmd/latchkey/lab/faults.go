@@ -26,6 +26,7 @@ type armed struct {
 
 // armFaults prepares the faults of a scenario. The same seed picks the same requests.
 func armFaults(list []Fault, seed uint64) *faults {
+	// #nosec G404 -- the faults of a lab, the same again for the same seed
 	f := &faults{random: rand.New(rand.NewPCG(seed, uint64(len(list))))}
 	for _, each := range list {
 		f.list = append(f.list, &armed{Fault: each, pair: &pair{}})

@@ -112,8 +112,10 @@ func spanOf(s sdk.ReadOnlySpan) *traces.Span {
 	trace, id := s.SpanContext().TraceID(), s.SpanContext().SpanID()
 	out := &traces.Span{
 		TraceId: trace[:], SpanId: id[:], Name: s.Name(),
+		// #nosec G115 -- the same few numbers in both
 		Kind:              traces.Span_SpanKind(s.SpanKind()), // the same numbers
 		StartTimeUnixNano: uint64(s.StartTime().UnixNano()), EndTimeUnixNano: uint64(s.EndTime().UnixNano()),
+		// #nosec G115 -- a count of attributes of one span
 		Attributes: attributesOf(s.Attributes()), DroppedAttributesCount: uint32(s.DroppedAttributes()),
 		Status: &traces.Status{},
 	}
