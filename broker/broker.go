@@ -203,6 +203,9 @@ func New(cfg Config) (*Broker, error) {
 		b.memory = b.newMemory()
 	}
 	b.cfg.Before = nil // once it has answered what is under way, it is gone
+	if !cfg.LocalLogin {
+		cfg.Store = cfg.Store.WithoutPasswords()
+	}
 	b.cfg.Store = countedStore{Store: cfg.Store, meter: b.meter}
 	if cfg.Limiter != nil {
 		b.cfg.Limiter = countedLimiter{cfg.Limiter, b.meter}

@@ -28,6 +28,10 @@ type Store interface {
 	// store calls only: no network, no hashing. f may run again after a
 	// serialization failure.
 	Tx(ctx context.Context, f func(Store) error) error
+
+	// WithoutPasswords is the same store where nobody logs in by a password: none
+	// makes an administrator who could log in (LastAdmin).
+	WithoutPasswords() Store
 }
 
 // UserStore keeps users and their linked identities.

@@ -25,6 +25,15 @@ type Store struct {
 	redis   *redis.Pool // of the limiter, or nil
 
 	looking bool // every write is refused
+	// noPasswords: nobody logs in by one.
+	noPasswords bool
+}
+
+// WithoutPasswords implements broker.Store.
+func (s *Store) WithoutPasswords() broker.Store {
+	same := *s
+	same.noPasswords = true
+	return &same
 }
 
 // pools are the ways into one database. On SQLite writer and relaxed are one
@@ -58,7 +67,7 @@ func (s *Store) Tx(ctx context.Context, f func(broker.Store) error) error {
 			return s.d.translate(ctx, err)
 		}
 		defer func() { _ = tx.Rollback() }() // after a panic too; nothing once committed
-		if err := f(&Store{pools: s.pools, tx: tx, d: s.d, away: s.away}); err != nil {
+		if err := f(&Store{pools: s.pools, tx: tx, d: s.d, away: s.away, noPasswords: s.noPasswords}); err != nil {
 			return err
 		}
 		return s.d.translate(ctx, tx.Commit())

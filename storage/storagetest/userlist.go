@@ -248,7 +248,13 @@ func lastAdmin(s *suite) {
 	s.ok(s.Store.DeleteIdentity(ctx, issuer, "sub", "id of without a way in"))
 	s.code(s.Store.DeleteIdentity(ctx, issuer, "another", "id of without a way in"), broker.LastAdmin)
 	s.admin("next", nil)
-	s.ok(s.Store.DeleteIdentity(ctx, issuer, "another", "id of without a way in"))
+	off := s.Store.WithoutPasswords() // where the password of next is no way in
+	s.code(off.Tx(ctx, func(tx broker.Store) error { return tx.DeleteUser(ctx, "id of without a way in") }), broker.LastAdmin)
+	s.code(off.DeleteIdentity(ctx, issuer, "another", "id of without a way in"), broker.LastAdmin)
+	s.ok(s.Store.InsertIdentity(ctx, newIdentity("of next", "id of next")))
+	s.ok(off.DeleteIdentity(ctx, issuer, "another", "id of without a way in"))
+	s.code(off.DeleteIdentity(ctx, issuer, "of next", "id of next"), broker.LastAdmin)
+	s.ok(s.Store.DeleteIdentity(ctx, issuer, "of next", "id of next"))
 }
 
 // Of many administrators who take each other away at once, one is left.
