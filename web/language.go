@@ -23,15 +23,28 @@ const (
 // the request that the page is about; else that of the browser.
 func (s *Server) tongueFor(c *gin.Context, waiting string) *tongue {
 	name := s.hostName(c, cookieLanguage)
-	asked, kept := "", readCookie(c, name)
-	if once := c.QueryArray("ui_locales"); len(once) == 1 { // said twice, it says nothing
-		asked = once[0]
-	}
+	asked, kept := askedLocales(c), readCookie(c, name)
 	l := s.tongues.choose(cmp.Or(asked, kept, waiting), c.GetHeader("Accept-Language"))
 	if asked != "" && kept != l.tag.String() {
 		s.setCookie(c, name, l.tag.String(), languageLife)
 	}
 	return l
+}
+
+// askedLocales is the language that an address asks for; said twice, it says nothing.
+func askedLocales(c *gin.Context) string {
+	if once := c.QueryArray("ui_locales"); len(once) == 1 {
+		return once[0]
+	}
+	return ""
+}
+
+// inLanguage is where a page leads on to at once, in the language that was asked for.
+func (s *Server) inLanguage(c *gin.Context, to string) string {
+	if asked := askedLocales(c); asked != "" {
+		return withParams(to, url.Values{"ui_locales": {asked}})
+	}
+	return to
 }
 
 // choice is a language that the page can be read in, at its foot.

@@ -137,7 +137,7 @@ func (s *Server) setupPage(c *gin.Context) error {
 	}
 	if q["token"] != "" { // out of the address bar, the history and the logs of what comes after
 		s.setCookie(c, cookie, token, linkLife)
-		c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/setup")
+		c.Redirect(http.StatusSeeOther, s.inLanguage(c, s.broker.PublicURL()+"/setup"))
 		return nil
 	}
 	return s.show(c, http.StatusOK, "setup", page{Title: say("Set up Latchkey"), Token: token, Wrong: "username"})
@@ -151,7 +151,7 @@ func (s *Server) setupForm(c *gin.Context) error {
 	if f["token"] == nil || f["username"] == nil || f["password"] == nil {
 		return badRequest("the form is not complete")
 	}
-	l, err := s.broker.Setup(c.Request.Context(), *f["token"], broker.NewUser{Username: *f["username"], Password: *f["password"]}, device(c))
+	l, err := s.broker.Setup(c.Request.Context(), *f["token"], broker.NewUser{Username: *f["username"], Password: *f["password"]}, cookieDevice(c))
 	if err != nil {
 		p := page{Title: say("Set up Latchkey"), Token: *f["token"], Values: map[string]string{"username": bounded(*f["username"])}}
 		return s.again(c, "setup", p, err)

@@ -136,6 +136,9 @@ func TestPageSetupWorksOnce(t *testing.T) {
 	x.do(http.MethodPost, "/setup", form("token", "wrong", "username", "eve", "password", "a few words")).refused(403, broker.Forbidden, "").noCookies()
 	x.do(http.MethodGet, "/setup", cookies(x.do(http.MethodGet, link).want(303).cookies)).want(200).says("Set up Latchkey", "This link works once.").noCookies()
 
+	if to := x.do(http.MethodGet, link+"&ui_locales=de").want(303).location(); to.String() != publicURL+"/setup?ui_locales=de" {
+		t.Errorf("the link in German leads to %s", to)
+	}
 	weak := x.do(http.MethodPost, "/setup", form("token", token, "username", "First <One>", "password", "sh0rt!!"))
 	weak.refused(400, broker.WeakPassword, "").says("A password has at least 8 characters.", "weak_password").saysNot("sh0rt!!", "<One>").noCookies()
 	if !strings.Contains(weak.Body, `value="First &lt;One&gt;"`) {

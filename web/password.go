@@ -32,7 +32,7 @@ func (s *Server) passwordPage(c *gin.Context) error {
 			return &broker.Error{Code: broker.PasswordLinkInvalid}
 		}
 		s.setCookie(c, s.hostName(c, cookieLink), token, linkLife)
-		c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/password")
+		c.Redirect(http.StatusSeeOther, s.inLanguage(c, s.broker.PublicURL()+"/password"))
 		return nil
 	}
 	p := page{Title: say("Choose a password"), Token: readCookie(c, s.hostName(c, cookieLink)), Wrong: "password"}
@@ -97,7 +97,7 @@ func (s *Server) newPasswordForm(c *gin.Context) error {
 		next = *f["next"]
 	}
 	p := s.doorFor(c, next)
-	l, err := s.broker.RedeemTicket(c.Request.Context(), *f["ticket"], *f["password"], device(c))
+	l, err := s.broker.RedeemTicket(c.Request.Context(), *f["ticket"], *f["password"], cookieDevice(c))
 	switch broker.CodeOf(err) {
 	case broker.WeakPassword:
 		u, err2 := s.broker.TicketUser(c.Request.Context(), *f["ticket"])
