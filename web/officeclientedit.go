@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -231,38 +230,20 @@ func (s *Server) waysTyped(c *broker.Client, typed map[string]*string) ([]string
 	return out, nil
 }
 
-// lifetime writes seconds in their largest whole unit; 0 is empty.
+// lifetime writes seconds as the configuration does; 0 is empty.
 func lifetime(seconds int64) string {
 	if seconds == 0 {
 		return ""
 	}
-	for _, unit := range lifetimeUnits {
-		if seconds%unit.seconds == 0 {
-			return strconv.FormatInt(seconds/unit.seconds, 10) + unit.name
-		}
-	}
-	return strconv.FormatInt(seconds, 10) + "s"
+	return broker.FormatDuration(time.Duration(seconds) * time.Second)
 }
 
-var lifetimeUnits = []struct {
-	name    string
-	seconds int64
-}{{"d", 24 * 60 * 60}, {"h", 60 * 60}, {"m", 60}, {"s", 1}}
-
-// lifetimeOf reads what [lifetime] writes, durations of Go such as 1h30m, and
-// plain seconds.
+// lifetimeOf reads what [lifetime] writes, and whatever else the configuration takes
+// that is whole seconds.
 func lifetimeOf(typed string) (seconds int64, ok bool) {
-	typed = strings.ReplaceAll(strings.ToLower(typed), " ", "")
-	if typed == "" {
+	if typed = strings.TrimSpace(typed); typed == "" {
 		return 0, true
 	}
-	if days, isDays := strings.CutSuffix(typed, "d"); isDays {
-		n, err := strconv.ParseInt(days, 10, 32)
-		return n * lifetimeUnits[0].seconds, err == nil && n > 0
-	}
-	if n, err := strconv.ParseInt(typed, 10, 32); err == nil {
-		return n, n >= 0
-	}
-	d, err := time.ParseDuration(typed)
-	return int64(d / time.Second), err == nil && d >= time.Second
+	d, err := broker.ParseDuration(typed, time.Second)
+	return int64(d / time.Second), err == nil && d%time.Second == 0
 }
