@@ -213,8 +213,9 @@ func (b *Broker) UpdateClient(ctx context.Context, c Client) (Client, error) {
 }
 
 // RotateClientSecret gives a confidential client a new secret; the old one ends
-// at once.
-func (b *Broker) RotateClientSecret(ctx context.Context, id string) (secret string, err error) {
+// at once. ticket, if it is not empty, is that of the form of whoever asks
+// ([Broker.FormTicket]): sent twice, it makes one.
+func (b *Broker) RotateClientSecret(ctx context.Context, id, ticket string) (secret string, err error) {
 	c, err := b.changeable(ctx, id)
 	if err != nil {
 		return "", err
@@ -227,6 +228,11 @@ func (b *Broker) RotateClientSecret(ctx context.Context, id string) (secret stri
 	}
 	secret = clientSecretPrefix + b.newSecret(32)
 	err = b.changeClient(ctx, id, EventClientSecret, func(store Store) error {
+		if ticket != "" {
+			if err := b.takeTicket(ctx, store, b.actor(ctx).ID, ticket); err != nil {
+				return err
+			}
+		}
 		return store.SetClientSecret(ctx, id, HashClientSecret(secret), b.now())
 	})
 	return secret, err

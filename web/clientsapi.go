@@ -158,7 +158,7 @@ func (s *Server) deleteClient(c *gin.Context, _ broker.Principal) error {
 // newClientSecret is POST /api/clients/:id/secret: the old one ends at once.
 func (s *Server) newClientSecret(c *gin.Context, _ broker.Principal) error {
 	id := c.Param("id")
-	secret, err := s.broker.RotateClientSecret(c.Request.Context(), id)
+	secret, err := s.broker.RotateClientSecret(c.Request.Context(), id, "")
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -26,6 +27,7 @@ type clientPageView struct {
 	Ways, Grants   []input // of the rest: ways to log in, and grant types
 	Open           bool    // the rest is open: something in it is wrong
 	Renew          bool    // it has a secret
+	Ticket         string  // of the form that renews it
 	Sessions       string  // where its sessions are
 }
 
@@ -161,7 +163,10 @@ func (s *Server) clientIn(c *gin.Context) (broker.Client, error) {
 	return s.broker.FindClient(c.Request.Context(), id)
 }
 
-var clientDone = map[string]*text{"saved": say("Saved. It counts on every server within a second.")}
+var clientDone = map[string]*text{
+	"saved": say("Saved. It counts on every server within a second."),
+	"twice": say("This form was sent already, so no other secret was made. A secret is shown once, where it is made: if you did not copy it, make another."),
+}
 
 // clientPage is GET /admin/clients/ID.
 func (s *Server) clientPage(c *gin.Context, p broker.Principal) error {
@@ -177,6 +182,7 @@ func (s *Server) clientPage(c *gin.Context, p broker.Principal) error {
 func (s *Server) pageOfClient(c *gin.Context, p broker.Principal, found *broker.Client, secret string) page {
 	page := clientsOffice(c, p, &text{key: "{name}", values: []any{found.DisplayName()}})
 	view := s.clientViewOf(found, secret)
+	view.Ticket = s.broker.FormTicket(p.User.ID)
 	page.View = &view
 	return page
 }
@@ -192,7 +198,7 @@ func (s *Server) clientForm(c *gin.Context, p broker.Principal) error {
 		return s.again(c, "office_client", page, &broker.Error{Code: broker.ReadOnlyClient, Message: "this client is built in or stands in the configuration"})
 	}
 	view := page.View.(*clientPageView)
-	typed, err := typedIn(c, []string{"do"}, view.Form, view.More, view.Ways, view.Grants)
+	typed, err := typedIn(c, []string{"do", "ticket"}, view.Form, view.More, view.Ways, view.Grants)
 	if err != nil {
 		return err
 	}
@@ -200,7 +206,13 @@ func (s *Server) clientForm(c *gin.Context, p broker.Principal) error {
 	case "save":
 		return s.saveClient(c, page, found, typed)
 	case "secret":
-		secret, err := s.broker.RotateClientSecret(c.Request.Context(), found.ID)
+		if or(typed["ticket"]) == "" {
+			return badField("ticket", "the form is not complete")
+		}
+		secret, err := s.broker.RotateClientSecret(c.Request.Context(), found.ID, *typed["ticket"])
+		if errors.Is(err, broker.FormUsed) && !wantsJSON(c) {
+			return s.done(c, clientPath(found.ID), "twice")
+		}
 		if err != nil {
 			return s.again(c, "office_client", page, err)
 		}

@@ -301,7 +301,8 @@ func TestClientSecretIsShownOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := b.submit("/admin/clients/app", "do", "secret").want(200)
+	ticket := hidden(b.open("/admin/clients/app"), "ticket")
+	a := b.submit("/admin/clients/app", "do", "secret", "ticket", ticket).want(200)
 	shown := shownSecret.FindAllString(a.Body, -1)
 	if len(shown) == 0 || shown[0] == old || a.Header.Get("Cache-Control") != "no-store" {
 		t.Fatalf("no new secret: %v", shown)
@@ -309,6 +310,12 @@ func TestClientSecretIsShownOnce(t *testing.T) {
 	got, err := b.Broker.FindClient(t.Context(), "app")
 	if err != nil || got.SecretHash != broker.HashClientSecret(shown[0]) {
 		t.Errorf("%+v %v", got, err)
+	}
+	// A reload makes no other one, which nobody would type into the app.
+	b.follow(b.submit("/admin/clients/app", "do", "secret", "ticket", ticket).want(303)).want(200).says("This form was sent already, so no other secret was made.")
+	b.submit("/admin/clients/app", "do", "secret").refused(400, broker.InvalidRequest, "")
+	if again, err := b.Broker.FindClient(t.Context(), "app"); err != nil || again.SecretHash != got.SecretHash {
+		t.Errorf("%+v %v", again, err)
 	}
 	for _, path := range []string{"/admin/clients/app", "/admin/clients"} {
 		if body := b.open(path).Body; strings.Contains(body, shown[0]) || strings.Contains(body, got.SecretHash) {

@@ -22,7 +22,7 @@ func (p *program) clientCommand() *cobra.Command {
 	client.AddCommand(p.clientCreate(), p.clientList(),
 		p.onClient("show ID", "Show a client", func(_ context.Context, _ *broker.Broker, c broker.Client) error { return p.printClient(c, "") }),
 		p.onClient("secret ID", "Give a client a new secret; the old one ends at once", func(ctx context.Context, b *broker.Broker, c broker.Client) error {
-			secret, err := b.RotateClientSecret(ctx, c.ID)
+			secret, err := b.RotateClientSecret(ctx, c.ID, "")
 			if err != nil {
 				return err
 			}
