@@ -4,12 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
-	"time"
 )
-
-// recentLogin is how fresh a login must be to set a password where none was.
-const recentLogin = 5 * time.Minute
 
 // PasswordChange is what changes the own password: the current one, and, for an
 // account with a second factor, a code of that; nil: none was given.
@@ -30,7 +25,7 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, in PasswordCha
 	if !b.cfg.LocalLogin {
 		return nil, refuse(LocalLoginDisabled, "logging in with a password is switched off")
 	}
-	standing, err := b.proveOwner(ctx, p, in.Current, device)
+	standing, err := b.provePassword(ctx, p, in.Current, device)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +46,7 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, in PasswordCha
 	}
 	s := b.newSession(&c, p.User.ID, device, b.now())
 	s.AMR, s.Scope, s.Request = proof.amr, p.Session.Scope, p.Session.Request
-	s.Request.Silent = standing == "" && s.Request.Silent
+	s.Request.Silent, s.Request.Browser = standing == "" && s.Request.Silent, device.Browser || s.Request.Browser
 	s.DPoPThumbprint = p.Session.DPoPThumbprint // what was bound stays bound
 	s.DeviceName = cmp.Or(p.Session.DeviceName, s.DeviceName)
 	if standing == "" {
@@ -59,17 +54,6 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, in PasswordCha
 	}
 	l, err := b.loginWith(ctx, &c, p.User, s, newPassword{old: &standing, hash: hash, how: "own", ip: device.IP, first: proof.use})
 	return l, asWrongCode(b.countUsed(ctx, p.User, device, err))
-}
-
-// CodeNeeded reports whether a change of the password or of a factor needs a code of
-// the second factor: what comes of it would else be what only the password stood
-// for. A login with that factor a moment ago does instead.
-func (b *Broker) CodeNeeded(ctx context.Context, p Principal) (bool, error) {
-	if !p.User.SecondFactor {
-		return false, nil
-	}
-	recent, err := b.RecentlyProven(ctx, p)
-	return !recent || p.Session.ProviderID != "" || !slices.Contains(p.Session.AMR, "mfa"), err
 }
 
 func (b *Broker) proveForPassword(ctx context.Context, p Principal, code *string, device Device) (*factorProof, error) {
@@ -121,29 +105,6 @@ func (b *Broker) loginWith(ctx context.Context, c *Client, u User, s Session, n 
 		return nil, err
 	}
 	return b.mint(c, u, s, 0, 0, s.CreatedAt)
-}
-
-// proveOwner asks for the current password and returns its hash; where there
-// is none, for a login here a moment ago, so that neither a stolen access token
-// nor a client that was granted the API can make itself at home.
-func (b *Broker) proveOwner(ctx context.Context, p Principal, current *string, device Device) (PasswordHash, error) {
-	if p.User.PasswordHash == "" {
-		recent, err := b.RecentlyProven(ctx, p)
-		if err == nil && !recent {
-			err = refuse(WrongPassword, "log in again to set a first password")
-		}
-		return "", err
-	}
-	wrong := refuse(WrongPassword, "the current password is wrong")
-	if current == nil {
-		return "", wrong
-	}
-	device.Replaces = p.Session.ID // who is logged in is not locked out by strangers
-	u, err := b.checkLogin(ctx, p.User.Username, *current, device)
-	if errors.Is(err, InvalidCredentials) {
-		return "", wrong
-	}
-	return u.PasswordHash, err
 }
 
 // newPassword is a change of a password.

@@ -15,6 +15,9 @@ type Actor struct {
 	ID   string // of the administrator, or ActorCommand
 	Role Role
 	IP   string
+	// Proving is the administrator, who is asked for a fresh proof where a stolen
+	// browser must not do what is done; nil: nobody is asked.
+	Proving *Proving
 }
 
 type actorKey struct{}

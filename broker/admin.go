@@ -22,15 +22,32 @@ type NewUser struct {
 
 // CreateUser makes a user.
 func (b *Broker) CreateUser(ctx context.Context, n NewUser) (User, error) {
-	u, err := b.prepareUser(ctx, n)
+	u, given, err := b.prepareProven(ctx, n)
 	if err != nil {
 		return User{}, err
 	}
-	return u, b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertUser(ctx, store, u) })
+	return u, given.counted(ctx, b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertUser(ctx, store, u, given) }))
+}
+
+// prepareProven is prepareUser, with the proof that an administrator needs who makes
+// another one.
+func (b *Broker) prepareProven(ctx context.Context, n NewUser) (User, proof, error) {
+	given := proven()
+	if n.Role.IsAdmin() {
+		var err error
+		if given, err = b.stepUp(ctx, b.actor(ctx).Proving); err != nil {
+			return User{}, given, err
+		}
+	}
+	u, err := b.prepareUser(ctx, n)
+	return u, given, err
 }
 
 // insertUser is the body of the transaction that makes a user.
-func (b *Broker) insertUser(ctx context.Context, store Store, u User) error {
+func (b *Broker) insertUser(ctx context.Context, store Store, u User, given proof) error {
+	if err := given.take(ctx, store); err != nil {
+		return err
+	}
 	if err := store.InsertUser(ctx, u); err != nil {
 		return err
 	}

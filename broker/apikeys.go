@@ -29,6 +29,8 @@ type NewAPIKey struct {
 	// Ticket, if it is not empty, is that of the form that asks
 	// ([Broker.FormTicket]): sent twice, it makes one key.
 	Ticket string
+	// Proof is what whoever asks gives as proof to be there; see [Broker.ProofAsked].
+	Proof string
 }
 
 // APIKeyChange is what can be changed about a key; nil leaves a field alone. The
@@ -39,6 +41,9 @@ type APIKeyChange struct {
 	UserID      *string
 	Disabled    *bool
 	ExpiresIn   *time.Duration // from now on; 0: never
+	// Proving is whoever gives the key to another user, which is as good as making
+	// one; nil: the command line.
+	Proving *Proving
 }
 
 // CreateAPIKey makes a key. who is who asks: people make keys for themselves,
@@ -60,6 +65,10 @@ func (b *Broker) CreateAPIKey(ctx context.Context, who *Principal, n NewAPIKey, 
 	if err != nil {
 		return OwnedAPIKey{}, "", err
 	}
+	given, err := b.stepUpOf(ctx, who, n.Proof, device)
+	if err != nil {
+		return OwnedAPIKey{}, "", err
+	}
 	text, id, err := tokens.NewAPIKey(b.cfg.Rand)
 	if err != nil {
 		return OwnedAPIKey{}, "", Unavailable(err)
@@ -75,6 +84,9 @@ func (b *Broker) CreateAPIKey(ctx context.Context, who *Principal, n NewAPIKey, 
 				return err
 			}
 		}
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
 		done, err := store.InsertAPIKey(ctx, k, MaxAPIKeys)
 		if err == nil && !done {
 			err = errTooManyKeys
@@ -87,7 +99,7 @@ func (b *Broker) CreateAPIKey(ctx context.Context, who *Principal, n NewAPIKey, 
 		}
 		return b.auditKey(ctx, store, EventAPIKeyCreated, by, k, device)
 	})
-	if err != nil {
+	if err = given.counted(ctx, err); err != nil {
 		return OwnedAPIKey{}, "", err
 	}
 	return made, text, nil
@@ -210,6 +222,13 @@ func (b *Broker) APIKey(ctx context.Context, by *User, id string) (OwnedAPIKey, 
 // owner, and for the new one where it gets another. Somebody else's key is
 // NotFound, as one that is not there.
 func (b *Broker) UpdateAPIKey(ctx context.Context, by *User, id string, c APIKeyChange, device Device) (OwnedAPIKey, error) {
+	given := proven()
+	if c.UserID != nil {
+		var err error
+		if given, err = b.stepUp(ctx, c.Proving); err != nil {
+			return OwnedAPIKey{}, err
+		}
+	}
 	var out OwnedAPIKey
 	err := b.cfg.Store.Tx(ctx, func(store Store) error {
 		k, err := b.keyToChange(ctx, store, by, id)
@@ -223,6 +242,11 @@ func (b *Broker) UpdateAPIKey(ctx context.Context, by *User, id string, c APIKey
 		if err := c.apply(ctx, store, by, &k.APIKey, b.now()); err != nil {
 			return err
 		}
+		if k.UserID != was {
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
+		}
 		done, err := store.UpdateAPIKey(ctx, k.APIKey, was, MaxAPIKeys)
 		if err == nil && !done {
 			err = errTooManyKeys
@@ -235,7 +259,7 @@ func (b *Broker) UpdateAPIKey(ctx context.Context, by *User, id string, c APIKey
 		}
 		return b.auditKey(ctx, store, EventAPIKeyUpdated, by, k.APIKey, device)
 	})
-	return out, err
+	return out, given.counted(ctx, err)
 }
 
 // keyToChange reads a key and locks its owner, so that two changes of a key

@@ -38,6 +38,8 @@ type SessionRequest struct {
 	// Silent: the IdP did not say when the person logged in there, and was not
 	// asked for a login anew. It may have been any time ago.
 	Silent bool `json:"silent,omitempty"`
+	// Browser: its tokens are in the cookies of a browser.
+	Browser bool `json:"browser,omitempty"`
 }
 
 // PendingAuthorization is an authorization request that waits: for the person

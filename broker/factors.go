@@ -64,52 +64,16 @@ func (b *Broker) MayHaveFactors(u User) error {
 	return nil
 }
 
-// proveAny asks for proof that the owner is here: the password, or, beside a second
-// factor, one of its codes or a login with it a moment ago. The password alone takes
-// no factor away. What it returns has to be used in the transaction of the change.
-func (b *Broker) proveAny(ctx context.Context, p Principal, proof string, device Device) (use func(context.Context, Store) error, err error) {
-	if err := p.NeedSession(); err != nil {
-		return nil, err
-	}
-	if err := b.MayHaveFactors(p.User); err != nil {
-		return nil, err
-	}
-	unused := func(context.Context, Store) error { return nil }
-	if !p.User.SecondFactor {
-		_, err := b.proveOwner(ctx, p, &proof, device)
-		return unused, err
-	}
-	if needed, err := b.CodeNeeded(ctx, p); err != nil || !needed {
-		return unused, err
-	}
-	if !looksLikeCode(proof) {
-		return nil, refuse(WrongPassword, "give a code of your second factor, or log in again with it and do this within five minutes")
-	}
-	found, err := b.checkCode(ctx, p.User, proof, device)
-	if err != nil {
-		return nil, asWrongProof(err)
-	}
-	return found.use, nil
-}
-
-func asWrongProof(err error) error {
-	var e *Error
-	if errors.As(err, &e) && e.Code == SecondFactorInvalid {
-		return &Error{Code: WrongPassword, Message: e.Message, Limit: e.Limit}
-	}
-	return err
-}
-
 // change runs a change of an own factor in one transaction: with the user locked,
 // the proof used up, and [User.SecondFactor] as it is then. The last factor that
 // goes takes the recovery codes with it.
-func (b *Broker) change(ctx context.Context, p Principal, use func(context.Context, Store) error, device Device, f func(Store) error) error {
+func (b *Broker) change(ctx context.Context, p Principal, given proof, f func(Store) error) error {
 	err := b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
 			if err := store.LockUser(ctx, p.User.ID); err != nil {
 				return err
 			}
-			if err := use(ctx, store); err != nil {
+			if err := given.take(ctx, store); err != nil {
 				return err
 			}
 			if err := f(store); err != nil {
@@ -118,7 +82,7 @@ func (b *Broker) change(ctx context.Context, p Principal, use func(context.Conte
 			return b.settleFactors(ctx, store, p.User.ID)
 		})
 	})
-	return asWrongProof(b.countUsed(ctx, p.User, device, err))
+	return given.counted(ctx, err)
 }
 
 func (b *Broker) settleFactors(ctx context.Context, store Store, userID string) error {
@@ -131,18 +95,18 @@ func (b *Broker) settleFactors(ctx context.Context, store Store, userID string) 
 
 // BeginTOTP makes the secret of an authenticator app, for whoever gives the
 // password. It counts for nothing until [Broker.ConfirmTOTP].
-func (b *Broker) BeginTOTP(ctx context.Context, p Principal, proof string, device Device) (Enrolment, error) {
+func (b *Broker) BeginTOTP(ctx context.Context, p Principal, typed string, device Device) (Enrolment, error) {
 	if b.cfg.OneTimeCodes == nil {
 		return Enrolment{}, refuse(NotFound, "authenticator apps are not offered here")
 	}
-	use, err := b.proveAny(ctx, p, proof, device)
+	given, err := b.proveForFactors(ctx, Proving{p, typed, device})
 	if err != nil {
 		return Enrolment{}, err
 	}
 	secret := make([]byte, totpSecret)
 	b.random(secret)
 	t := TOTP{UserID: p.User.ID, Sealed: b.sealer().Seal(totpPlace(p.User.ID), secret), SessionID: p.Session.ID, CreatedAt: b.now()}
-	if err := b.change(ctx, p, use, device, func(store Store) error { return store.BeginTOTP(ctx, t) }); err != nil {
+	if err := b.change(ctx, p, given, func(store Store) error { return store.BeginTOTP(ctx, t) }); err != nil {
 		return Enrolment{}, err
 	}
 	return b.enrolment(p.User, secret)
@@ -205,7 +169,7 @@ func (b *Broker) ConfirmTOTP(ctx context.Context, p Principal, code string, devi
 		return nil, err
 	}
 	t.LastStep, t.ConfirmedAt = step, b.now()
-	err = b.change(ctx, p, func(context.Context, Store) error { return nil }, device, func(store Store) (err error) {
+	err = b.change(ctx, p, proven(), func(store Store) (err error) {
 		done, err := store.ConfirmTOTP(ctx, t, t.ConfirmedAt.Add(-enrolmentLife))
 		if err == nil && !done {
 			err = errNoEnrolment
@@ -240,12 +204,12 @@ func (b *Broker) factorAdded(ctx context.Context, store Store, userID string, de
 }
 
 // RemoveTOTP takes the authenticator app away, for whoever gives a code. No session ends.
-func (b *Broker) RemoveTOTP(ctx context.Context, p Principal, proof string, device Device) error {
-	use, err := b.proveAny(ctx, p, proof, device)
+func (b *Broker) RemoveTOTP(ctx context.Context, p Principal, typed string, device Device) error {
+	given, err := b.proveForFactors(ctx, Proving{p, typed, device})
 	if err != nil {
 		return err
 	}
-	return b.change(ctx, p, use, device, func(store Store) error {
+	return b.change(ctx, p, given, func(store Store) error {
 		counted, err := store.DeleteTOTP(ctx, p.User.ID)
 		if err == nil && !counted {
 			err = refuse(NotFound, "there is no authenticator app")
@@ -259,8 +223,8 @@ func (b *Broker) RemoveTOTP(ctx context.Context, p Principal, proof string, devi
 
 // MakeRecoveryCodes makes recovery codes in the place of those that there are.
 // They are shown once; the form's ticket makes a reload ask in vain.
-func (b *Broker) MakeRecoveryCodes(ctx context.Context, p Principal, proof, ticket string, device Device) ([]string, error) {
-	use, err := b.proveAny(ctx, p, proof, device)
+func (b *Broker) MakeRecoveryCodes(ctx context.Context, p Principal, typed, ticket string, device Device) ([]string, error) {
+	given, err := b.proveForFactors(ctx, Proving{p, typed, device})
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +232,7 @@ func (b *Broker) MakeRecoveryCodes(ctx context.Context, p Principal, proof, tick
 		return nil, refuse(NotFound, "recovery codes stand in for a second factor, and there is none")
 	}
 	codes, hashes := b.newRecoveryCodes(p.User.ID)
-	err = b.change(ctx, p, use, device, func(store Store) error {
+	err = b.change(ctx, p, given, func(store Store) error {
 		if err := b.takeTicket(ctx, store, p.User.ID, ticket); err != nil {
 			return err
 		}
@@ -288,16 +252,20 @@ func (b *Broker) MakeRecoveryCodes(ctx context.Context, p Principal, proof, tick
 // only root for administrators; the own ones need proof, on the account's page.
 // No session ends. It reports whether there were any.
 func (b *Broker) ResetFactors(ctx context.Context, userID string) (had bool, err error) {
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	if err != nil {
+		return false, err
+	}
 	err = b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			had, err = b.resetFactors(ctx, store, userID)
+			had, err = b.resetFactors(ctx, store, userID, given)
 			return err
 		})
 	})
-	return had, err
+	return had, given.counted(ctx, err)
 }
 
-func (b *Broker) resetFactors(ctx context.Context, store Store, userID string) (had bool, err error) {
+func (b *Broker) resetFactors(ctx context.Context, store Store, userID string, given proof) (had bool, err error) {
 	if err := store.LockUser(ctx, userID); err != nil {
 		return false, err
 	}
@@ -312,6 +280,9 @@ func (b *Broker) resetFactors(ctx context.Context, store Store, userID string) (
 		return false, refuse(Forbidden, "remove your own second factors on the page of your account")
 	case !mayAdminister(User{Role: actor.Role}, u):
 		return false, refuse(Forbidden, "only root resets the second factors of administrators")
+	}
+	if err := given.take(ctx, store); err != nil {
+		return false, err
 	}
 	counted, err := store.DeleteTOTP(ctx, userID)
 	if err != nil {

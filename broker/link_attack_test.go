@@ -87,7 +87,7 @@ func TestUndoMakesNobodyAnAdministratorAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = h.Broker.Unlink(ctx, broker.Principal{User: again.User, Session: again.Session}, h.identityOf(anna, "q").ID(), nil, phone)
+	err = h.Broker.Unlink(ctx, broker.Principal{User: again.User, Session: again.Session}, h.identityOf(anna, "q").ID(), "", phone)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func (h *house) here(name string) broker.Principal {
 // begins begins a link by hand and returns its end, for the IdP to say who.
 func (h *house) begins(p broker.Principal, provider string) (complete func(c broker.IdPClaims) error) {
 	h.t.Helper()
-	to, _, err := h.Broker.BeginLink(ctx, p, provider, "/", nil, phone)
+	to, _, err := h.Broker.BeginLink(ctx, p, provider, "/", "", phone)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func (h *house) identityOf(u broker.User, provider string) broker.Identity {
 
 func (h *house) undo(p broker.Principal, i broker.Identity) error {
 	password := harness.PasswordOf(p.User.Username)
-	return h.Broker.Unlink(ctx, p, i.ID(), &password, phone)
+	return h.Broker.Unlink(ctx, p, i.ID(), password, phone)
 }
 
 func (h *house) mustUndo(p broker.Principal, provider string) {
@@ -230,13 +230,13 @@ func TestPasswordsThatAreSwitchedOffAreNoWayIn(t *testing.T) {
 	}
 	p := broker.Principal{User: login.User, Session: login.Session}
 	i := h.identityOf(anna, "p")
-	if err := h.Broker.Unlink(ctx, p, i.ID(), nil, phone); broker.CodeOf(err) != broker.LastLoginMethod || err == nil {
+	if err := h.Broker.Unlink(ctx, p, i.ID(), "", phone); broker.CodeOf(err) != broker.LastLoginMethod || err == nil {
 		t.Errorf("%v", err)
 	}
 	// Nor do they prove anything.
 	h.Clock.Advance(time.Hour)
 	password := harness.PasswordOf("anna")
-	if err := h.Broker.Unlink(ctx, p, i.ID(), &password, phone); broker.CodeOf(err) != broker.LoginRequired || err == nil {
+	if err := h.Broker.Unlink(ctx, p, i.ID(), password, phone); broker.CodeOf(err) != broker.LoginRequired || err == nil {
 		t.Errorf("%v", err)
 	}
 }
@@ -298,7 +298,7 @@ func TestBothLastLoginMethodsAtOnce(t *testing.T) {
 		p := broker.Principal{User: login.User, Session: login.Session}
 		h.links(p, "q", says("anna-at-q"))
 		both := []broker.Identity{h.identityOf(login.User, "p"), h.identityOf(login.User, "q")}
-		got := outcomes(together(2, func(i int) error { return h.Broker.Unlink(ctx, p, both[i].ID(), nil, phone) }))
+		got := outcomes(together(2, func(i int) error { return h.Broker.Unlink(ctx, p, both[i].ID(), "", phone) }))
 		// The slower one may find what its session was made through gone already.
 		if got[""] != 1 || got[broker.LastLoginMethod]+got[broker.LoginRequired] != 1 {
 			t.Errorf("%v", got)

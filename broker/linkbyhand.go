@@ -8,11 +8,10 @@ import (
 
 // BeginLink sends a browser to an IdP to link what the person is called there to
 // the account that is logged in here. It asks for both sides in one flow: of this
-// side a login in this page session within the last five minutes, or the current
-// password; of the other the IdP's login, which the IdP is asked to do anew. The
-// flow is good for this session alone. As in [Broker.BeginWeb], the state comes
-// back to be kept in a cookie.
-func (b *Broker) BeginLink(ctx context.Context, p Principal, providerID, returnTo string, current *string, device Device) (to, state string, err error) {
+// side what [Broker.ProofAsked] says; of the other the IdP's login, which the IdP is
+// asked to do anew. The flow is good for this session alone. As in
+// [Broker.BeginWeb], the state comes back to be kept in a cookie.
+func (b *Broker) BeginLink(ctx context.Context, p Principal, providerID, returnTo, given string, device Device) (to, state string, err error) {
 	if p.User.Role == RoleGuest {
 		return "", "", errGuest
 	}
@@ -20,7 +19,7 @@ func (b *Broker) BeginLink(ctx context.Context, p Principal, providerID, returnT
 	if err != nil {
 		return "", "", err
 	}
-	if err := b.confirmOwner(ctx, p, current, device); err != nil {
+	if err := b.proveNow(ctx, Proving{p, given, device}); err != nil {
 		return "", "", err
 	}
 	l := IdPLogin{ReturnTo: returnTo, LinkUserID: p.User.ID, LinkSessionID: p.Session.ID}

@@ -315,6 +315,7 @@ func (b *Broker) AuthenticateCookie(ctx context.Context, cookie string, device D
 	if err != nil {
 		return Principal{}, err
 	}
+	p.Cookie = true
 	if err := b.slideCoarsely(ctx, &p.Session, presenter{client: &appClient, device: device}, b.now()); err != nil {
 		b.cfg.Log.WarnContext(ctx, "idle end not moved", "error", err)
 	}

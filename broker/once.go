@@ -56,3 +56,16 @@ func (b *Broker) takeTicket(ctx context.Context, store Store, userID, ticket str
 	}
 	return err
 }
+
+// SealTyped seals what a user typed into the page at path, for the browser to keep
+// while its person logs in anew. [Broker.OpenTyped] opens it for that user and page.
+func (b *Broker) SealTyped(userID, path string, typed []byte) string {
+	return b.cfg.Secrets.Current().Seal(typedPlace(userID, path), typed)
+}
+
+// OpenTyped opens what [Broker.SealTyped] sealed.
+func (b *Broker) OpenTyped(userID, path, sealed string) ([]byte, error) {
+	return b.cfg.Secrets.Open(typedPlace(userID, path), sealed)
+}
+
+func typedPlace(userID, path string) string { return "typed." + userID + "." + path }

@@ -138,11 +138,11 @@ func (b *Broker) PasskeysOffered() bool { return b.cfg.Passkeys != nil && b.cfg.
 
 // BeginPasskey asks a browser for a new passkey, for whoever gives the password,
 // or a code where there is a factor. The answer goes to [Broker.AddPasskey], from the same session.
-func (b *Broker) BeginPasskey(ctx context.Context, p Principal, proof string, device Device) (json.RawMessage, error) {
+func (b *Broker) BeginPasskey(ctx context.Context, p Principal, typed string, device Device) (json.RawMessage, error) {
 	if b.cfg.Passkeys == nil {
 		return nil, errNoPasskeys
 	}
-	use, err := b.proveAny(ctx, p, proof, device)
+	given, err := b.proveForFactors(ctx, Proving{p, typed, device})
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (b *Broker) BeginPasskey(ctx context.Context, p Principal, proof string, de
 	if err != nil {
 		return nil, Unavailable(err)
 	}
-	return options, b.change(ctx, p, use, device, func(store Store) error { return store.InsertChallenge(ctx, c) })
+	return options, b.change(ctx, p, given, func(store Store) error { return store.InsertChallenge(ctx, c) })
 }
 
 // AddPasskey keeps the passkey that a browser made. Where there are no recovery
@@ -180,7 +180,7 @@ func (b *Broker) AddPasskey(ctx context.Context, p Principal, name string, answe
 	}
 	k.CreatedAt = b.now()
 	k.ID, k.UserID, k.Name = b.newID(k.CreatedAt), p.User.ID, name
-	err = b.change(ctx, p, func(context.Context, Store) error { return nil }, device, func(store Store) (err error) {
+	err = b.change(ctx, p, proven(), func(store Store) (err error) {
 		done, err := store.InsertPasskey(ctx, k, MaxPasskeys)
 		if err == nil && !done {
 			err = refuse(PasskeyInvalid, "an account has at most 20 passkeys; remove one first")
@@ -223,12 +223,12 @@ func (b *Broker) RenamePasskey(ctx context.Context, p Principal, id, name string
 }
 
 // RemovePasskey takes an own passkey away, for whoever gives a code. No session ends.
-func (b *Broker) RemovePasskey(ctx context.Context, p Principal, id, proof string, device Device) error {
-	use, err := b.proveAny(ctx, p, proof, device)
+func (b *Broker) RemovePasskey(ctx context.Context, p Principal, id, typed string, device Device) error {
+	given, err := b.proveForFactors(ctx, Proving{p, typed, device})
 	if err != nil {
 		return err
 	}
-	return b.change(ctx, p, use, device, func(store Store) error {
+	return b.change(ctx, p, given, func(store Store) error {
 		if err := store.DeletePasskey(ctx, id, p.User.ID); err != nil {
 			return err
 		}

@@ -72,10 +72,17 @@ func (b *Broker) SendPasswordLink(ctx context.Context, by *User, userID string, 
 	if _, err := b.cfg.Store.UserByID(ctx, userID); err != nil {
 		return made, err
 	}
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	if err != nil {
+		return made, err
+	}
 	secret := b.newSecret(32)
 	err = b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
 			if err := store.LockUser(ctx, userID); err != nil {
+				return err
+			}
+			if err := given.take(ctx, store); err != nil {
 				return err
 			}
 			u, err := store.UserByID(ctx, userID)
@@ -86,7 +93,7 @@ func (b *Broker) SendPasswordLink(ctx context.Context, by *User, userID string, 
 			return err
 		})
 	})
-	return made, err
+	return made, given.counted(ctx, err)
 }
 
 // InviteUser is [Broker.SendInvitation] for a link that is handed out.
@@ -101,18 +108,19 @@ func (b *Broker) SendInvitation(ctx context.Context, n NewUser, how Handover) (u
 		return u, made, refuse(LocalLoginDisabled, "logging in with a password is switched off")
 	}
 	n.Password = ""
-	if u, err = b.prepareUser(ctx, n); err != nil {
+	u, given, err := b.prepareProven(ctx, n)
+	if err != nil {
 		return u, made, err
 	}
 	secret := b.newSecret(32)
 	err = b.cfg.Store.Tx(ctx, func(store Store) error {
-		if err := b.insertUser(ctx, store, u); err != nil {
+		if err := b.insertUser(ctx, store, u, given); err != nil {
 			return err
 		}
 		made, err = b.insertPasswordLink(ctx, store, b.actor(ctx).user(), u, PurposeInvitation, secret, how)
 		return err
 	})
-	return u, made, err
+	return u, made, given.counted(ctx, err)
 }
 
 // insertPasswordLink is the body of the transaction that makes a link for a user

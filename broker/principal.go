@@ -7,6 +7,8 @@ package broker
 type Principal struct {
 	User    User
 	Session Session // without an ID where there is none
+	// Cookie: the request came with the cookie of the pages.
+	Cookie bool
 	// Key is the API key that the request came with; nil: not by a key.
 	Key *APIKey
 	// OldToken: the request came with a legacy token, which its program should

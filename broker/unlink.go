@@ -19,8 +19,8 @@ func (b *Broker) Identities(ctx context.Context, userID string) ([]Identity, err
 // [Broker.BeginLink]. Within seven days of a link to an account that was there
 // before, it restores what the link has changed. Every session that was made
 // through the identity ends with LinkUndone. The last way to log in stays.
-func (b *Broker) Unlink(ctx context.Context, p Principal, identityID string, current *string, device Device) error {
-	if err := b.confirmOwner(ctx, p, current, device); err != nil {
+func (b *Broker) Unlink(ctx context.Context, p Principal, identityID, given string, device Device) error {
+	if err := b.proveNow(ctx, Proving{p, given, device}); err != nil {
 		return err
 	}
 	now := b.now()
@@ -229,66 +229,4 @@ func (b *Broker) stillLinked(ctx context.Context, store Store, s Session) error 
 		return refuse(LinkUndone, "the link to the account that you logged in with was removed during the login")
 	}
 	return err
-}
-
-// confirmOwner asks for proof that the owner is here: a login in this session a
-// moment ago, or the current password. Neither a stolen access token nor a client
-// that was granted the API has either.
-func (b *Broker) confirmOwner(ctx context.Context, p Principal, current *string, device Device) error {
-	if err := p.NeedSession(); err != nil {
-		return err
-	}
-	recent, err := b.RecentlyProven(ctx, p)
-	if err != nil || recent {
-		return err
-	}
-	// Beside a second factor the password alone opens nothing.
-	if current == nil || *current == "" || p.User.PasswordHash == "" || p.User.SecondFactor || !b.cfg.LocalLogin {
-		return refuse(LoginRequired, "give your password, or log in again and do this within five minutes")
-	}
-	_, err = b.proveOwner(ctx, p, current, device)
-	return err
-}
-
-// RecentlyProven reports whether the login of a session was a moment ago. One
-// through a link that can still be undone does not count: what it could make
-// here would outlive the undo.
-func (b *Broker) RecentlyProven(ctx context.Context, p Principal) (bool, error) {
-	s, now := p.Session, b.now()
-	if s.ClientID != AppClientID || s.Request.Silent || now.Sub(s.AuthTime) > recentLogin {
-		return false, nil
-	}
-	linked, undoable, err := b.throughLink(ctx, p)
-	return linked && !undoable, err
-}
-
-// NotAskedAnew reports whether a session was made a moment ago through an IdP that
-// let the person in by an earlier login there.
-func (b *Broker) NotAskedAnew(s Session) bool {
-	now := b.now()
-	return s.ProviderID != "" && now.Sub(s.CreatedAt) <= recentLogin && now.Sub(s.AuthTime) > recentLogin
-}
-
-// throughLink reports whether what a session was made through still leads to its
-// user, and whether it is a link that can be undone: then the owner of the
-// account may be somebody else. The only way in cannot be undone.
-func (b *Broker) throughLink(ctx context.Context, p Principal) (linked, undoable bool, err error) {
-	s := p.Session
-	if s.ProviderID == "" {
-		return true, false, nil
-	}
-	all, err := b.cfg.Store.IdentitiesOfUser(ctx, p.User.ID)
-	if err != nil {
-		return false, false, err
-	}
-	at := slices.IndexFunc(all, func(i Identity) bool {
-		return i.Subject == s.IdPSubject && slices.Contains(b.providersOf(i), s.ProviderID)
-	})
-	if at < 0 { // the provider may have had another id then
-		at = slices.IndexFunc(all, func(i Identity) bool { return i.Subject == s.IdPSubject })
-	}
-	if at < 0 || !all[at].undoable(b.now()) {
-		return at >= 0, false, nil
-	}
-	return true, b.hasWayIn(p.User, slices.Delete(slices.Clone(all), at, at+1)), nil
 }

@@ -78,6 +78,10 @@ func (p *Permissions) flag(name string) *bool {
 // ID stays. A new password and a disabling end every session. The last
 // administrator stays one: LastAdmin.
 func (b *Broker) UpdateUser(ctx context.Context, id string, c UserChange) (User, error) {
+	given, err := b.proofFor(ctx, c)
+	if err != nil {
+		return User{}, err
+	}
 	hash, err := b.hashFor(ctx, id, c)
 	if err != nil {
 		return User{}, err
@@ -109,9 +113,28 @@ func (b *Broker) UpdateUser(ctx context.Context, id string, c UserChange) (User,
 			}
 			u.PasswordHash, u.PasswordTemporary = hash, c.Temporary
 		}
+		if hash != "" || opensAccount(before, u) {
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
+		}
 		return b.noteChange(ctx, store, before, u, c)
 	})
-	return u, err
+	return u, given.counted(ctx, err)
+}
+
+// proofFor is the proof of whoever asks for a change that may need one.
+func (b *Broker) proofFor(ctx context.Context, c UserChange) (proof, error) {
+	if c.Role == nil && c.Password == nil && c.Email == nil && c.EmailVerified == nil {
+		return proven(), nil
+	}
+	return b.stepUp(ctx, b.actor(ctx).Proving)
+}
+
+// opensAccount reports whether a change makes somebody an administrator, or lets in
+// whoever has an address: links for passwords go there, and identities are linked by it.
+func opensAccount(before, u User) bool {
+	return u.Role.IsAdmin() && u.Role.rank() != before.Role.rank() || u.Email != before.Email && u.Email != "" || u.EmailVerified && !before.EmailVerified
 }
 
 // addressChanged notes who vouches for an address. Links that were made before

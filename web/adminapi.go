@@ -18,8 +18,12 @@ import (
 // This file is what the routes of the admin API have in common.
 
 // actAs names the administrator of a request for everything that is done in it.
-func actAs(c *gin.Context, p broker.Principal) {
-	actor := broker.Actor{ID: p.User.ID, Role: p.User.Role, IP: device(c).IP}
+func actAs(c *gin.Context, p broker.Principal) { actProving(c, p, "") }
+
+// actProving is [actAs] with what the administrator gave as proof to be there.
+func actProving(c *gin.Context, p broker.Principal, given string) {
+	at := device(c)
+	actor := broker.Actor{ID: p.User.ID, Role: p.User.Role, IP: at.IP, Proving: &broker.Proving{Principal: p, Given: given, Device: at}}
 	c.Request = c.Request.WithContext(broker.WithActor(c.Request.Context(), actor))
 }
 

@@ -130,7 +130,7 @@ func (s *Server) updateAPIKey(c *gin.Context, p broker.Principal) error {
 	if f.scope != nil || f.expiresIn != 0 {
 		return badRequest("scope and expiresIn cannot be changed: make another key")
 	}
-	change := broker.APIKeyChange{Name: f.name, Description: f.description, UserID: f.userID, Disabled: f.disabled}
+	change := broker.APIKeyChange{Name: f.name, Description: f.description, UserID: f.userID, Disabled: f.disabled, Proving: &broker.Proving{Principal: p, Device: device(c)}}
 	changed, err := s.broker.UpdateAPIKey(c.Request.Context(), &p.User, c.Param("id"), change, device(c))
 	if err == nil {
 		c.JSON(http.StatusOK, gin.H{"apiKey": toAPIKeyJSON(changed, s.broker.Now())})

@@ -130,19 +130,6 @@ func (s *Server) passkeyView(k broker.Passkey, ask func(id string) []input) pass
 	return v
 }
 
-// passwordInput is where a form asks who is there, and codeInput where there is a
-// second factor.
-func passwordInput(id string) []input {
-	return []input{{Name: "proof", ID: "proof-" + id, Type: "password", Label: say("Your password"), Autocomplete: "current-password", Required: true, Max: broker.MaxPasswordBytes}}
-}
-
-func codeInput(id string) []input {
-	return []input{{
-		Name: "proof", ID: "proof-" + id, Label: say("Code of your second factor"), Autocomplete: "one-time-code", Required: true, Max: 64, Code: true,
-		Help: say("Of your authenticator app, or a recovery code. With a passkey alone, log in with it again and do this within five minutes."),
-	}}
-}
-
 // factorsAgain shows the page with what was refused, at the form that was sent.
 func (s *Server) factorsAgain(c *gin.Context, p broker.Principal, typed map[string]*string, at func(*factorsView) *factorForm, err error) error {
 	out, view, trouble := s.factors(c, p)
@@ -154,16 +141,7 @@ func (s *Server) factorsAgain(c *gin.Context, p broker.Principal, typed map[stri
 		return s.again(c, "own_factors", out, err)
 	}
 	form.Open = true
-	if e, ok := errors.AsType[*broker.Error](err); ok && e.Code == broker.WrongPassword {
-		err = ofField(e, "proof")
-	}
-	return s.retry(c, "own_factors", out, &form.Inputs, typed, err)
-}
-
-func ofField(e *broker.Error, field string) error {
-	at := *e
-	at.Field = field
-	return &at
+	return s.retry(c, "own_factors", out, &form.Inputs, typed, ofProof(err))
 }
 
 func appForm(v *factorsView) *factorForm        { return &v.App }

@@ -60,7 +60,7 @@ func (s *Server) unlinkMine(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	if err := s.broker.Unlink(c.Request.Context(), p, c.Param("id"), f["password"], device(c)); err != nil {
+	if err := s.broker.Unlink(c.Request.Context(), p, c.Param("id"), or(f["password"]), device(c)); err != nil {
 		return err
 	}
 	c.String(http.StatusOK, "OK")

@@ -121,7 +121,7 @@ func (b *browser) whose() string {
 	return text
 }
 
-func (x *linkSite) user(name string) broker.User {
+func (x *site) user(name string) broker.User {
 	x.t.Helper()
 	u, err := x.Broker.FindUser(context.Background(), name)
 	if err != nil {
@@ -310,8 +310,8 @@ func TestLinkNeedsARecentLogin(t *testing.T) {
 	b := x.at("alice")
 	x.wait(5*time.Minute + time.Second)
 	b.link("p1").refused(400, broker.LoginRequired, "").says("Give your password, or log in again", "Your password")
-	b.link("p1", "password", "wrong").refused(400, broker.WrongPassword, "").says("The current password is wrong")
-	begun := b.link("p1", "password", harness.PasswordOf("alice")).want(303)
+	b.link("p1", "proof", "wrong").refused(400, broker.WrongPassword, "").says("The current password is wrong")
+	begun := b.link("p1", "proof", harness.PasswordOf("alice")).want(303)
 	// The other side may take as long as a login may.
 	x.wait(9 * time.Minute)
 	b.send(http.MethodGet, x.choose("p1", begun, "anna")).want(302)
@@ -445,7 +445,7 @@ func TestUnlinkOnThePage(t *testing.T) {
 	x.wait(time.Hour)
 	asked := b.send(http.MethodPost, "/account/identities/unlink", form("id", hidden(page, "id")), fromPage).refused(400, broker.LoginRequired, "")
 	asked.says("Undo this link", "Your password")
-	done := b.send(http.MethodPost, "/account/identities/unlink", form("id", hidden(asked, "id"), "password", harness.PasswordOf("alice")), fromPage)
+	done := b.send(http.MethodPost, "/account/identities/unlink", form("id", hidden(asked, "id"), "proof", harness.PasswordOf("alice")), fromPage)
 	b.follow(done).want(200).says("No login of an identity provider is linked")
 	b.open("/").saysNot("was linked")
 	x.wantLinked("alice")
@@ -455,7 +455,7 @@ func TestUnlinkOnThePage(t *testing.T) {
 	evil := x.through("p1", "anna")
 	id := hidden(evil.open("/account/identities"), "id")
 	evil.send(http.MethodPost, "/account/identities/unlink", form("id", id), fromPage).refused(400, broker.LoginRequired, "") // see below
-	done = evil.send(http.MethodPost, "/account/identities/unlink", form("id", id, "password", harness.PasswordOf("alice")), fromPage)
+	done = evil.send(http.MethodPost, "/account/identities/unlink", form("id", id, "proof", harness.PasswordOf("alice")), fromPage)
 	evil.follow(done).want(200).says("The link to the account that you logged in with was removed.", "link_undone")
 }
 

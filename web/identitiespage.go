@@ -1,9 +1,7 @@
 package web
 
 import (
-	"errors"
 	"net/http"
-	"net/url"
 
 	"github.com/gin-gonic/gin"
 
@@ -33,20 +31,14 @@ type identityView struct {
 	Undo                            bool    // unlinking it restores what was before
 	Stays                           *text   // why it cannot be taken away; nil: it can
 	Effects                         []*text // of taking it away
-	confirmation
+	Proof                           stepUp
 }
 
 // offerView is a provider that can be linked.
 type offerView struct {
 	ID, Provider, Mark string
 	Another            bool // one of its logins is linked already
-	confirmation
-}
-
-// confirmation is what a form asks before it does its work.
-type confirmation struct {
-	Password *input // nil: it is not needed
-	Open     bool   // it was sent, and refused
+	Proof              stepUp
 }
 
 var (
@@ -86,13 +78,12 @@ func (s *Server) identities(c *gin.Context, p broker.Principal) (page, error) {
 	if err != nil {
 		return out, err
 	}
-	recent, err := s.broker.RecentlyProven(c.Request.Context(), p)
+	ask, err := s.stepUp(c, p, "")
 	if err != nil {
 		return out, err
 	}
-	ask := !recent && p.User.PasswordHash != "" && !p.User.SecondFactor && s.cfg.LocalLogin
-	if !recent && !ask {
-		view.Refresh, view.Vain = s.loginAgain(identitiesPath), s.inVain(c, p)
+	if ask.Only {
+		view.Refresh, view.Vain = s.loginAgain(identitiesPath), ask.Vain
 	}
 	linked := map[string]bool{}
 	for _, l := range list {
@@ -100,20 +91,20 @@ func (s *Server) identities(c *gin.Context, p broker.Principal) (page, error) {
 		view.Logins = append(view.Logins, s.identityView(l, p, ask))
 	}
 	for _, provider := range s.broker.Providers() {
-		offer := offerView{ID: provider.ID, Provider: provider.Name, Mark: monogram(provider.Name), Another: linked[provider.ID]}
-		offer.ask(ask, "password-to-link-"+provider.ID)
-		view.Offers = append(view.Offers, offer)
+		view.Offers = append(view.Offers, offerView{
+			ID: provider.ID, Provider: provider.Name, Mark: monogram(provider.Name), Another: linked[provider.ID], Proof: ask.of("to-link-" + provider.ID),
+		})
 	}
 	return out, nil
 }
 
-func (s *Server) identityView(l broker.LinkedLogin, p broker.Principal, ask bool) identityView {
+func (s *Server) identityView(l broker.LinkedLogin, p broker.Principal, ask stepUp) identityView {
 	name := s.providerOr(l.ProviderID)
 	v := identityView{
 		ID: l.ID(), Provider: name, Mark: monogram(name), Name: l.Username, Email: l.Email, How: howTexts[l.Link.How],
 		Linked: s.moment(l.CreatedAt), Used: s.moment(l.LastUsedAt), Stays: stayTexts[l.Refusal],
+		Proof: ask.of("for-" + l.ID()),
 	}
-	v.ask(ask, "password-for-"+l.ID())
 	if until := l.UndoUntil(); s.broker.Now().Before(until) {
 		v.Undo = true
 		v.Effects = append(v.Effects, say("Until {when}, your account becomes again what it was before the link.", until))
@@ -142,30 +133,10 @@ func whoLogsInAgain(ends []broker.Session, current string) (out []*text) {
 	return out
 }
 
-func (f *confirmation) ask(password bool, id string) {
-	if password {
-		f.Password = &input{Name: "password", ID: id, Type: "password", Label: say("Your password"), Autocomplete: "current-password", Required: true, Max: broker.MaxPasswordBytes}
-	}
-}
-
-// loginAgain is the login page for somebody who is to log in anew and come back.
-func (s *Server) loginAgain(path string) string {
-	return s.broker.PublicURL() + "/login?switch=1&next=" + url.QueryEscape(broker.LoginAnew(s.broker.PublicURL()+path))
-}
-
-// inVain says to whoever is back from [Server.loginAgain] that the IdP did not ask;
-// nil: it did.
-func (s *Server) inVain(c *gin.Context, p broker.Principal) *text {
-	if c.Query("again") == "" || !s.broker.NotAskedAnew(p.Session) {
-		return nil
-	}
-	return say("{provider} let you in without asking. Log out at {provider} first, then log in again here.", s.providerOr(p.Session.ProviderID))
-}
-
 // linkForm begins a link by hand, and unlinkForm takes one away.
 func (s *Server) linkForm(c *gin.Context, p broker.Principal) error {
-	return s.changeIdentities(c, p, "provider", func(provider string, password *string) error {
-		to, state, err := s.broker.BeginLink(c.Request.Context(), p, provider, s.broker.PublicURL()+identitiesPath+"?done=linked", password, device(c))
+	return s.changeIdentities(c, p, "provider", func(provider, proof string) error {
+		to, state, err := s.broker.BeginLink(c.Request.Context(), p, provider, s.broker.PublicURL()+identitiesPath+"?done=linked", proof, device(c))
 		if err != nil {
 			return err
 		}
@@ -176,8 +147,8 @@ func (s *Server) linkForm(c *gin.Context, p broker.Principal) error {
 }
 
 func (s *Server) unlinkForm(c *gin.Context, p broker.Principal) error {
-	return s.changeIdentities(c, p, "id", func(id string, password *string) error {
-		if err := s.broker.Unlink(c.Request.Context(), p, id, password, device(c)); err != nil {
+	return s.changeIdentities(c, p, "id", func(id, proof string) error {
+		if err := s.broker.Unlink(c.Request.Context(), p, id, proof, device(c)); err != nil {
 			return err
 		}
 		s.onward(c, s.broker.PublicURL()+identitiesPath+"?done=unlinked")
@@ -187,16 +158,19 @@ func (s *Server) unlinkForm(c *gin.Context, p broker.Principal) error {
 
 // changeIdentities reads a form of the page, by whoever is logged in on it. No
 // field says whose identity it is: it is always theirs.
-func (s *Server) changeIdentities(c *gin.Context, p broker.Principal, field string, change func(value string, password *string) error) error {
+func (s *Server) changeIdentities(c *gin.Context, p broker.Principal, field string, change func(value, proof string) error) error {
 	c.Set(keyLinking, true)
-	f, err := onlyFields(c, field, "password")
+	f, err := onlyFields(c, field, "username", fieldProof, fieldAgain)
 	if err != nil {
 		return err
 	}
 	if f[field] == nil {
 		return badRequest("the field " + field + " is missing")
 	}
-	if err := change(*f[field], f["password"]); err != nil {
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, identitiesPath, f)
+	}
+	if err := change(*f[field], or(f[fieldProof])); err != nil {
 		return s.identitiesAgain(c, p, *f[field], err)
 	}
 	return nil
@@ -233,22 +207,15 @@ func (s *Server) identitiesAgain(c *gin.Context, p broker.Principal, id string, 
 	if trouble != nil {
 		return trouble
 	}
-	forms, view := []*confirmation{}, out.View.(*identitiesView)
+	err, view := ofProof(err), out.View.(*identitiesView)
 	for i := range view.Logins {
 		if view.Logins[i].ID == id {
-			forms = append(forms, &view.Logins[i].confirmation)
+			out.atField = view.Logins[i].Proof.refuse(err)
 		}
 	}
 	for i := range view.Offers {
 		if view.Offers[i].ID == id {
-			forms = append(forms, &view.Offers[i].confirmation)
-		}
-	}
-	e, ok := errors.AsType[*broker.Error](err)
-	for _, f := range forms {
-		f.Open = true
-		if ok && e.Code == broker.WrongPassword && f.Password != nil {
-			f.Password.Wrong, out.atField = sentence(e, answers[e.Code]), true
+			out.atField = view.Offers[i].Proof.refuse(err)
 		}
 	}
 	return s.again(c, "identities", out, err)

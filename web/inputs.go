@@ -70,14 +70,14 @@ func typedIn(c *gin.Context, hidden []string, forms ...[]input) (map[string]*str
 	return onlyFields(c, names...)
 }
 
-// filled are the fields of a form with what was typed, never a password.
+// filled are the fields of a form with what was typed, never a password or a code.
 func filled(form []input, typed map[string]*string) []input {
 	out := slices.Clone(form)
 	for i := range out {
 		value := or(typed[out[i].Name])
-		switch out[i].Type {
-		case "password", "file":
-		case "checkbox":
+		switch {
+		case out[i].Type == "password" || out[i].Type == "file" || out[i].Autocomplete == "one-time-code":
+		case out[i].Type == "checkbox":
 			out[i].Checked = value != ""
 		default:
 			out[i].Value = value
@@ -86,15 +86,19 @@ func filled(form []input, typed map[string]*string) []input {
 	return out
 }
 
-// retry shows a form once more with what was typed, and what is wrong at its
-// fields; what is about no field of it stands above.
-func (s *Server) retry(c *gin.Context, name string, p page, form *[]input, typed map[string]*string, err error) error {
+// retry shows a form once more with what was typed, and what is wrong at its fields
+// and at those of the proof that it asks for; what is about none of them stands above.
+func (s *Server) retry(c *gin.Context, name string, p page, form *[]input, typed map[string]*string, err error, proofs ...*stepUp) error {
+	parts := []*[]input{form}
+	for _, proof := range proofs {
+		parts, err = append(parts, &proof.Inputs), ofProof(err)
+	}
 	p.atField = refill(typed, err, func(at *input, e *broker.Error) *text {
 		if at.Rule != nil && e.Code == broker.InvalidRequest {
 			return at.Rule
 		}
 		return sentence(e, answers[e.Code])
-	}, form)
+	}, parts...)
 	return s.again(c, name, p, err)
 }
 

@@ -19,6 +19,7 @@ const ownKeysPath = "/account/api-keys"
 type ownKeysView struct {
 	Keys   []ownKeyView
 	Form   []input // to make another
+	Proof  stepUp
 	Ticket string
 	Guest  bool
 	Made   *madeKey
@@ -116,11 +117,14 @@ func keyLife(f map[string]*string, now time.Time) (*time.Duration, error) {
 
 // ownKeysPage lists the own keys.
 func (s *Server) ownKeysPage(c *gin.Context, p broker.Principal) error {
-	out, _, err := s.ownKeys(c, p)
+	out, view, err := s.ownKeys(c, p)
 	if err != nil {
 		return err
 	}
 	out.Notice = whatWasDone(c, ownKeysDone)
+	if typed := s.typedBefore(c, p, ownKeysPath); typed != nil {
+		view.Form, out.Notice = filled(view.Form, typed), backAgain
+	}
 	return s.show(c, http.StatusOK, "own_keys", out)
 }
 
@@ -150,7 +154,8 @@ func (s *Server) ownKeys(c *gin.Context, p broker.Principal) (page, *ownKeysView
 		view.Keys = append(view.Keys, s.ownKeyView(k.APIKey))
 	}
 	view.Form, view.Ticket = newKeyForm(), s.broker.FormTicket(who.ID)
-	return out, view, nil
+	view.Proof, err = s.stepUp(c, p, "new-key")
+	return out, view, err
 }
 
 func (s *Server) ownKeyView(k broker.APIKey) ownKeyView {
@@ -223,9 +228,12 @@ func keyScopes(scope string) (out []*text) {
 // createOwnKey makes a key and shows it, in this answer and never again: the
 // form's ticket makes a reload ask in vain.
 func (s *Server) createOwnKey(c *gin.Context, p broker.Principal) error {
-	f, err := onlyFields(c, "ticket", "name", "description", "scope", "expires", "until")
+	f, err := onlyFields(c, "ticket", "name", "description", "scope", "expires", "until", "username", fieldProof, fieldAgain)
 	if err != nil {
 		return err
+	}
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, ownKeysPath, f)
 	}
 	if or(f["ticket"]) == "" {
 		return badField("ticket", "the form is not complete")
@@ -239,7 +247,7 @@ func (s *Server) createOwnKey(c *gin.Context, p broker.Principal) error {
 	case trouble != nil:
 		return trouble
 	case err != nil:
-		return s.retry(c, "own_keys", out, &view.Form, f, ofTheDay(err))
+		return s.retry(c, "own_keys", out, &view.Form, f, ofTheDay(err), &view.Proof)
 	}
 	view.Made = &madeKey{Name: made.Name, Key: key, Try: `curl -H "Authorization: Bearer ` + key + `" ` + s.broker.PublicURL() + "/api/me"}
 	return s.show(c, http.StatusOK, "own_keys", out)
@@ -256,6 +264,7 @@ func (s *Server) newOwnKey(c *gin.Context, p broker.Principal, f map[string]*str
 	p.User = p.User.Member()
 	n := broker.NewAPIKey{
 		UserID: p.User.ID, Name: or(f["name"]), Description: or(f["description"]), Scope: or(f["scope"]), Ticket: or(f["ticket"]), ExpiresIn: *life,
+		Proof: or(f[fieldProof]),
 	}
 	made, key, err := s.broker.CreateAPIKey(c.Request.Context(), &p, n, device(c))
 	return made, key.Reveal(), err

@@ -120,6 +120,7 @@ func TestReloadMakesNoSecondKey(t *testing.T) {
 		t.Error("a key was made")
 	}
 	both := make(chan *answer)
+	b = x.inAs("alice") // a day later, she would be asked for her password
 	ticket = hidden(b.open(keysPath), "ticket")
 	for range 2 {
 		go func() {

@@ -28,6 +28,7 @@ type userView struct {
 	Ticket        string
 	Rights        broker.Rights
 
+	Proofs               map[string]*stepUp // by form
 	Profile, Permissions []input
 	OwnPermissions       bool
 	PermissionsOpen      bool // something is wrong there
@@ -84,11 +85,17 @@ type eventRow struct {
 
 // userPage is GET /admin/users/:id.
 func (s *Server) userPage(c *gin.Context, p broker.Principal) error {
-	out, _, err := s.userView(c, p)
+	out, view, err := s.userView(c, p)
 	if err != nil {
 		return err
 	}
 	out.Notice = whatWasDone(c, userDone)
+	if typed := s.typedBefore(c, p, userPath(view.ID)); view.Proofs[or(typed[fieldAgain])] != nil {
+		view.Proofs[or(typed[fieldAgain])].Open, out.Notice = true, backAgain
+		if or(typed[fieldAgain]) == formProfile {
+			view.Profile = filled(view.Profile, typed)
+		}
+	}
 	return s.show(c, http.StatusOK, "office_user", out)
 }
 
@@ -113,12 +120,38 @@ func (s *Server) userView(c *gin.Context, p broker.Principal) (out page, v *user
 		may = nil
 	}
 	v.Profile = profileForm(u, may)
+	if v.Proofs, err = s.userProofs(c, p); err != nil {
+		return out, nil, err
+	}
 	if err := s.readUserView(ctx, c.Query("keys"), p, v); err != nil {
 		return out, nil, err
 	}
 	out = office(c, p, say("User {person}", person(&u)))
 	out.View = v
 	return out, v, nil
+}
+
+// The forms of a user's page that ask for a proof. Those of a password are called by
+// what they hand it over by.
+const (
+	formProfile = "profile"
+	formFactors = "factors"
+	byLink      = "link"
+)
+
+func (s *Server) userProofs(c *gin.Context, p broker.Principal) (map[string]*stepUp, error) {
+	ask, err := s.stepUp(c, p, formProfile)
+	out := map[string]*stepUp{}
+	for _, form := range []string{formProfile, formFactors, byMail, byLink, byPassword} {
+		out[form] = new(ask.of(form))
+	}
+	*out[formProfile] = ask.only(say("To make somebody an administrator, or to change the address, prove that it is you:"))
+	return out, err
+}
+
+// PasswordOpen reports whether one of the forms about the password was sent.
+func (v *userView) PasswordOpen() bool {
+	return v.Proofs[byMail].Open || v.Proofs[byLink].Open || v.Proofs[byPassword].Open
 }
 
 func noSuchUser(err error) error {

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 
@@ -27,33 +28,52 @@ type userChange func(c *gin.Context, p broker.Principal, id string, f map[string
 // userForm is a form of a user's page. What is refused is said on the page; at
 // says which of its forms has fields.
 func (s *Server) userForm(change userChange, at func(*userView) *[]input, fields ...string) principalHandler {
+	return s.provenUserForm("", change, at, fields...)
+}
+
+// provenUserForm is [Server.userForm] for the form of this name that asks for a
+// proof; empty: it does not.
+func (s *Server) provenUserForm(form string, change userChange, at func(*userView) *[]input, fields ...string) principalHandler {
 	return func(c *gin.Context, p broker.Principal) error {
 		id, err := rowID(c)
 		if err != nil {
 			return err
 		}
-		f, err := onlyFields(c, fields...)
+		known := fields
+		if form != "" {
+			known = append(slices.Clone(fields), fieldProof, fieldAgain)
+		}
+		f, err := onlyFields(c, known...)
 		if err != nil {
 			return err
 		}
+		if or(f[fieldAgain]) != "" {
+			return s.toLoginAgain(c, p, userPath(id), f)
+		}
+		actProving(c, p, or(f[fieldProof]))
 		done, err := change(c, p, id, f)
 		if err == nil {
 			return s.done(c, userPath(id), done)
 		}
-		return s.userAgain(c, p, f, at, err)
+		return s.userAgain(c, p, form, f, at, err)
 	}
 }
 
-// userAgain shows a user's page with what was refused.
-func (s *Server) userAgain(c *gin.Context, p broker.Principal, f map[string]*string, at func(*userView) *[]input, err error) error {
+// userAgain shows a user's page with what was refused: at says which of its forms
+// has fields, and form which asks for a proof; nil and empty: none.
+func (s *Server) userAgain(c *gin.Context, p broker.Principal, form string, f map[string]*string, at func(*userView) *[]input, err error) error {
 	out, view, trouble := s.userView(c, p)
 	if trouble != nil {
 		return trouble // the user may be gone
 	}
-	if at == nil {
-		return s.again(c, "office_user", out, err)
+	fields, proofs := &[]input{}, []*stepUp{}
+	if at != nil {
+		fields = at(view)
 	}
-	return s.retry(c, "office_user", out, at(view), f, err)
+	if proof := view.Proofs[form]; proof != nil {
+		proof.Open, proofs = true, append(proofs, proof)
+	}
+	return s.retry(c, "office_user", out, fields, f, err, proofs...)
 }
 
 func (s *Server) changeProfile(c *gin.Context, _ broker.Principal, id string, f map[string]*string) (string, error) {
@@ -128,7 +148,7 @@ func (s *Server) deleteUserForm(c *gin.Context, p broker.Principal) error {
 		return err
 	}
 	if err := s.broker.DeleteUser(c.Request.Context(), id); err != nil {
-		return s.userAgain(c, p, nil, nil, err)
+		return s.userAgain(c, p, "", nil, nil, err)
 	}
 	return s.done(c, usersPath, "deleted")
 }
@@ -140,27 +160,35 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	f, err := onlyFields(c, "by", "ticket")
+	f, err := onlyFields(c, "by", "ticket", fieldProof, fieldAgain)
 	if err != nil {
 		return err
 	}
+	by := or(f["by"])
+	if by != byMail && by != byLink && by != byPassword {
+		return s.userAgain(c, p, "", nil, nil, badRequest("by is mail, link or password"))
+	}
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, userPath(id), f)
+	}
+	actProving(c, p, or(f[fieldProof]))
 	u, err := s.broker.UserByID(c.Request.Context(), id)
 	if err != nil {
 		return noSuchUser(err)
 	}
-	if or(f["by"]) == byMail {
+	if by == byMail {
 		_, err := s.broker.SendPasswordLink(c.Request.Context(), &p.User, id, "", s.byMail(c))
 		if err != nil {
-			return s.userAgain(c, p, nil, nil, err)
+			return s.userAgain(c, p, by, nil, nil, err)
 		}
 		return s.done(c, userPath(id), "mailed")
 	}
-	once, err := s.passwordFor(c.Request.Context(), p, id, or(f["by"]), or(f["ticket"]))
+	once, err := s.passwordFor(c.Request.Context(), p, id, by, or(f["ticket"]))
 	if errors.Is(err, broker.FormUsed) && !wantsJSON(c) {
 		return s.done(c, userPath(id), "twice")
 	}
 	if err != nil {
-		return s.userAgain(c, p, nil, nil, err)
+		return s.userAgain(c, p, by, nil, nil, err)
 	}
 	return s.showOnce(c, p, u, *once)
 }
@@ -172,16 +200,13 @@ func (s *Server) byMail(c *gin.Context) broker.Handover {
 }
 
 func (s *Server) passwordFor(ctx context.Context, p broker.Principal, id, by, ticket string) (*shownOnce, error) {
-	switch by {
-	case "link":
+	if by == byLink {
 		made, err := s.broker.MakePasswordLink(ctx, &p.User, id, "")
 		return linkOnce(made), err
-	case byPassword:
-		password := s.broker.NewTemporaryPassword()
-		_, err := s.broker.UpdateUser(ctx, id, broker.UserChange{Password: &password, Temporary: true, Ticket: ticket})
-		return passwordOnce(password), err
 	}
-	return nil, badRequest("by is mail, link or password")
+	password := s.broker.NewTemporaryPassword()
+	_, err := s.broker.UpdateUser(ctx, id, broker.UserChange{Password: &password, Temporary: true, Ticket: ticket})
+	return passwordOnce(password), err
 }
 
 // The forms of a user's page that have fields.

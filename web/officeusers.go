@@ -13,6 +13,7 @@ import (
 
 const (
 	usersPath    = "/admin/users"
+	newUserPath  = usersPath + "/new"
 	usersPerPage = 50
 )
 
@@ -132,7 +133,10 @@ func (s *Server) providerOptions() []option {
 }
 
 // newUserView is the form that makes a user.
-type newUserView struct{ Form []input }
+type newUserView struct {
+	Form  []input
+	Proof stepUp
+}
 
 // The ways of a new user to get in.
 const (
@@ -143,19 +147,26 @@ const (
 )
 
 func (s *Server) newUserPage(c *gin.Context, p broker.Principal) error {
-	out, _ := s.newUser(c, p)
+	out, view, err := s.newUser(c, p)
+	if err != nil {
+		return err
+	}
+	if typed := s.typedBefore(c, p, newUserPath); typed != nil {
+		view.Form, out.Notice = filled(view.Form, typed), backAgain
+	}
 	return s.show(c, http.StatusOK, "office_user_new", out)
 }
 
-func (s *Server) newUser(c *gin.Context, p broker.Principal) (page, *newUserView) {
+func (s *Server) newUser(c *gin.Context, p broker.Principal) (page, *newUserView, error) {
 	rights := broker.RightsOver(p.User, broker.User{})
-	view := &newUserView{Form: append(profileForm(broker.User{Role: broker.RoleUser}, rights.Roles), input{
+	ask, err := s.stepUp(c, p, "new-user")
+	view := &newUserView{Proof: ask.only(say("To make an administrator, prove that it is you:")), Form: append(profileForm(broker.User{Role: broker.RoleUser}, rights.Roles), input{
 		Name: "how", Type: "select", Required: true, Label: say("How the person gets in"), Options: s.waysIn(),
 		Help: say("A link or a temporary password is shown to you once, to pass on. The person chooses a password then; you never know it."),
 	})}
 	out := office(c, p, say("New user"))
 	out.View = view
-	return out, view
+	return out, view, err
 }
 
 func (s *Server) waysIn() (out []option) {
@@ -189,17 +200,24 @@ func profileForm(u broker.User, may []broker.Role) []input {
 // newUserForm makes a user. What the person gets in with stands in the answer,
 // and nowhere else.
 func (s *Server) newUserForm(c *gin.Context, p broker.Principal) error {
-	f, err := onlyFields(c, "username", "name", "email", "emailVerified", "role", "how")
+	f, err := onlyFields(c, "username", "name", "email", "emailVerified", "role", "how", fieldProof, fieldAgain)
 	if err != nil {
 		return err
 	}
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, newUserPath, f)
+	}
+	actProving(c, p, or(f[fieldProof]))
 	n := broker.NewUser{
 		Username: or(f["username"]), Name: or(f["name"]), Email: or(f["email"]), EmailVerified: or(f["emailVerified"]) != "", Role: broker.Role(or(f["role"])),
 	}
 	u, once, err := s.makeUser(c, n, or(f["how"]))
 	if err != nil {
-		out, view := s.newUser(c, p)
-		return s.retry(c, "office_user_new", out, &view.Form, f, err)
+		out, view, trouble := s.newUser(c, p)
+		if trouble != nil {
+			return trouble
+		}
+		return s.retry(c, "office_user_new", out, &view.Form, f, err, &view.Proof)
 	}
 	if once == nil {
 		return s.done(c, userPath(u.ID), madeBy[or(f["how"])])

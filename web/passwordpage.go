@@ -66,10 +66,7 @@ func (s *Server) ownPassword(c *gin.Context, p broker.Principal) (page, *ownPass
 		return out, view, err
 	}
 	if needed {
-		view.Form = append(view.Form, input{
-			Name: "otp", Label: say("Code of your second factor"), Autocomplete: "one-time-code", Required: true, Max: 64, Code: true,
-			Help: say("Of your authenticator app, or a recovery code. With a passkey alone, log in with it again and do this within five minutes."),
-		})
+		view.Form = append(view.Form, codeOf("otp"))
 	}
 	view.Form = append(view.Form, input{
 		Name: "password", Type: "password", Label: say("New password"), Autocomplete: "new-password", Required: true,
@@ -90,7 +87,7 @@ func (s *Server) ownPasswordForm(c *gin.Context, p broker.Principal) error {
 		return badField("password", "the form is not complete")
 	}
 	in := broker.PasswordChange{Current: f["current"], Code: f["otp"], Fresh: *f["password"]}
-	l, err := s.broker.ChangePassword(c.Request.Context(), p, in, device(c))
+	l, err := s.broker.ChangePassword(c.Request.Context(), p, in, cookieDevice(c))
 	if err != nil {
 		return s.ownPasswordAgain(c, p, err)
 	}
@@ -108,8 +105,7 @@ func (s *Server) ownPasswordAgain(c *gin.Context, p broker.Principal, err error)
 		return trouble
 	}
 	if e, ok := errors.AsType[*broker.Error](err); ok && e.Code == broker.WrongPassword {
-		at := *e
-		at.Field, err = "current", &at
+		err = ofField(e, "current")
 	}
 	return s.retry(c, "own_password", out, &view.Form, nil, err)
 }

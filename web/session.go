@@ -21,11 +21,13 @@ func (s *Server) login(c *gin.Context) error {
 		return errBadRequest
 	}
 	in := broker.PasswordLogin{Username: *f["username"], Password: *f["password"], Code: f["otp"], Fresh: f["newPassword"]}
-	l, err := s.broker.LoginWith(c.Request.Context(), in, namedDevice(c, or(f["device_name"])))
+	at, inBody := namedDevice(c, or(f["device_name"])), c.GetHeader(headerReturnTokens) == "true"
+	at.Browser = !inBody
+	l, err := s.broker.LoginWith(c.Request.Context(), in, at)
 	if err != nil {
 		return err
 	}
-	s.answerLogin(c, l, c.GetHeader(headerReturnTokens) == "true")
+	s.answerLogin(c, l, inBody)
 	return nil
 }
 

@@ -150,5 +150,6 @@ await withBrowser(async (browser) => {
   for (const area of areas) await area({ browser, options, at, look, logIn, base, mail: doors.mail, codes, now, m, setup, user });
   await m.request.get(`${base}/test/later`);
   await at(m, 'identities-later', `${base}/account/identities`);
+  await at(m, 'api-keys-later', `${base}/account/api-keys`);
   await member.done();
 });
