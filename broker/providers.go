@@ -167,8 +167,11 @@ func (b *Broker) FindProvider(ctx context.Context, id string) (Provider, error) 
 // CreateProvider adds a provider, which can be used at once on this replica and
 // after its next [Broker.Load] on the others.
 func (b *Broker) CreateProvider(ctx context.Context, s ProviderSettings, secret string) (Provider, error) {
-	s, err := b.checkNewProvider(ctx, s, secret, nil)
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving) // its rules can let anybody in as anything
 	if err != nil {
+		return Provider{}, err
+	}
+	if s, err = b.checkNewProvider(ctx, s, secret, nil); err != nil {
 		return Provider{}, err
 	}
 	if b.configuredProvider(s.ID) {
@@ -177,6 +180,9 @@ func (b *Broker) CreateProvider(ctx context.Context, s ProviderSettings, secret 
 	now := b.now()
 	row := StoredProvider{Settings: s, Sealed: b.sealProviderSecret(s.ID, secret), CreatedAt: now, UpdatedAt: now}
 	err = b.changeProvider(ctx, EventProviderCreated, s.ID, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
 		rows, err := store.ListProviders(ctx)
 		if err == nil && len(rows) >= maxStoredProviders {
 			err = refuse(InvalidRequest, "there are 100 added providers, which is the most")
@@ -186,7 +192,7 @@ func (b *Broker) CreateProvider(ctx context.Context, s ProviderSettings, secret 
 		}
 		return store.InsertProvider(ctx, row)
 	})
-	if err != nil {
+	if err = given.counted(ctx, err); err != nil {
 		return Provider{}, err
 	}
 	return b.shown(row), nil
@@ -196,14 +202,18 @@ func (b *Broker) CreateProvider(ctx context.Context, s ProviderSettings, secret 
 // that it has, but not for another issuer: that would hand it to whoever is
 // there.
 func (b *Broker) UpdateProvider(ctx context.Context, s ProviderSettings, secret *string) (p Provider, err error) {
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	if err != nil {
+		return Provider{}, err
+	}
 	err = b.retry(ctx, func() error {
-		p, err = b.updateProvider(ctx, s, secret)
+		p, err = b.updateProvider(ctx, s, secret, given)
 		return err
 	})
-	return p, err
+	return p, given.counted(ctx, err)
 }
 
-func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret *string) (Provider, error) {
+func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret *string, given proof) (Provider, error) {
 	old, err := b.storedProvider(ctx, s.ID)
 	if err != nil {
 		return Provider{}, err
@@ -227,6 +237,9 @@ func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret 
 		UpdatedAt: later(b.now(), old.UpdatedAt.Add(time.Millisecond)),
 	}
 	err = b.changeProvider(ctx, EventProviderUpdated, s.ID, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
 		return orAgain(store.UpdateProvider(ctx, row, old.UpdatedAt), NotFound) // somebody else was quicker
 	})
 	return b.shown(row), err

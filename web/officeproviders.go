@@ -93,6 +93,7 @@ type newProviderView struct {
 	ID, Name string
 	There    registration
 	Form     []input
+	Proof    stepUp
 }
 
 // Parts is the form in parts.
@@ -118,7 +119,14 @@ func (s *Server) newProviderPage(c *gin.Context, p broker.Principal) error {
 		v := view.View.(*newProviderView)
 		return s.retry(c, "office_provider_new", view, &v.First, map[string]*string{"id": &id, "name": new(q["name"])}, err)
 	}
-	view := s.secondStep(c, p, known, id, q["name"])
+	view, err := s.secondStep(c, p, known, id, q["name"])
+	if err != nil {
+		return err
+	}
+	if typed := s.typedBefore(c, p, secondStepPath(known, id, q["name"])); typed != nil {
+		v := view.View.(*newProviderView)
+		v.Form, view.Notice = filled(v.Form, typed), backAgain
+	}
 	return s.show(c, http.StatusOK, "office_provider_new", view)
 }
 
@@ -134,13 +142,19 @@ func (s *Server) firstStep(c *gin.Context, p broker.Principal, q map[string]stri
 	return view
 }
 
-func (s *Server) secondStep(c *gin.Context, p broker.Principal, known knownIdP, id, name string) page {
+// secondStepPath is where the second step of a new provider is.
+func secondStepPath(known knownIdP, id, name string) string {
+	return providersPath + "/new?" + url.Values{"kind": {known.Kind}, "id": {id}, "name": {name}}.Encode()
+}
+
+func (s *Server) secondStep(c *gin.Context, p broker.Principal, known knownIdP, id, name string) (page, error) {
+	ask, err := s.stepUp(c, p, "new-provider")
 	settings := known.Settings
 	settings.Name = cmp.Or(name, known.Name, id)
 	title := say("Connect {provider}", settings.Name)
 	view := office(c, p, title)
-	view.View = &newProviderView{Known: known, ID: id, Name: settings.Name, There: s.registrationOf(known, id), Form: providerForm(known, settings, false)}
-	return view
+	view.View = &newProviderView{Known: known, ID: id, Name: settings.Name, There: s.registrationOf(known, id), Form: providerForm(known, settings, false), Proof: ask}
+	return view, err
 }
 
 // freeProviderID refuses an id that no new provider can have.
@@ -172,6 +186,10 @@ func (s *Server) createProviderForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
+	if or(typed[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, secondStepPath(known, or(typed["id"]), or(typed["name"])), typed)
+	}
+	actProving(c, p, or(typed[fieldProof]))
 	settings, secret, err := readProvider(typed, known.Settings.Type)
 	if err == nil {
 		settings.Issuer = cmp.Or(settings.Issuer, known.Settings.Issuer)
@@ -180,8 +198,12 @@ func (s *Server) createProviderForm(c *gin.Context, p broker.Principal) error {
 	if err == nil {
 		return s.done(c, providersPath+"/"+url.PathEscape(settings.ID), "created"+s.triedOnce(c, settings.ID))
 	}
-	view := s.secondStep(c, p, known, settings.ID, settings.Name)
-	return s.retry(c, "office_provider_new", view, &view.View.(*newProviderView).Form, typed, atField(err))
+	view, trouble := s.secondStep(c, p, known, settings.ID, settings.Name)
+	if trouble != nil {
+		return trouble
+	}
+	v := view.View.(*newProviderView)
+	return s.retry(c, "office_provider_new", view, &v.Form, typed, atField(err), &v.Proof)
 }
 
 // triedOnce tries a provider that was just added or changed, and says what came
@@ -206,6 +228,7 @@ type providerPageView struct {
 	Path     string // of the page, below the base
 	Sessions string // those that came through it
 	Form     []input
+	Proof    stepUp
 	Trial    *trialView // what trying it came to
 	Claims   []input    // of a dry run
 	Dry      *dryRunView
@@ -220,6 +243,8 @@ func (s *Server) providerPage(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
+	v := view.View.(*providerPageView)
+	typed := s.typedBefore(c, p, v.Path)
 	view.Notice = whatWasDone(c, map[string]*text{
 		"created": say("The provider was added; people can log in through it from now on."), "changed": say("The settings were saved."),
 		"created-wrong":   say("The provider was added, but something about it is wrong, so that logins fail. What it is stands below."),
@@ -227,6 +252,9 @@ func (s *Server) providerPage(c *gin.Context, p broker.Principal) error {
 		"changed-wrong":   say("The settings were saved, but something about them is wrong, so that logins fail. What it is stands below."),
 		"changed-untried": say("The settings were saved. Try the connection before people use it."),
 	})
+	if typed != nil {
+		v.Form, view.Notice = filled(v.Form, typed), backAgain
+	}
 	return s.show(c, http.StatusOK, "office_provider", view)
 }
 
@@ -238,11 +266,15 @@ func (s *Server) providerView(c *gin.Context, p broker.Principal) (page, error) 
 	v := s.broker.ViewProvider(found)
 	v.Type = cmp.Or(v.Type, broker.TypeOIDC)
 	known := knownOf(v.ProviderSettings)
+	ask, err := s.stepUp(c, p, "provider")
+	if err != nil {
+		return page{}, err
+	}
 	view := office(c, p, say("{name}", v.Name))
 	view.View = &providerPageView{
 		ProviderView: v, Kind: providerTypes[v.Type], Health: s.healthOf(v.Health), Known: known, There: s.registrationOf(known, v.ID),
 		Path: providersPath + "/" + url.PathEscape(v.ID), Sessions: "/admin/sessions?" + url.Values{"provider": {v.ID}}.Encode(),
-		Form: providerForm(known, v.ProviderSettings, v.HasSecret), Claims: dryRunInput(known),
+		Form: providerForm(known, v.ProviderSettings, v.HasSecret), Proof: ask, Claims: dryRunInput(known),
 	}
 	if trial, ok := s.broker.LastTrial(found); ok && trial.Result == broker.CheckFailed {
 		view.View.(*providerPageView).Trial = viewTrial(trial)
@@ -261,6 +293,10 @@ func (s *Server) updateProviderForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
+	if or(typed[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, v.Path, typed)
+	}
+	actProving(c, p, or(typed[fieldProof]))
 	settings, secret, err := readProvider(typed, v.Type)
 	if err == nil {
 		settings.ID, settings.Logo = v.ID, v.Logo // of which the form says nothing
@@ -270,7 +306,7 @@ func (s *Server) updateProviderForm(c *gin.Context, p broker.Principal) error {
 	if err == nil {
 		return s.done(c, v.Path, "changed"+s.triedOnce(c, v.ID))
 	}
-	return s.retry(c, "office_provider", view, &v.Form, typed, atField(err))
+	return s.retry(c, "office_provider", view, &v.Form, typed, atField(err), &v.Proof)
 }
 
 // deleteProviderForm is POST /admin/providers/:id/delete.

@@ -136,8 +136,8 @@ func roleLines(roles map[string]broker.Role) (out []string) {
 	return out
 }
 
-// hiddenFields are those of the form that nobody sees.
-var hiddenFields = []string{"kind", "id"}
+// hiddenFields are those of the form that are none of the settings.
+var hiddenFields = []string{"kind", "id", fieldProof, fieldAgain}
 
 // readProvider reads the form into settings of that type. The secret is nil
 // where none was typed.
