@@ -206,10 +206,7 @@ func (s *Server) clientForm(c *gin.Context, p broker.Principal) error {
 	case "save":
 		return s.saveClient(c, page, found, typed)
 	case "secret":
-		if or(typed["ticket"]) == "" {
-			return badField("ticket", "the form is not complete")
-		}
-		secret, err := s.broker.RotateClientSecret(c.Request.Context(), found.ID, *typed["ticket"])
+		secret, err := s.broker.RotateClientSecret(c.Request.Context(), found.ID, cmp.Or(or(typed["ticket"]), "none"))
 		if errors.Is(err, broker.FormUsed) && !wantsJSON(c) {
 			return s.done(c, clientPath(found.ID), "twice")
 		}

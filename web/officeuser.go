@@ -14,7 +14,7 @@ import (
 
 // How much of a user the page shows at once.
 const (
-	liveShown   = 15
+	liveShown   = 12
 	pastShown   = 5
 	keysShown   = 5
 	eventsShown = 10
@@ -131,27 +131,21 @@ func (s *Server) userView(c *gin.Context, p broker.Principal) (out page, v *user
 	return out, v, nil
 }
 
-// The forms of a user's page that ask for a proof. Those of a password are called by
-// what they hand it over by.
+// The forms of a user's page that ask for a proof.
 const (
-	formProfile = "profile"
-	formFactors = "factors"
-	byLink      = "link"
+	formProfile  = "profile"
+	formFactors  = "factors"
+	formPassword = "password"
 )
 
 func (s *Server) userProofs(c *gin.Context, p broker.Principal) (map[string]*stepUp, error) {
 	ask, err := s.stepUp(c, p, formProfile)
 	out := map[string]*stepUp{}
-	for _, form := range []string{formProfile, formFactors, byMail, byLink, byPassword} {
+	for _, form := range []string{formProfile, formFactors, formPassword} {
 		out[form] = new(ask.of(form))
 	}
 	*out[formProfile] = ask.only(say("To make somebody an administrator, or to change the address, prove that it is you:"))
 	return out, err
-}
-
-// PasswordOpen reports whether one of the forms about the password was sent.
-func (v *userView) PasswordOpen() bool {
-	return v.Proofs[byMail].Open || v.Proofs[byLink].Open || v.Proofs[byPassword].Open
 }
 
 func noSuchUser(err error) error {

@@ -164,12 +164,12 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	by := or(f["by"])
-	if by != byMail && by != byLink && by != byPassword {
-		return s.userAgain(c, p, "", nil, nil, badRequest("by is mail, link or password"))
-	}
 	if or(f[fieldAgain]) != "" {
 		return s.toLoginAgain(c, p, userPath(id), f)
+	}
+	by := or(f["by"])
+	if by != byMail && by != byLink && by != byPassword {
+		return s.userAgain(c, p, formPassword, nil, nil, badRequest("by is mail, link or password"))
 	}
 	actProving(c, p, or(f[fieldProof]))
 	u, err := s.broker.UserByID(c.Request.Context(), id)
@@ -179,7 +179,7 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 	if by == byMail {
 		_, err := s.broker.SendPasswordLink(c.Request.Context(), &p.User, id, "", s.byMail(c))
 		if err != nil {
-			return s.userAgain(c, p, by, nil, nil, err)
+			return s.userAgain(c, p, formPassword, nil, nil, err)
 		}
 		return s.done(c, userPath(id), "mailed")
 	}
@@ -188,7 +188,7 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 		return s.done(c, userPath(id), "twice")
 	}
 	if err != nil {
-		return s.userAgain(c, p, by, nil, nil, err)
+		return s.userAgain(c, p, formPassword, nil, nil, err)
 	}
 	return s.showOnce(c, p, u, *once)
 }

@@ -142,6 +142,7 @@ type newUserView struct {
 const (
 	byInvitation = "invitation"
 	byMail       = "mail"
+	byLink       = "link" // of a user who is there
 	byPassword   = "password"
 	byProvider   = "provider"
 )

@@ -135,11 +135,11 @@ func (s *Server) inVain(c *gin.Context, p broker.Principal) *text {
 }
 
 // toLoginAgain leads to a login anew and back to the page at path, where what was
-// typed stands again: sealed, in a cookie of this browser.
+// typed stands again, but for secrets: sealed, in a cookie of this browser.
 func (s *Server) toLoginAgain(c *gin.Context, p broker.Principal, path string, typed map[string]*string) error {
 	kept := map[string]string{}
 	for name, value := range typed {
-		if name != fieldProof {
+		if name != fieldProof && name != "client_secret" {
 			kept[name] = or(value)
 		}
 	}

@@ -86,8 +86,9 @@ func TestStolenCookieTakesNoAccount(t *testing.T) {
 	before := x.user("alice")
 	ticket := hidden(b.open(path).want(200).secure(false), "ticket")
 	forms := map[string][]string{
-		"link": {"/password", "by", "link"}, "password": {"/password", "by", "password", "ticket", ticket}, "factors": {"/reset-factors"},
+		"password": {"/password", "by", "password", "ticket", ticket}, "factors": {"/reset-factors"},
 	}
+	b.sends(path+"/password", "by", "link").refused(400, broker.LoginRequired, "").contains(`id="proof-password-problem"`)
 	for name, f := range forms {
 		b.sends(path+f[0], f[1:]...).refused(400, broker.LoginRequired, "").contains(`id="proof-` + name + `-problem"`)
 		b.sends(path+f[0], append(f[1:], "proof", "wrong")...).refused(400, broker.WrongPassword, "").contains(`id="proof-` + name + `-problem"`)
@@ -213,7 +214,7 @@ func TestLogInAgainLeadsBackToTheFormOfTheOffice(t *testing.T) {
 	x.Clock.Advance(6 * time.Minute)
 	path := "/admin/users/" + x.user("alice").ID
 	for form, f := range map[string][]string{
-		"profile": {"", "username", "alice", "name", "Alice of the Lake", "role", "admin"}, "password": {"/password", "by", "password"},
+		"profile": {"", "username", "alice", "name", "Alice of the Lake", "role", "admin"}, "password": {"/password"},
 	} {
 		to := b.sends(path+f[0], append(f[1:], "again", form)...).want(303).location()
 		if next := to.Query().Get("next"); to.Path != "/login" || next != publicURL+path+"?again=1" {
@@ -232,4 +233,35 @@ func TestLogInAgainLeadsBackToTheFormOfTheOffice(t *testing.T) {
 		t.Errorf("it leads to %s", next)
 	}
 	b.open("/admin/users/new?again=1").want(200).contains(`value="carol"`)
+}
+
+// The rules of a provider can make anybody an administrator, or let them into another's
+// account.
+func TestStolenCookieConnectsNoProviderOfItsOwn(t *testing.T) {
+	x, root, _ := officeAt(t)
+	root.submit("/admin/providers/new", newPocket()...).want(303)
+	x.Clock.Advance(6 * time.Minute)
+	before, err := x.Broker.FindProvider(t.Context(), "pocket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil := newPocket("id", "evil", "role_map", "all = admin")
+	root.submit("/admin/providers/new", evil...).refused(400, broker.LoginRequired, "").contains(`id="proof-new-provider-problem"`).says("all = admin")
+	root.submit("/admin/providers/pocket", newPocket("role_map", "all = admin")...).refused(400, broker.LoginRequired, "").contains(`id="proof-provider-problem"`)
+	taken := x.do(http.MethodPost, "/auth/refresh", cookie("refresh_token", root.jar["refresh_token"])).want(200).text("user.accessToken")
+	x.do(http.MethodPost, "/api/providers", bearer(taken), jsonBody(`{"id":"evil","issuer":"https://evil.test","client_id":"a"}`)).problem(400, broker.LoginRequired)
+	if _, err := x.Broker.FindProvider(t.Context(), "evil"); broker.CodeOf(err) != broker.ProviderUnknown {
+		t.Errorf("%v", err)
+	}
+	if p, err := x.Broker.FindProvider(t.Context(), "pocket"); err != nil || len(p.RoleMap) != len(before.RoleMap) {
+		t.Errorf("%+v %v", p, err)
+	}
+	word := harness.PasswordOf("root")
+	root.submit("/admin/providers/new", append(evil, "proof", word)...).want(303)
+	root.submit("/admin/providers/pocket", newPocket("proof", word, "name", "Renamed")...).want(303)
+	to := root.submit("/admin/providers/new", newPocket("id", "third", "again", "new-provider", "client_id", "a typed id")...).want(303).location()
+	back := root.send("GET", to.Query().Get("next"), htmlOnly).want(200).says("You have logged in again").contains(`value="a typed id"`)
+	if strings.Contains(back.Body, "the secret of pocket") {
+		t.Error("a secret was kept")
+	}
 }
