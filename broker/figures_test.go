@@ -165,7 +165,7 @@ func TestOneReplicaCounts(t *testing.T) {
 		replicas := []*broker.Broker{first.Broker}
 		for range 5 {
 			b, err := broker.New(broker.Config{
-				Store: o, Secrets: harness.Secrets(t, harness.Secret), Hasher: harness.Hasher(t), PublicURL: "http://localhost:8080", Now: first.Clock.Now,
+				LocalLogin: true, Store: o, Secrets: harness.Secrets(t, harness.Secret), Hasher: harness.Hasher(t), PublicURL: "http://localhost:8080", Now: first.Clock.Now,
 			})
 			if err != nil {
 				t.Fatal(err)
