@@ -46,6 +46,16 @@ func (b *Broker) ProofAsked(ctx context.Context, p Principal) (Asked, error) {
 	return AskedPassword, nil
 }
 
+// StepUpAsked is [Broker.ProofAsked] for what a stolen browser must not do. There a
+// login a moment ago does, also where its IdP does not say when it asked: whoever
+// has just logged in is not sent to log in again.
+func (b *Broker) StepUpAsked(ctx context.Context, p Principal) (Asked, error) {
+	if fresh, err := b.freshLogin(ctx, p); err != nil || fresh {
+		return AskedNothing, err
+	}
+	return b.ProofAsked(ctx, p)
+}
+
 // proof is what was proven, or not.
 type proof struct {
 	// missing is why nothing was proven; nil: it was.
@@ -214,9 +224,10 @@ func (b *Broker) CodeNeeded(ctx context.Context, p Principal) (bool, error) {
 }
 
 // RecentlyProven reports whether the login of a session of the pages or of the JSON
-// API was a moment ago. A client that was granted the API is not the owner.
+// API was a moment ago. A client that was granted the API is not the owner, and
+// whoever an IdP let in without saying since when may not be.
 func (b *Broker) RecentlyProven(ctx context.Context, p Principal) (bool, error) {
-	if p.Session.ClientID != AppClientID {
+	if p.Session.ClientID != AppClientID || p.Session.Request.Silent {
 		return false, nil
 	}
 	return b.freshLogin(ctx, p)
@@ -227,7 +238,7 @@ func (b *Broker) RecentlyProven(ctx context.Context, p Principal) (bool, error) 
 // here would outlive the undo.
 func (b *Broker) freshLogin(ctx context.Context, p Principal) (bool, error) {
 	s := p.Session
-	if s.Request.Silent || b.now().Sub(s.AuthTime) > recentLogin {
+	if b.now().Sub(s.AuthTime) > recentLogin {
 		return false, nil
 	}
 	linked, undoable, err := b.throughLink(ctx, p)

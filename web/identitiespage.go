@@ -78,10 +78,11 @@ func (s *Server) identities(c *gin.Context, p broker.Principal) (page, error) {
 	if err != nil {
 		return out, err
 	}
-	ask, err := s.stepUp(c, p, "")
+	asked, err := s.broker.ProofAsked(c.Request.Context(), p)
 	if err != nil {
 		return out, err
 	}
+	ask := s.askFor(c, p, "", asked)
 	if ask.Only {
 		view.Refresh, view.Vain = s.loginAgain(identitiesPath), ask.Vain
 	}

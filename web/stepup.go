@@ -41,7 +41,12 @@ type stepUp struct {
 
 // stepUp is what a form of this name asks of whoever is logged in.
 func (s *Server) stepUp(c *gin.Context, p broker.Principal, form string) (stepUp, error) {
-	asked, err := s.broker.ProofAsked(c.Request.Context(), p)
+	asked, err := s.broker.StepUpAsked(c.Request.Context(), p)
+	return s.askFor(c, p, form, asked), err
+}
+
+// askFor is a form of this name that asks for that.
+func (s *Server) askFor(c *gin.Context, p broker.Principal, form string, asked broker.Asked) stepUp {
 	out := stepUp{Form: form}
 	switch asked {
 	case broker.AskedPassword:
@@ -51,7 +56,7 @@ func (s *Server) stepUp(c *gin.Context, p broker.Principal, form string) (stepUp
 	case broker.AskedLogin:
 		out.Again, out.Only, out.Vain = true, true, s.inVain(c, p)
 	}
-	return out, err
+	return out
 }
 
 // of is the same for another form of the page.

@@ -206,6 +206,23 @@ func TestLogInAgainKeepsWhatWasTyped(t *testing.T) {
 	b.makesKey().key()
 }
 
+// An IdP that does not say when it asked has just let its person in all the same: that
+// makes a key, and links nothing.
+func TestJustLoggedInMakesAKeyWhereTheIdPSaysNoTime(t *testing.T) {
+	x := linkStart(t, nil)
+	x.idp.Script(func(s *providertest.Script) {
+		s.EditIDToken = func(claims map[string]any) { delete(claims, "auth_time") }
+	})
+	b := x.through("p1", "anna")
+	b.link("p2").refused(400, broker.LoginRequired, "")
+	b.makesKey().key()
+	x.wait(6 * time.Minute)
+	b.makesKey().refused(400, broker.LoginRequired, "")
+	if n := len(x.keysOf("anna")); n != 1 {
+		t.Errorf("%d keys", n)
+	}
+}
+
 // The office leads back to the very form, too.
 func TestLogInAgainLeadsBackToTheFormOfTheOffice(t *testing.T) {
 	x := newSite(t, setup{})
