@@ -42,8 +42,7 @@ func PingRedis(ctx context.Context, url string) error {
 	return err
 }
 
-// redisDialer reads a URL. The number of a database is the path, or db in the query
-// where the path is that of a socket.
+// redisDialer reads a URL. The number of a database is the path, or db in the query.
 func redisDialer(text string) (func(context.Context) (redis.Conn, error), error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Opaque != "" {
@@ -56,18 +55,23 @@ func redisDialer(text string) (func(context.Context) (redis.Conn, error), error)
 			address = net.JoinHostPort(u.Hostname(), "6379")
 		}
 	case "unix":
-		network, address, number = "unix", u.Host+u.Path, u.Query().Get("db")
+		network, address, number = "unix", u.Host+u.Path, ""
+	}
+	query := u.Query()
+	if db := query.Get("db"); number == "" {
+		number = db
+		query.Del("db")
 	}
 	database := 0
 	if number != "" {
 		database, err = strconv.Atoi(number)
 	}
-	if network == "tcp" && (u.Hostname() == "" || u.Scheme != "redis" && u.Scheme != "rediss") || address == "" || err != nil || database < 0 {
+	if network == "tcp" && (u.Hostname() == "" || u.Scheme != "redis" && u.Scheme != "rediss") || address == "" || len(query) > 0 || err != nil || database < 0 {
 		return nil, errRedisURL
 	}
 	password, _ := u.User.Password()
 	options := []redis.DialOption{
-		redis.DialConnectTimeout(redisTime), redis.DialReadTimeout(redisTime), redis.DialWriteTimeout(redisTime),
+		redis.DialConnectTimeout(redisTime), redis.DialReadTimeout(redisTime), redis.DialWriteTimeout(redisTime), redis.DialTLSHandshakeTimeout(redisTime),
 		redis.DialUseTLS(u.Scheme == "rediss"), redis.DialUsername(u.User.Username()), redis.DialPassword(password), redis.DialDatabase(database),
 	}
 	return func(ctx context.Context) (redis.Conn, error) {

@@ -60,6 +60,7 @@ func becomeOwner(folder string) {
 	}
 	// A root that may not, as in some containers, is what the server is there too.
 	if errors.Join(syscall.Setgroups(groups), syscall.Setgid(gid), syscall.Setuid(int(owner.Uid))) == nil {
+		// #nosec G204 G702 -- this program again, as it was called
 		_ = syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 	}
 }
