@@ -163,6 +163,8 @@ export async function tabTo(page, what) {
   const passed = [];
   for (let i = 0; i < 12; i++) {
     await page.keyboard.press('Tab');
+    // A page that was opened this moment may not have the keyboard yet: the key is lost.
+    if (await page.evaluate(() => document.activeElement === document.body)) continue;
     const at = await focused(page);
     if (at.split('\n').some((line) => line.trim() === what)) return; // a button has more lines than its name
     passed.push(at);
