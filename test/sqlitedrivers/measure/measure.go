@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"log"
 	"math/rand/v2"
 	"os"
@@ -83,9 +82,7 @@ func userID(i int) string    { return fmt.Sprintf("01900000-0000-7000-9000-%012d
 func (m *run) fill() {
 	var n int
 	if err := m.full.QueryRow(`SELECT COUNT(*) FROM sessions`).Scan(&n); err != nil {
-		text := string(must(fs.ReadFile(migrations.FS, "00001_initial.sql")))
-		_, up, _ := strings.Cut(text, "-- +goose Up")
-		up, _, _ = strings.Cut(up, "-- +goose Down")
+		up := migrations.Up()[1]
 		must(m.full.Exec(up))
 		tx := must(m.full.Begin())
 		user := must(tx.Prepare(`INSERT INTO users VALUES (?, ?, ?, 'A Name', ?, ?, 1, 'user', '["readers"]', ?, 1, 1, NULL, NULL)`))
