@@ -205,18 +205,14 @@ func (b *Broker) createFromIdP(
 ) (Identity, error) {
 	now := b.now()
 	offer, rule := usernameFrom(c)
-	name, err := b.freeUsername(ctx, store, offer)
-	if err != nil {
+	u := User{ID: b.newID(now), Role: RoleUser, CreatedAt: now, UpdatedAt: now}
+	if err := insertNamed(ctx, store, &u, offer); err != nil {
 		return i, err
 	}
-	if name != offer {
+	if u.Username != offer {
 		rule += "; " + offer + " is taken"
 	}
-	r.rule("username", nil, name, rule)
-	u := User{ID: b.newID(now), Username: name, Role: RoleUser, CreatedAt: now, UpdatedAt: now}
-	if err := store.InsertUser(ctx, u); err != nil {
-		return i, orAgain(err, UsernameTaken)
-	}
+	r.rule("username", nil, u.Username, rule)
 	i.UserID, r.made = u.ID, u.ID
 	if err := store.InsertIdentity(ctx, i); err != nil {
 		return i, orAgain(err, IdentityConflict)
@@ -232,20 +228,24 @@ func (b *Broker) createFromIdP(
 	return i, nil
 }
 
-// freeUsername is base, or base-2 and so on.
-func (b *Broker) freeUsername(ctx context.Context, store Store, base string) (string, error) {
-	name := base
+// insertNamed makes u under the first free name of base, base-2 and so on. A
+// name that somebody quicker takes meanwhile costs one step, and not the
+// transaction: twenty people of one name who come at once all get in.
+func insertNamed(ctx context.Context, store Store, u *User, base string) error {
+	u.Username = base
 	for n := 2; n <= 1000; n++ {
-		_, err := store.UserByUsername(ctx, FoldUsername(name))
+		_, err := store.UserByUsername(ctx, FoldUsername(u.Username))
 		if errors.Is(err, NotFound) {
-			return name, nil
+			err = store.InsertUser(ctx, *u)
+			if !errors.Is(err, UsernameTaken) {
+				return err
+			}
+		} else if err != nil {
+			return err
 		}
-		if err != nil {
-			return "", err
-		}
-		name = fmt.Sprintf("%s-%d", base, n)
+		u.Username = fmt.Sprintf("%s-%d", base, n)
 	}
-	return "", refuse(UsernameTaken, "no free username was found")
+	return refuse(UsernameTaken, "no free username was found")
 }
 
 // usernameFrom takes the best name that the IdP offers, and says which that is.

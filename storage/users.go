@@ -75,10 +75,15 @@ func userValues(u broker.User) []any {
 
 const usernameTaken = "this username is taken"
 
-// InsertUser implements broker.UserStore.
+// InsertUser implements broker.UserStore. On PostgreSQL it waits for a
+// transaction that is about to take the same name, and the caller's own goes on
+// after a refusal.
 func (s *Store) InsertUser(ctx context.Context, u broker.User) error {
-	_, err := s.exec(ctx, insertUser+`VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, userValues(u)...)
-	return s.unique(err, broker.UsernameTaken, usernameTaken)
+	n, err := s.exec(ctx, insertUser+`VALUES (`+placeholders(20)+`) ON CONFLICT (username_key) DO NOTHING`, userValues(u)...)
+	if err == nil && n == 0 {
+		return &broker.Error{Code: broker.UsernameTaken, Message: usernameTaken}
+	}
+	return err
 }
 
 // InsertFirstAdmin implements broker.UserStore. Both statements run in the
