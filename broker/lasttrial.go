@@ -15,8 +15,15 @@ const (
 // trials are what the last trial of each provider came to, as far as this process
 // knows. A provider whose settings changed has another IdP, and was not tried.
 type trials struct {
-	mu   sync.Mutex
-	last map[string]lastTrial
+	mu    sync.Mutex
+	last  map[string]lastTrial
+	going map[IdP]*goingTrial
+}
+
+// goingTrial is a trial that everybody who looks waits for.
+type goingTrial struct {
+	ended chan struct{}
+	Trial // once it has ended
 }
 
 type lastTrial struct {
@@ -49,7 +56,9 @@ func (b *Broker) LastTrial(p Provider) (Trial, bool) {
 }
 
 // RecentTrial is the last trial of a provider, or, where that is some time ago, a
-// new one. Its errors are those of [Broker.TryProvider].
+// new one, which everybody who looks meanwhile waits for. It goes on when they leave,
+// so that it says how the IdP answers and not how long somebody waited; and it counts
+// as nobody's. The error is that of ctx: the trial has not ended yet.
 func (b *Broker) RecentTrial(ctx context.Context, p Provider) (Trial, error) {
 	last, ok := b.trials.of(&p)
 	life := badTrialLife
@@ -59,7 +68,35 @@ func (b *Broker) RecentTrial(ctx context.Context, p Provider) (Trial, error) {
 	if ok && b.now().Before(last.at.Add(life)) {
 		return last.Trial, nil
 	}
-	return b.try(ctx, p)
+	going := b.trials.join(p.IdP, func() Trial { return b.try(context.WithoutCancel(ctx), p) })
+	select {
+	case <-going.ended:
+		return going.Trial, nil
+	case <-ctx.Done():
+		return Trial{}, ctx.Err()
+	}
+}
+
+// join is the trial of an IdP that is under way, or one that begins now.
+func (x *trials) join(idp IdP, try func() Trial) *goingTrial {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if there, ok := x.going[idp]; ok {
+		return there
+	}
+	begun := &goingTrial{ended: make(chan struct{})}
+	if x.going == nil {
+		x.going = map[IdP]*goingTrial{}
+	}
+	x.going[idp] = begun
+	go func() {
+		begun.Trial = try()
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		delete(x.going, idp)
+		close(begun.ended)
+	}()
+	return begun
 }
 
 // Of is the step of a trial that looked at one thing; false: none did.

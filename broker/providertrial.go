@@ -81,19 +81,20 @@ func (b *Broker) TryProvider(ctx context.Context, id string) (Trial, error) {
 	if err != nil {
 		return Trial{}, err
 	}
-	return b.try(ctx, p)
-}
-
-func (b *Broker) try(ctx context.Context, p Provider) (Trial, error) {
 	if err := b.MayAskTheWorld(ctx); err != nil {
 		return Trial{}, err
 	}
+	return b.try(ctx, p), nil
+}
+
+// try tries a provider. What comes of it is remembered only if ctx still stands:
+// otherwise it says more of who asked than of the IdP.
+func (b *Broker) try(ctx context.Context, p Provider) Trial {
 	out, begun := Trial{Provider: p.ID, Result: CheckPassed}, b.cfg.Now()
 	if idp, ok := p.IdP.(Trier); ok {
-		ctx, cancel := context.WithTimeout(ctx, trialTime)
-		defer cancel()
-		out.Steps = idp.Try(ctx, b.idpRequest(&p, b.newSecret(32)))
-		b.tried(ctx, &p, begun, out.Steps)
+		bounded, cancel := context.WithTimeout(ctx, trialTime)
+		out.Steps = idp.Try(bounded, b.idpRequest(&p, b.newSecret(32)))
+		cancel()
 	} else {
 		out.Steps = []TrialStep{Found(TrialSettings, CheckFailed, FindingNotUsable)}
 	}
@@ -107,16 +108,17 @@ func (b *Broker) try(ctx context.Context, p Provider) (Trial, error) {
 			out.Result = result
 		}
 	}
-	if ctx.Err() != context.Canceled { // then it is whoever asked that is gone
+	if ctx.Err() == nil {
+		b.tried(&p, begun, out.Steps)
 		b.trials.keep(&p, b.now(), out)
 	}
-	return out, nil
+	return out
 }
 
 // tried takes down how the IdP answered its discovery document.
-func (b *Broker) tried(ctx context.Context, p *Provider, begun time.Time, steps []TrialStep) {
+func (b *Broker) tried(p *Provider, begun time.Time, steps []TrialStep) {
 	i := slices.IndexFunc(steps, func(s TrialStep) bool { return s.Step == TrialDiscovery })
-	if i < 0 || ctx.Err() == context.Canceled {
+	if i < 0 {
 		return
 	}
 	switch steps[i].Finding {

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -102,5 +103,81 @@ func TestTrialOfAHostileIdP(t *testing.T) {
 	out, err = h.Broker.TryProvider(ctx, "dead")
 	if err != nil || fmt.Sprint(out.Result, out.Steps[0].Finding) != "failednot_usable" {
 		t.Errorf("%+v %v", out, err)
+	}
+}
+
+// patientIdP is an IdP whose trial ends when the test says so, or with nothing when its
+// time is over.
+type patientIdP struct {
+	sayingIdP
+	began chan struct{}
+	ready chan struct{}
+}
+
+func (i *patientIdP) Try(ctx context.Context, _ broker.IdPRequest) []broker.TrialStep {
+	i.began <- struct{}{}
+	select {
+	case <-i.ready:
+		return []broker.TrialStep{broker.Found(broker.TrialDiscovery, broker.CheckPassed, broker.FindingDiscovery, "5")}
+	case <-ctx.Done():
+		return []broker.TrialStep{broker.Found(broker.TrialDiscovery, broker.CheckFailed, broker.FindingTimedOut)}
+	}
+}
+
+func slowWorld(t *testing.T) (*harness.Rig, *patientIdP, broker.Provider) {
+	idp := &patientIdP{sayingIdP: sayingIdP{issuer: "https://p.test"}, began: make(chan struct{}, 10), ready: make(chan struct{})}
+	p := broker.Provider{ProviderSettings: broker.ProviderSettings{ID: "p"}, IdP: idp}
+	h := harness.New(t, "", func(c *broker.Config) { c.Providers = []broker.Provider{p} })
+	return h, idp, p
+}
+
+// Whoever has no time for the answer learns nothing of the IdP.
+func TestTrialThatWasCutSaysNothingOfTheIdP(t *testing.T) {
+	h, _, p := slowWorld(t)
+	short, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	out, err := h.Broker.TryProvider(short, "p")
+	if err != nil || out.Result != broker.CheckFailed {
+		t.Fatalf("%+v %v", out, err)
+	}
+	if out, known := h.Broker.LastTrial(p); known {
+		t.Errorf("it is remembered: %+v", out)
+	}
+	if health := h.Broker.ProviderHealth("p"); health.State != broker.HealthUnknown || health.LastFailureAt != nil {
+		t.Errorf("it is noted: %+v", health)
+	}
+}
+
+// All who look wait for one trial, which goes on when they leave.
+func TestLooksShareATrial(t *testing.T) {
+	h, idp, p := slowWorld(t)
+	first, leave := context.WithCancel(ctx)
+	left, stayed := make(chan error), make(chan broker.Trial)
+	go func() {
+		_, err := h.Broker.RecentTrial(first, p)
+		left <- err
+	}()
+	<-idp.began
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for range 5 {
+		go func() {
+			trial, _ := h.Broker.RecentTrial(ctx, p)
+			stayed <- trial
+		}()
+	}
+	close(idp.ready)
+	for range 5 {
+		if trial := <-stayed; trial.Result != broker.CheckPassed {
+			t.Errorf("%+v", trial)
+		}
+	}
+	if len(idp.began) > 0 {
+		t.Errorf("%d trials more", len(idp.began))
+	}
+	if trial, known := h.Broker.LastTrial(p); !known || trial.Result != broker.CheckPassed || h.Broker.ProviderHealth("p").State != broker.HealthOK {
+		t.Errorf("%+v %v", trial, known)
 	}
 }

@@ -56,20 +56,22 @@ func (s *Server) setupProvider(ctx context.Context, p broker.Provider, try bool)
 	}
 	trial, known := s.broker.LastTrial(p)
 	if try {
-		if latest, err := s.broker.RecentTrial(ctx, p); err == nil {
-			trial, known = latest, true
+		latest, err := s.broker.RecentTrial(ctx, p)
+		if err != nil {
+			return []check{{"bad", say("{provider} has not answered yet. Open this page again in a moment.", p.Name)}}
 		}
+		trial, known, health = latest, true, s.broker.ProviderHealth(p.ID)
 	}
-	out := []check{s.setupHealth(p)}
+	out := []check{setupHealth(p, health.State)}
 	if !known {
 		return append(out, check{"warn", say("Whether {provider} takes the client secret was not asked now: check it.", p.Name)})
 	}
 	return append(out, setupTrial(p, trial)...)
 }
 
-// setupHealth is what is known of a provider without asking it.
-func (s *Server) setupHealth(p broker.Provider) check {
-	switch s.broker.ProviderHealth(p.ID).State {
+// setupHealth puts into words how a provider answers.
+func setupHealth(p broker.Provider, state broker.HealthState) check {
+	switch state {
 	case broker.HealthDark:
 		return check{"bad", say("{provider} does not answer.", p.Name)}
 	case broker.HealthSlow:
