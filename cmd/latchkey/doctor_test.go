@@ -14,6 +14,7 @@ import (
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/providertest"
+	"github.com/latchkey-id/latchkey/test/document"
 )
 
 var broken = slices.Concat(brokenSettings, brokenFiles, brokenDatabases, brokenPublicURLs, brokenProviders, brokenMail)
@@ -190,10 +191,8 @@ func TestDoctorCommand(t *testing.T) {
 	}
 }
 
-// docs/doctor.md lists what the doctor knows. LATCHKEY_DOCTOR_TABLE=1 writes it
-// anew.
+// docs/doctor.md lists what the doctor knows.
 func TestDoctorTable(t *testing.T) {
-	const file, begin, end = "../../docs/doctor.md", "<!-- table -->\n", "<!-- end of table -->"
 	var table strings.Builder
 	table.WriteString("\n| finding | is a | what | fix |\n|---|---|---|---|\n")
 	for _, a := range ailments {
@@ -201,17 +200,7 @@ func TestDoctorTable(t *testing.T) {
 		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", a.id, a.level, escape.Replace(a.problem), escape.Replace(a.fix))
 	}
 	table.WriteString("\n")
-	text := textOf(t, file)
-	before, rest, _ := strings.Cut(text, begin)
-	_, after, found := strings.Cut(rest, end)
-	want := before + begin + table.String() + end + after
-	if os.Getenv("LATCHKEY_DOCTOR_TABLE") != "" {
-		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if !found || text != want {
-		t.Error("the table of docs/doctor.md is not that of the code; LATCHKEY_DOCTOR_TABLE=1 go test -run TestDoctorTable ./cmd/latchkey writes it")
-	}
+	document.Part(t, "../../docs/doctor.md", "table", table.String())
 	for i, a := range ailments {
 		if slices.ContainsFunc(ailments[:i], func(b ailment) bool { return a.id == b.id }) || len(a.problem) > 250 || len(a.fix) > 250 {
 			t.Errorf("%s is there twice, or too long for a line", a.id)

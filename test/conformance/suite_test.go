@@ -5,11 +5,11 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/document"
 )
 
 // plan is a test plan of the suite, or a choice of modules.
@@ -124,44 +124,12 @@ func runPlan(t *testing.T, p plan) {
 	}
 }
 
-// inDocs is the table as it is committed, from this folder.
-const inDocs = "../../docs/conformance.md"
-
-var writing sync.Mutex // plans end at the same time
-
-// checkTable compares the part of the table that a plan has with what happened,
-// or writes it where LATCHKEY_CONFORMANCE_TABLE names the file. Where something
-// failed or did not run, there is nothing to compare.
+// checkTable compares the part of the table that a plan has with what happened;
+// `make conformance` writes it. Where something failed or did not run, there is
+// nothing to compare.
 func (p plan) checkTable(t *testing.T, res *results) {
-	if t.Failed() || len(res.said) != len(p.modules) {
-		return
-	}
-	writing.Lock()
-	defer writing.Unlock()
-	file, write := os.LookupEnv("LATCHKEY_CONFORMANCE_TABLE")
-	if !write {
-		file = inDocs
-	}
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	begin, end := "<!-- made by "+t.Name()+" -->\n", "<!-- end of "+t.Name()+" -->\n"
-	before, rest, ok := strings.Cut(string(raw), begin)
-	old, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table of %s: the lines %q and %q", file, t.Name(), begin, end)
-	}
-	table := p.table(res)
-	switch {
-	case old == table:
-	case write:
-		if err := os.WriteFile(file, []byte(before+begin+table+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		t.Errorf("the table in docs/conformance.md is not what happened; "+
-			"LATCHKEY_CONFORMANCE_TABLE=$PWD/docs/conformance.md go test ./test/conformance writes it anew:\n%s", table)
+	if !t.Failed() && len(res.said) == len(p.modules) {
+		document.Part(t, "../../docs/conformance.md", t.Name(), p.table(res))
 	}
 }
 

@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/document"
 )
 
 // row is what came of one client.
@@ -17,39 +18,11 @@ type row struct {
 	version string
 }
 
-const (
-	tableFile  = "../../docs/interop.md"
-	tableBegin = "<!-- made by `make interop` -->\n"
-	tableEnd   = "<!-- end of what is made -->\n"
-)
-
-// checkTable compares the table of the documentation with what happened, or
-// writes it where LATCHKEY_INTEROP_TABLE names the file.
+// checkTable compares the table of the documentation with what happened; `make
+// interop` writes it.
 func checkTable(t *testing.T, rows []row) {
 	t.Helper()
-	file, write := os.LookupEnv("LATCHKEY_INTEROP_TABLE")
-	if !write {
-		file = tableFile
-	}
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(raw), tableBegin)
-	old, after, ok2 := strings.Cut(rest, tableEnd)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table of clients: the lines %q and %q", file, tableBegin, tableEnd)
-	}
-	table := tableOf(rows)
-	switch {
-	case old == table:
-	case write:
-		if err := os.WriteFile(file, []byte(before+tableBegin+table+tableEnd+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		t.Errorf("the table of clients in docs/interop.md is not what happened; `make interop` writes it anew:\n%s", table)
-	}
+	document.Part(t, "../../docs/interop.md", "clients", tableOf(rows))
 }
 
 func tableOf(rows []row) string {
