@@ -32,8 +32,8 @@ func (b bounds) server(h http.Handler, l net.Listener, log *slog.Logger) (*http.
 	// The database and the files need descriptors too.
 	guests := newCrowd(l, min(b.connections, openFiles()/2))
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: b.header, ReadTimeout: b.read, WriteTimeout: b.write, IdleTimeout: b.idle,
-		MaxHeaderBytes: b.headerBytes, ConnState: guests.changed, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Handler: attended(h), ReadHeaderTimeout: b.header, ReadTimeout: b.read, WriteTimeout: b.write, IdleTimeout: b.idle,
+		MaxHeaderBytes: b.headerBytes, ConnState: guests.changed, ConnContext: introduced, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: b.streams, WriteByteTimeout: b.write},
 	}, guests
 }

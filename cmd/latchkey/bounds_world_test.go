@@ -17,7 +17,7 @@ import (
 // hashes a password, has to fit into the time of an answer.
 func short() bounds {
 	b := ordinary
-	b.header, b.read, b.write, b.idle = 400*time.Millisecond, 800*time.Millisecond, 4*time.Second, 20*time.Second
+	b.header, b.read, b.write, b.idle = time.Second, 2*time.Second, 4*time.Second, 20*time.Second
 	return b
 }
 
