@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit bench interop conformance attacks screens operations deb release clean
+.PHONY: build test check unit fuzz bench interop conformance attacks screens operations deb release clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -65,6 +65,11 @@ unit:
 	go test $(RACE) -timeout 40m -skip '$(WALKS)' $$(go list ./... | grep -v -e /test/storm -e /test/packaging)
 	go test -timeout 20m -run '$(WALKS)' ./web ./broker ./cmd/latchkey
 	go test $(RACE) -timeout 25m -v ./test/storm ./test/packaging
+	./test/fuzz.sh
+
+# Every fuzz target for longer.
+fuzz:
+	FUZZTIME=5m ./test/fuzz.sh
 
 # Tries other people's clients again, and writes their table in docs/interop.md.
 interop:

@@ -1,0 +1,106 @@
+package web_test
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/providertest"
+)
+
+// answersAnything sends what a stranger made up, and holds the answer against
+// what holds for all: no trouble of ours, and no redirect but to this site and
+// where may says.
+func (x *site) answersAnything(t *testing.T, req *http.Request, may ...string) {
+	t.Helper()
+	res, err := x.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= http.StatusInternalServerError {
+		t.Errorf("%s %s: %s %s", req.Method, req.URL, res.Status, res.Header.Get("Latchkey-Code"))
+	}
+	to := res.Header.Get("Location")
+	u, err := url.Parse(to)
+	if to == "" || err == nil && u.Host == "" && strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//") {
+		return
+	}
+	if err != nil || !slices.ContainsFunc(append(may, x.public+"/"), func(prefix string) bool { return strings.HasPrefix(to, prefix) }) {
+		t.Errorf("%s %s leads to %q", req.Method, req.URL, to)
+	}
+}
+
+// fuzzed is a request to a path with a query as it is.
+func (x *site) fuzzed(t *testing.T, path, query string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, x.server.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if req.URL.RawQuery = query; strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		t.Skip("no HTTP client sends that")
+	}
+	return req
+}
+
+// Whatever a callback says: nothing of ours breaks, and nobody is sent away.
+func FuzzCallback(f *testing.F) {
+	for _, seed := range []string{
+		"", "code=x&state=y", "code=x&code=y&state=z", "state=" + strings.Repeat("s", 9000), "error=access_denied&state=x&error_description=%00%ff",
+		"error=login_required&iss=https://evil.test&state=x", "code=%zz", "response=eyJhbGciOiJub25lIn0.e30.&state=x", "code[]=x&state[]=y", "redirect_uri=https://evil.test&state=x&code=y;z",
+	} {
+		f.Add(seed)
+	}
+	x := newSite(f, setup{idp: providertest.Start(f, providertest.Config{})})
+	f.Fuzz(func(t *testing.T, query string) {
+		x.answersAnything(t, x.fuzzed(t, "/auth/openid/callback", query))
+		x.answersAnything(t, x.fuzzed(t, "/auth/openid/mobile-redirect", query))
+	})
+}
+
+// Whatever an authorization request asks: nothing of ours breaks, and only
+// registered redirect URIs hear of it.
+func FuzzAuthorize(f *testing.F) {
+	const good = "client_id=web1&response_type=code&scope=openid&state=s&redirect_uri=https%3A%2F%2Frp1.test%2Fcb"
+	for _, seed := range []string{
+		"", good, good + "&prompt=none", good + "&prompt=none+login", good + "&max_age=-1", good + "&request=eyJ", good + "&request_uri=urn%3Aietf%3Aparams%3Aoauth%3Arequest_uri%3Ax",
+		good + "&response_mode=form_post&prompt=none", good + "&claims=%7B%22id_token%22%3Anull%7D", good + "&id_token_hint=a.b.c&prompt=none", good + "&ui_locales=de+en&login_hint=%00",
+		good + "&code_challenge=x&code_challenge_method=S256&prompt=none", strings.ReplaceAll(good, "rp1.test", "evil.test"), strings.ReplaceAll(good, "rp1.test", "rp1.test%40evil.test"),
+		strings.ReplaceAll(good, "%2Fcb", "%2Fcb%2F..%2F..%2Fx"), strings.ReplaceAll(good, "=code", "=token"), good + "&" + good, "client_id=nat1&redirect_uri=http%3A%2F%2F127.0.0.1%3A9%2Fcb&response_type=code",
+	} {
+		f.Add(seed)
+	}
+	x := newProvider(f, setup{})
+	f.Fuzz(func(t *testing.T, query string) {
+		x.answersAnything(t, x.fuzzed(t, "/oauth2/authorize", query),
+			"https://rp1.test/cb?", "https://rp2.test/cb?", "https://rp2.test/cb2?", "https://spa.test/cb?", "app.one:/oauth?", "http://127.0.0.1", "https://asking.test/cb?")
+	})
+}
+
+// Whatever stands in cookies: nothing of ours breaks, and nobody is logged in by
+// them but who was.
+func FuzzCookies(f *testing.F) {
+	x := newSite(f, setup{idp: providertest.Start(f, providertest.Config{})})
+	l := x.Login(f, "alice")
+	whole := x.Broker.PageCookie(l.Session.ID)
+	for _, seed := range []string{
+		whole, whole[:40], whole + "=", strings.ToUpper(whole), strings.Repeat("a", 36) + "." + whole[37:], "", ".", l.RefreshToken.Reveal(), strings.Repeat("x", 5000), "%00", `"` + whole + `"`,
+	} {
+		f.Add(seed)
+	}
+	names := []string{"latchkey_session", "__Host-latchkey_session", "refresh_token", "latchkey_flow", "latchkey_stay", "latchkey_forward"}
+	f.Fuzz(func(t *testing.T, value string) {
+		req := x.fuzzed(t, "/account", "")
+		for _, name := range names {
+			req.AddCookie(&http.Cookie{Name: name, Value: value})
+		}
+		x.answersAnything(t, req)
+		if _, err := x.Broker.AuthenticateCookie(t.Context(), value, broker.Device{}); err == nil && value != whole {
+			t.Errorf("%q logs in", value)
+		}
+	})
+}
