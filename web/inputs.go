@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -109,9 +110,14 @@ func refill(typed map[string]*string, err error, wrong func(at *input, e *broker
 	for _, part := range parts {
 		*part = filled(*part, typed)
 		for i := range *part {
+			at := &(*part)[i]
 			for _, e := range faults {
-				if at := &(*part)[i]; at.Name == cmp.Or(e.Field, fieldOf[e.Code]) {
-					at.Wrong, atField = wrong(at, e), true
+				e, entry := entryOf(e, at.Name)
+				if at.Name != cmp.Or(e.Field, fieldOf[e.Code]) {
+					continue
+				}
+				if at.Wrong, atField = wrong(at, e), true; entry != "" {
+					at.Wrong = say("{entry}: {problem}", entry, at.Wrong)
 				}
 			}
 		}
@@ -134,6 +140,18 @@ func faultsOf(err error) []*broker.Error {
 		out = append(out, &broker.Error{Code: e.Code, Field: one.Field, Message: one.Problem})
 	}
 	return out
+}
+
+// entryOf is an error about one entry of a field, such as role_map.staff, as one of
+// the field, with what the entry is called.
+func entryOf(e *broker.Error, field string) (of *broker.Error, entry string) {
+	entry, found := strings.CutPrefix(e.Field, field+".")
+	if !found {
+		return e, ""
+	}
+	of = new(*e)
+	of.Field = field
+	return of, entry
 }
 
 // AtField reports whether what is wrong stands at its field.

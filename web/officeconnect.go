@@ -208,16 +208,6 @@ func (s *Server) connectForm(c *gin.Context, p broker.Principal) error {
 	return s.showMade(c, p, made, secret, say("{app} is registered. Now type this into it.", made.DisplayName()))
 }
 
-// clientFaults say in every language what the broker finds wrong with a field.
-var clientFaults = map[string]*text{
-	"client_id":                 say("It has 1 to 128 letters, digits and the signs - . _ ~, and no other client has it."),
-	"client_name":               say("A name is needed."),
-	"client_uri":                say("This is not the address of an app, such as https://app.example.org."),
-	"redirect_uris":             say("At least one address is needed, each as it is: https, http at home, or a scheme of the app’s own; no *, no #, no spaces."),
-	"post_logout_redirect_uris": say("Each is an address as it is: https, http at home, or a scheme of the app’s own; no *, no #, no spaces."),
-	"scope":                     say("Scopes are words of plain letters, separated by spaces."),
-}
-
 // retryClient is [Server.retry] for a form about a client, in one or more parts:
 // a fault of the broker begins with the name of the field, which stands above it
 // already.
@@ -226,15 +216,10 @@ func (s *Server) retryClient(c *gin.Context, name string, p page, typed map[stri
 	if !hasField("redirect_uris", parts...) { // they are made of the address
 		at = ofTheAddress(err)
 	}
-	p.atField = refill(typed, at, func(at *input, e *broker.Error) *text {
+	p.atField = refill(typed, at, func(_ *input, e *broker.Error) *text {
 		said := *e
 		said.Message = strings.TrimPrefix(said.Message, e.Field+": ")
-		wrong := sentence(&said, answers[e.Code])
-		wrong.refusal = e.Message // the catalog has it with the name
-		if fault := clientFaults[at.Name]; fault != nil {
-			return &text{key: fault.key, english: wrong.english}
-		}
-		return wrong
+		return sentence(&said, answers[e.Code])
 	}, parts...)
 	return s.again(c, name, p, err)
 }

@@ -203,7 +203,7 @@ func (s *Server) createProviderForm(c *gin.Context, p broker.Principal) error {
 		return trouble
 	}
 	v := view.View.(*newProviderView)
-	return s.retry(c, "office_provider_new", view, &v.Form, typed, atField(err), &v.Proof)
+	return s.retry(c, "office_provider_new", view, &v.Form, typed, err, &v.Proof)
 }
 
 // triedOnce tries a provider that was just added or changed, and says what came
@@ -306,7 +306,7 @@ func (s *Server) updateProviderForm(c *gin.Context, p broker.Principal) error {
 	if err == nil {
 		return s.done(c, v.Path, "changed"+s.triedOnce(c, v.ID))
 	}
-	return s.retry(c, "office_provider", view, &v.Form, typed, atField(err), &v.Proof)
+	return s.retry(c, "office_provider", view, &v.Form, typed, err, &v.Proof)
 }
 
 // deleteProviderForm is POST /admin/providers/:id/delete.

@@ -108,6 +108,9 @@ func TestFaultsOfAProviderStandAtTheirFields(t *testing.T) {
 			}
 		}
 		a.says("family = root").saysNot("the secret of pocket")
+		root.send(http.MethodPost, path, form(newPocket("id", "other", "issuer", "http://pocket.test", "recheck", "often", "allowed_domains", "*", "role_map", "family = root")...), fromPage, htmlOnly, inGerman).want(400).
+			says("Das ist http ohne Verschlüsselung", `"*" ist keine Domain`, `family: Das ist "root"; es muss eines davon sein: admin, user, guest.`, "Muss eine Dauer wie 90s").
+			saysNot("must be", "is not", "plain http")
 		if !strings.Contains(a.Body, `<details class="more" open>`) || !strings.Contains(a.Body, `value="a typed id"`) {
 			t.Error("what is wrong is hidden, or what was typed is gone")
 		}

@@ -51,7 +51,7 @@ func ruleInputs(s broker.ProviderSettings) []input {
 			{Value: string(broker.LinkNone), Text: say("never")}, {Value: string(broker.LinkVerifiedEmail), Text: say("of the same verified e-mail address")},
 		}},
 		{Name: "require_verified_email", Type: "select", Label: say("A verified e-mail address"), Required: true, Value: string(cmp.Or(s.RequireVerifiedEmail, broker.EmailIfPresent)), Options: []option{
-			{Value: string(broker.EmailAlways), Text: say("is needed")}, {Value: string(broker.EmailIfPresent), Text: say("is needed where the provider says whether it is verified")},
+			{Value: string(broker.EmailAlways), Text: say("is always needed")}, {Value: string(broker.EmailIfPresent), Text: say("is needed where the provider says whether it is verified")},
 			{Value: string(broker.EmailNever), Text: say("is not needed")},
 		}},
 		linesInput("allowed_groups", say("Only these groups"), say("One a line. Empty: any."), s.AllowedGroups),
@@ -212,23 +212,6 @@ func readRoles(text string) (map[string]broker.Role, error) {
 		out[group] = broker.Role(role)
 	}
 	return out, nil
-}
-
-// atField turns faults of parts of a field into those of the field.
-func atField(err error) error {
-	e, ok := errors.AsType[*broker.Error](err)
-	faults, is := errors.AsType[broker.Faults](err)
-	if !ok || !is {
-		return err
-	}
-	var out broker.Faults
-	for _, one := range faults {
-		if group, of := strings.CutPrefix(one.Field, "role_map."); of {
-			one = broker.Fault{Field: "role_map", Problem: group + " " + one.Problem}
-		}
-		out = append(out, one)
-	}
-	return &broker.Error{Code: e.Code, Field: out[0].Field, Message: e.Message, Err: out}
 }
 
 // formParts is the form in parts. Open says that something is wrong among More.

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -151,7 +150,7 @@ func viewDryRun(d broker.DryRun) *dryRunView {
 	out := &dryRunView{Refused: d.Outcome == broker.OutcomeRefused, User: d.User}
 	for _, one := range d.Token {
 		r := trialResults[one.Result]
-		out.Token = append(out.Token, trialStep{State: r.state, Title: &text{key: one.Check}, Word: r.word, Text: &text{key: "{detail}", values: []any{one.Detail}}})
+		out.Token = append(out.Token, trialStep{State: r.state, Title: checkTitle(one.Check), Word: r.word, Text: inOurWords(one.Detail)})
 	}
 	for _, one := range d.Rulings {
 		if said := accountRulings[one.After]; one.What == "account" && said != nil && d.User != nil {
@@ -160,15 +159,23 @@ func viewDryRun(d broker.DryRun) *dryRunView {
 		out.Rulings = append(out.Rulings, rulingView{ruledOn[one.What], ruledValue(one.Before), ruledValue(one.After), one.Rule})
 	}
 	if out.Refused {
-		why := refusals[d.Code]
-		if why == nil {
-			why = &text{key: "{message}", values: []any{cmp.Or(d.Message, string(d.Code))}}
+		if why := refusals[d.Code]; why != nil {
+			out.Says = []*text{say("The login is refused: {why}. What decides it: {rule}.", why, d.Rule)}
+		} else {
+			out.Says = []*text{say("The login is refused. What decides it: {rule}.", d.Rule), sentence(&broker.Error{Code: d.Code, Message: d.Message}, answers[d.Code])}
 		}
-		out.Says = []*text{say("The login is refused: {why}. What decides it: {rule}.", why, d.Rule)}
 	} else if d.User != nil {
 		out.Role = roles[d.User.Role]
 	}
 	return out
+}
+
+// checkTitle is what was looked at in an ID token: one of its claims, or this.
+func checkTitle(check string) *text {
+	if check == "signature" {
+		return say("Signature")
+	}
+	return &text{key: check}
 }
 
 // ruledValue is what a rule found or gave: a word, or an object.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"html/template"
 	"regexp"
 	"strings"
 )
@@ -8,6 +9,10 @@ import (
 // refusalFile has what the broker says of a refusal, as the broker says it: a
 // language that does not have one of them says the sentence of its code.
 const refusalFile = "refusals.json"
+
+// fieldName is what a message about one field begins with. The page has its label,
+// and the catalog what comes after it.
+var fieldName = regexp.MustCompile(`\A[A-Za-z_.]+: `)
 
 // pattern finds the values in a refusal with places.
 type pattern struct {
@@ -29,6 +34,7 @@ func (l *tongue) refused(message string) (out *text) {
 	if message == "" || l == english {
 		return nil
 	}
+	message = fieldName.ReplaceAllString(message, "")
 	if _, ok := l.says[message]; ok {
 		return &text{key: message}
 	}
@@ -43,3 +49,12 @@ func (l *tongue) refused(message string) (out *text) {
 	}
 	return out
 }
+
+// inOurWords is what the broker or a provider says of something, in the words of the
+// catalog where it has them.
+func inOurWords(message string) *text {
+	return &text{key: "{message}", refusal: message, values: []any{message}}
+}
+
+// Says is [inOurWords] for a template.
+func (p page) Says(message string) template.HTML { return p.tongue.html(inOurWords(message)) }
