@@ -117,8 +117,9 @@ func (b *Broker) clientKeys(c *Client) (tokens.KeySource, error) {
 	return b.cfg.ClientKeys.KeySource(c.JWKSURI, c.Registered), nil
 }
 
-// RegistrationAllowed compares an initial access token (RFC 7591 section 3).
-func (b *Broker) RegistrationAllowed(token string) error {
+// RegistrationAllowed compares an initial access token (RFC 7591 section 3). Guesses
+// are counted per address; the right token is never held up by them.
+func (b *Broker) RegistrationAllowed(ctx context.Context, token string, device Device) error {
 	want := b.cfg.RegistrationToken
 	if want == "" {
 		return refuse(NotFound, "clients do not register themselves here")
@@ -127,7 +128,11 @@ func (b *Broker) RegistrationAllowed(token string) error {
 		return &Error{Code: NoToken, Message: "an initial access token is needed"}
 	}
 	if subtle.ConstantTimeCompare([]byte(HashClientSecret(token)), []byte(HashClientSecret(want))) != 1 {
-		return refuse(InvalidToken, "the initial access token is not valid")
+		key := "registration of " + AddressOf(device.IP)
+		if err := b.mayFail(ctx, key); err != nil {
+			return err
+		}
+		return b.failed(ctx, guessedRegistration, refuse(InvalidToken, "the initial access token is not valid"), []string{key}, device)
 	}
 	return nil
 }
@@ -136,8 +141,12 @@ func (b *Broker) RegistrationAllowed(token string) error {
 func (b *Broker) RegistersClients() bool { return b.cfg.RegistrationToken != "" }
 
 // RegisterClient is [Broker.CreateClient] for a client that registers itself: it
-// chooses neither its id nor what an administrator decides.
-func (b *Broker) RegisterClient(ctx context.Context, c Client) (Client, string, error) {
+// chooses neither its id nor what an administrator decides. An address registers so
+// many.
+func (b *Broker) RegisterClient(ctx context.Context, c Client, device Device) (Client, string, error) {
+	if err := b.within(ctx, b.cfg.Limits.Registrations, "registrations of "+AddressOf(device.IP), "too many clients were registered from this address"); err != nil {
+		return Client{}, "", err
+	}
 	c.ID, c.FirstParty, c.Registered = "", false, true
 	c.AccessTTL, c.RefreshTTL, c.SessionMaxAge, c.MaxUpstreamAge, c.Resources, c.Providers, c.AllowedOrigins = 0, 0, 0, 0, nil, nil, nil
 	scope := []string{}

@@ -27,10 +27,15 @@ type Limits struct {
 	Starts Quota
 	// Trials are requests into the world that an administrator asks for.
 	Trials Quota
+	// Registrations are clients that register themselves from an address.
+	Registrations Quota
 }
 
 // DefaultTrials is for whoever repairs a provider, trial by trial.
 var DefaultTrials = Quota{Max: 30, Window: 10 * time.Minute}
+
+// DefaultRegistrations is for a program that brings its clients along, one by one.
+var DefaultRegistrations = Quota{Max: 60, Window: time.Hour}
 
 // Limiter counts per quota and key. Trouble of where it counts is its own to deal
 // with; an error is one that leaves nothing to go by.
@@ -142,6 +147,8 @@ var (
 	guessedUserCode = failure{"Wrong device code from ", "auth.device.failed"}
 	guessedSetup    = failure{"Wrong setup link from ", "auth.setup.failed"}
 	guessedSecret   = failure{"Wrong client secret from ", "auth.client.failed"}
+	// guessedRegistration is a guess at the initial access token.
+	guessedRegistration = failure{"Wrong registration token from ", "auth.registration.failed"}
 	// deadAPIKey is one that was refused today already: no guess.
 	deadAPIKey = failure{"", ""}
 )

@@ -61,7 +61,7 @@ func readClient(c *gin.Context, strict bool) (client broker.Client, err error) {
 // is an initial access token.
 func (s *Server) registerClient(c *gin.Context) error {
 	noStore(c)
-	if err := s.broker.RegistrationAllowed(verify.Bearer(c.Request)); err != nil {
+	if err := s.broker.RegistrationAllowed(c.Request.Context(), verify.Bearer(c.Request), device(c)); err != nil {
 		if code := broker.CodeOf(err); code == broker.NoToken || code == broker.InvalidToken {
 			s.fail(c, err, asBearer)
 			return nil
@@ -72,7 +72,7 @@ func (s *Server) registerClient(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	made, secret, err := s.broker.RegisterClient(c.Request.Context(), asked)
+	made, secret, err := s.broker.RegisterClient(c.Request.Context(), asked, device(c))
 	if err != nil {
 		return err
 	}

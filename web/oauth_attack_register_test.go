@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/storage"
 )
 
 // N03: no way in lets a dangerous redirect URI be registered, for logins or logouts.
@@ -111,4 +113,56 @@ func TestDynamicRegistration(t *testing.T) {
 	if strings.Contains(x.log.String(), registrationToken) || strings.Contains(x.log.String(), greedy.text("client_secret")) {
 		t.Error("a secret is in the log")
 	}
+}
+
+// X03: an address registers so many clients, and guesses so often at the token for it;
+// neither holds up its neighbours, or whoever has the token.
+func TestX03RegistrationsOfAnAddressAreBounded(t *testing.T) {
+	x := newProvider(t, setup{broker: func(c *broker.Config) {
+		limiter, err := storage.NewLimiter(storage.LimiterOptions{Store: c.Store.(*storage.Store), Now: c.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.RegistrationToken, c.Limiter = registrationToken, limiter
+		c.Limits = broker.Limits{Failures: broker.Quota{Max: 5, Window: 10 * time.Minute}, Registrations: broker.Quota{Max: 3, Window: 10 * time.Minute}}
+	}})
+	before := len(x.clients())
+	register := func(address, token, body string) *answer {
+		return x.do("POST", "/oauth2/register", bearer(token), from(address), jsonBody(body))
+	}
+	const flood, fine = "203.0.113.5", `{"redirect_uris":["https://dyn.test/cb"]}`
+	deep, huge := strings.Repeat("[", 60_000), `{"client_name":"`+strings.Repeat("x", 1<<20)+`"}`
+	if a := register(flood, "a huge guess", huge); a.Status != 413 {
+		t.Errorf("it is read: %d %s", a.Status, a.Body)
+	}
+	for n, body := range []string{fine, "{", deep, "", "\x00"} {
+		if a := register(flood, fmt.Sprint("guess ", n), body); a.Status != 401 || !strings.Contains(a.Header.Get("WWW-Authenticate"), "invalid_token") {
+			t.Errorf("guess %d: %d %s", n, a.Status, a.Body)
+		}
+	}
+	a := register(flood, "one more", fine)
+	if a.Status != 429 || a.Header.Get("Retry-After") != "120" || a.Header.Get("Latchkey-Code") != string(broker.RateLimited) {
+		t.Errorf("one guess more: %d %v", a.Status, a.Header)
+	}
+	if n := strings.Count(x.log.String(), "Wrong registration token from "+flood); n != 5 {
+		t.Errorf("%d lines in the log", n)
+	}
+	for what, body := range map[string]string{"half of it": `{"redirect_uris":`, "huge": huge, "deep": deep, "no text": "\x00", "a list": "[]", "nothing": ""} {
+		if a := register("203.0.113.6", registrationToken, body); a.Status != 400 && a.Status != 413 {
+			t.Errorf("%s: %d %s", what, a.Status, a.Body)
+		}
+	}
+	for range 3 {
+		register(flood, registrationToken, fine).want(201)
+	}
+	if a := register(flood, registrationToken, fine); a.Status != 429 || a.Header.Get("Retry-After") == "" || a.text("error") != "temporarily_unavailable" {
+		t.Errorf("one client more: %d %v %s", a.Status, a.Header, a.Body)
+	}
+	register("203.0.113.7", registrationToken, fine).want(201)
+	if n := len(x.clients()) - before; n != 4 {
+		t.Errorf("%d clients", n)
+	}
+	x.refresh(x.login("alice", from(flood)).refresh, from(flood)).pair()
+	x.Clock.Advance(5 * time.Minute)
+	register(flood, registrationToken, fine).want(201)
 }

@@ -393,7 +393,7 @@ func TestClientChangesAreForAdministrators(t *testing.T) {
 // A program that registered itself is pasted nowhere, whatever it says it is.
 func TestRegisteredClientIsNoKnownApp(t *testing.T) {
 	b := rootsOffice(t, "root", setup{})
-	c, _, err := b.Broker.RegisterClient(t.Context(), broker.Client{Name: "Grafana", SoftwareID: "grafana", URI: "https://evil.test", RedirectURIs: []string{"https://evil.test/cb"}})
+	c, _, err := b.Broker.RegisterClient(t.Context(), broker.Client{Name: "Grafana", SoftwareID: "grafana", URI: "https://evil.test", RedirectURIs: []string{"https://evil.test/cb"}}, broker.Device{})
 	if err != nil {
 		t.Fatal(err)
 	}

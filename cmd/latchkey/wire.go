@@ -126,7 +126,7 @@ func (c *config) limits() broker.Limits {
 	return broker.Limits{
 		Failures: broker.Quota{Max: c.RateLimit.AuthMax, Window: c.RateLimit.AuthWindow.Duration()},
 		Starts:   broker.Quota{Max: c.RateLimit.StartsMax, Window: startsWindow, Own: c.RedisURL == ""},
-		Trials:   broker.DefaultTrials,
+		Trials:   broker.DefaultTrials, Registrations: broker.DefaultRegistrations,
 	}
 }
 

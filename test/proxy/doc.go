@@ -1,4 +1,4 @@
-// Package proxy tries forward auth with the real nginx and the real Caddy, as the
+// Package proxy tries forward auth, and requests of two readings, with the real nginx and the real Caddy, as the
 // files in deploy set them up: an app that echoes what it gets, a Latchkey, and a
 // proxy before both.
 package proxy

@@ -44,6 +44,7 @@ type world struct {
 	port     string
 	latchkey string // address
 	echo     string // address
+	witness  *witness
 }
 
 func freePort(t *testing.T) string {
@@ -59,7 +60,7 @@ func freePort(t *testing.T) string {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{port: freePort(t)}
+	w := &world{port: freePort(t), witness: &witness{}}
 	rules, err := broker.CheckForwardRules([]broker.ForwardRule{
 		{Hosts: []string{app + ":" + w.port}, Paths: []string{"/public/*"}, Policy: broker.ForwardAllow},
 		{Hosts: []string{app}, Policy: broker.ForwardLogin},
@@ -74,7 +75,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, echo := httptest.NewServer(handler), httptest.NewServer(http.HandlerFunc(echoes))
+	server, echo := httptest.NewServer(w.witness.watch(handler, false)), httptest.NewServer(w.witness.watch(http.HandlerFunc(echoes), true))
 	t.Cleanup(server.Close)
 	t.Cleanup(echo.Close)
 	w.latchkey, w.echo = server.Listener.Addr().String(), echo.Listener.Addr().String()
@@ -276,6 +277,22 @@ func TestCaddy(t *testing.T) {
 func (w *world) attack(t *testing.T) {
 	nobody := w.client(nil)
 	nobody.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	mallory := w.mallory(t)
+	w.spoofs(t, nobody, mallory)
+	w.sideDoors(t, nobody, mallory)
+	if a := w.send(t, mallory, "GET", staff, "/", "", "Accept", "text/html"); a.status != 403 || strings.Contains(a.body, " app,") {
+		t.Errorf("another group: %d %s", a.status, a.body)
+	}
+	w.programs(t, nobody)
+	w.send(t, mallory, "POST", "id.example.org", "/session/end", "")
+	if a := w.send(t, mallory, "GET", app, "/page", "", "Accept", "application/json"); a.status != 401 {
+		t.Errorf("after the logout: %d", a.status)
+	}
+}
+
+// mallory is somebody who is logged in to the app.
+func (w *world) mallory(t *testing.T) *http.Client {
+	t.Helper()
 	jar, _ := cookiejar.New(nil)
 	mallory := w.client(jar)
 	page := w.send(t, mallory, "GET", app, "/page?x=1&y=2", "", "Accept", "text/html")
@@ -287,16 +304,7 @@ func (w *world) attack(t *testing.T) {
 	if in.status != 200 || !strings.HasPrefix(in.body, "GET /page app") || !strings.Contains(in.body, "remote-user: mallory\n") {
 		t.Fatalf("not in: %d %s", in.status, in.body)
 	}
-	w.spoofs(t, nobody, mallory)
-	w.sideDoors(t, nobody, mallory)
-	if a := w.send(t, mallory, "GET", staff, "/", "", "Accept", "text/html"); a.status != 403 || strings.Contains(a.body, " app,") {
-		t.Errorf("another group: %d %s", a.status, a.body)
-	}
-	w.programs(t, nobody)
-	w.send(t, mallory, "POST", "id.example.org", "/session/end", "")
-	if a := w.send(t, mallory, "GET", app, "/page", "", "Accept", "application/json"); a.status != 401 {
-		t.Errorf("after the logout: %d", a.status)
-	}
+	return mallory
 }
 
 // F01, F02: what a client says of itself reaches no app, and what it says of its
