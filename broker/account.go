@@ -46,7 +46,7 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, in PasswordCha
 	}
 	s := b.newSession(&c, p.User.ID, device, b.now())
 	s.AMR, s.Scope, s.Request = proof.amr, p.Session.Scope, p.Session.Request
-	s.Request.Silent, s.Request.Browser = standing == "" && s.Request.Silent, device.Browser || s.Request.Browser
+	s.Request.Silent = standing == "" && s.Request.Silent
 	s.DPoPThumbprint = p.Session.DPoPThumbprint // what was bound stays bound
 	s.DeviceName = cmp.Or(p.Session.DeviceName, s.DeviceName)
 	if standing == "" {

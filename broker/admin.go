@@ -29,15 +29,12 @@ func (b *Broker) CreateUser(ctx context.Context, n NewUser) (User, error) {
 	return u, given.counted(ctx, b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertUser(ctx, store, u, given) }))
 }
 
-// prepareProven is prepareUser, with the proof that an administrator needs who makes
-// another one.
+// prepareProven is prepareUser, with the proof of whoever asks: by what is handed out
+// with it, or by its address, an account is a way in that stays.
 func (b *Broker) prepareProven(ctx context.Context, n NewUser) (User, proof, error) {
-	given := proven()
-	if n.Role.IsAdmin() {
-		var err error
-		if given, err = b.stepUp(ctx, b.actor(ctx).Proving); err != nil {
-			return User{}, given, err
-		}
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	if err != nil {
+		return User{}, given, err
 	}
 	u, err := b.prepareUser(ctx, n)
 	return u, given, err
@@ -113,12 +110,19 @@ func (b *Broker) SetDisabled(ctx context.Context, id string, disabled bool) erro
 // DeleteUser deletes a user and its identities. The sessions end and stay for
 // their retention, so that their refusals can say why. The last administrator stays: LastAdmin.
 func (b *Broker) DeleteUser(ctx context.Context, id string) error {
-	return b.cfg.Store.Tx(ctx, func(store Store) error {
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	if err != nil {
+		return err
+	}
+	return given.counted(ctx, b.cfg.Store.Tx(ctx, func(store Store) error {
 		u, err := store.UserByID(ctx, id)
 		if err != nil {
 			return err
 		}
 		if err := cmp.Or(b.actor(ctx).mayTouch(u), b.actor(ctx).mayLose(u, "delete yourself")); err != nil {
+			return err
+		}
+		if err := given.take(ctx, store); err != nil {
 			return err
 		}
 		// The user goes first: a session that is being made sees either the user
@@ -130,7 +134,7 @@ func (b *Broker) DeleteUser(ctx context.Context, id string) error {
 			return err
 		}
 		return b.audit(ctx, store, Event{Name: EventUserDeleted, UserID: id, Detail: map[string]string{"username": u.Username}})
-	})
+	}))
 }
 
 // UserByID finds a user; NotFound.

@@ -84,7 +84,7 @@ func (w *keyWorld) create(by, owner string, change func(*broker.NewAPIKey)) (bro
 	}
 	var who *broker.Principal
 	if u := w.by(by); u != nil {
-		who = &broker.Principal{User: *u, Session: broker.Session{ID: "of a program", ClientID: broker.AppClientID}}
+		who = &broker.Principal{User: *u, Session: broker.Session{ID: "of a program", ClientID: broker.AppClientID, Request: broker.SessionRequest{Program: true}}}
 	}
 	k, text, err := w.Broker.CreateAPIKey(context.Background(), who, n, broker.Device{IP: "192.0.2.1"})
 	return k, text.Reveal(), err

@@ -41,8 +41,8 @@ type APIKeyChange struct {
 	UserID      *string
 	Disabled    *bool
 	ExpiresIn   *time.Duration // from now on; 0: never
-	// Proving is whoever gives the key to another user, which is as good as making
-	// one; nil: the command line.
+	// Proving is whoever makes the key open more than it did, which is as good as
+	// making one; nil: the command line.
 	Proving *Proving
 }
 
@@ -222,15 +222,16 @@ func (b *Broker) APIKey(ctx context.Context, by *User, id string) (OwnedAPIKey, 
 // owner, and for the new one where it gets another. Somebody else's key is
 // NotFound, as one that is not there.
 func (b *Broker) UpdateAPIKey(ctx context.Context, by *User, id string, c APIKeyChange, device Device) (OwnedAPIKey, error) {
-	given := proven()
-	if c.UserID != nil {
-		var err error
-		if given, err = b.stepUp(ctx, c.Proving); err != nil {
-			return OwnedAPIKey{}, err
-		}
+	old, err := b.cfg.Store.APIKeyByID(ctx, id)
+	if err != nil {
+		return OwnedAPIKey{}, err
+	}
+	given, err := b.stepUpIf(ctx, c.opens(old.APIKey, b.now()), c.Proving)
+	if err != nil {
+		return OwnedAPIKey{}, err
 	}
 	var out OwnedAPIKey
-	err := b.cfg.Store.Tx(ctx, func(store Store) error {
+	err = b.cfg.Store.Tx(ctx, func(store Store) error {
 		k, err := b.keyToChange(ctx, store, by, id)
 		if err != nil {
 			return err
@@ -238,11 +239,11 @@ func (b *Broker) UpdateAPIKey(ctx context.Context, by *User, id string, c APIKey
 		if err := mayKeep(by, k.Owner); err != nil {
 			return err
 		}
-		was := k.UserID
+		was, opens := k.UserID, c.opens(k.APIKey, b.now())
 		if err := c.apply(ctx, store, by, &k.APIKey, b.now()); err != nil {
 			return err
 		}
-		if k.UserID != was {
+		if opens {
 			if err := given.take(ctx, store); err != nil {
 				return err
 			}
@@ -260,6 +261,18 @@ func (b *Broker) UpdateAPIKey(ctx context.Context, by *User, id string, c APIKey
 		return b.auditKey(ctx, store, EventAPIKeyUpdated, by, k.APIKey, device)
 	})
 	return out, given.counted(ctx, err)
+}
+
+// opens reports whether a key counts after the change where it did not before: for
+// another user, switched on again, or for longer.
+func (c APIKeyChange) opens(k APIKey, now time.Time) bool {
+	switch {
+	case c.UserID != nil && *c.UserID != k.UserID, c.Disabled != nil && !*c.Disabled && !k.DisabledAt.IsZero():
+		return true
+	case c.ExpiresIn == nil || k.ExpiresAt.IsZero():
+		return false
+	}
+	return *c.ExpiresIn == 0 || now.Add(*c.ExpiresIn).After(k.ExpiresAt)
 }
 
 // keyToChange reads a key and locks its owner, so that two changes of a key

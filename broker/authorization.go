@@ -38,8 +38,9 @@ type SessionRequest struct {
 	// Silent: the IdP did not say when the person logged in there, and was not
 	// asked for a login anew. It may have been any time ago.
 	Silent bool `json:"silent,omitempty"`
-	// Browser: its tokens are in the cookies of a browser.
-	Browser bool `json:"browser,omitempty"`
+	// Program: a program made the session by a login of its own, so that whoever has
+	// a browser does not have it. What is not marked counts as a browser's.
+	Program bool `json:"program,omitempty"`
 }
 
 // PendingAuthorization is an authorization request that waits: for the person

@@ -103,7 +103,7 @@ func (b *Broker) ContinueAuthorization(ctx context.Context, id, secret string, w
 
 // DecideConsent carries out what the person said of a client. Everything but
 // the decision comes from the request that waited.
-func (b *Broker) DecideConsent(ctx context.Context, id, secret string, who *Principal, allow bool) (Step, error) {
+func (b *Broker) DecideConsent(ctx context.Context, id, secret string, who *Principal, said Reply) (Step, error) {
 	asked, p, err := b.pending(ctx, id, secret)
 	if err != nil {
 		return Step{}, err
@@ -118,19 +118,23 @@ func (b *Broker) DecideConsent(ctx context.Context, id, secret string, who *Prin
 		}
 		return step, err
 	}
-	if !allow {
+	if !said.Allow {
 		if err := b.takePending(ctx, p); err != nil {
 			return Step{}, err
 		}
 		return b.answerError(asked.request, refuse(AccessDenied, "the person refused"))
 	}
-	if !forgettable(asked.client) {
-		consent := Consent{UserID: who.User.ID, ClientID: asked.client.ID, Scope: asked.scope, GrantedAt: b.now()}
-		if err := b.saveConsent(ctx, consent); err != nil {
-			return Step{}, err
-		}
+	given, err := b.letIn(ctx, *who, asked.client, said)
+	if err != nil {
+		return Step{}, err
 	}
-	return b.issueCode(ctx, asked, who, p)
+	step, err := b.issueCode(ctx, asked, who, p, given.take, func(ctx context.Context, store Store) error {
+		if forgettable(asked.client) {
+			return nil
+		}
+		return b.saveConsent(ctx, store, Consent{UserID: who.User.ID, ClientID: asked.client.ID, Scope: asked.scope, GrantedAt: b.now()})
+	})
+	return step, given.counted(ctx, err)
 }
 
 // WaitingAuthorization describes a request that waits, for the login page.
@@ -155,16 +159,12 @@ func (b *Broker) WaitingAuthorization(ctx context.Context, id, secret string, wh
 // device may hold the client's name and its redirect URI (RFC 8252 section 8.6).
 func forgettable(c *Client) bool { return c.Public() && slices.ContainsFunc(c.RedirectURIs, nativeURI) }
 
-func (b *Broker) saveConsent(ctx context.Context, consent Consent) error {
-	return b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := store.SaveConsent(ctx, consent); err != nil {
-				return err
-			}
-			return b.audit(ctx, store, Event{
-				Name: EventConsentGiven, UserID: consent.UserID, ClientID: consent.ClientID, Detail: map[string]string{"scope": consent.Scope},
-			})
-		})
+func (b *Broker) saveConsent(ctx context.Context, store Store, consent Consent) error {
+	if err := store.SaveConsent(ctx, consent); err != nil {
+		return err
+	}
+	return b.audit(ctx, store, Event{
+		Name: EventConsentGiven, UserID: consent.UserID, ClientID: consent.ClientID, Detail: map[string]string{"scope": consent.Scope},
 	})
 }
 
@@ -223,6 +223,15 @@ func (b *Broker) next(ctx context.Context, asked *authorizationAsked, who *Princ
 	}
 	if needed && silent {
 		return b.finishWithError(ctx, asked, p, refuse(ConsentRequired, "the person has to be asked"))
+	}
+	if !needed && keepsSession(asked.client) {
+		proof, err := b.LetInAsked(ctx, *who, asked.client)
+		if err != nil {
+			return Step{}, err
+		}
+		if needed = proof != AskedNothing; needed && silent {
+			return b.finishWithError(ctx, asked, p, refuse(LoginRequired, "the login is older than five minutes"))
+		}
 	}
 	if needed {
 		return b.wait(ctx, asked, who, p, Step{Consent: true})
@@ -324,8 +333,11 @@ func (b *Broker) finishWithError(ctx context.Context, asked *authorizationAsked,
 }
 
 // issueCode gives the client its code: single use, one minute, bound to client,
-// redirect URI and challenge.
-func (b *Broker) issueCode(ctx context.Context, asked *authorizationAsked, who *Principal, p *PendingAuthorization) (Step, error) {
+// redirect URI and challenge. What comes first is done in the same transaction; a
+// request that did not wait has nothing of that.
+func (b *Broker) issueCode(
+	ctx context.Context, asked *authorizationAsked, who *Principal, p *PendingAuthorization, first ...func(context.Context, Store) error,
+) (Step, error) {
 	code, r := b.newSecret(32), asked.request
 	row := AuthorizationCode{
 		ID: hash("authorization code", code), ClientID: asked.client.ID, RedirectURI: r.RedirectURI, Challenge: r.CodeChallenge,
@@ -336,6 +348,11 @@ func (b *Broker) issueCode(ctx context.Context, asked *authorizationAsked, who *
 			return b.cfg.Store.InsertCode(ctx, row)
 		}
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			for _, step := range first {
+				if err := step(ctx, store); err != nil {
+					return err
+				}
+			}
 			if err := b.takePendingIn(ctx, store, p); err != nil {
 				return err
 			}

@@ -122,13 +122,13 @@ func (b *Broker) deviceByUserCode(ctx context.Context, userCode string, device D
 }
 
 // DecideDevice carries out what a person who is logged in said of a device.
-func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode string, allow bool, device Device) error {
-	d, c, err := b.deviceByUserCode(ctx, userCode, device)
+func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode string, said Reply) error {
+	d, c, err := b.deviceByUserCode(ctx, userCode, said.Device)
 	if err != nil {
 		return err
 	}
-	decision, s := DeviceDenied, who.Session
-	if allow {
+	decision, s, given := DeviceDenied, who.Session, proven()
+	if said.Allow {
 		decision = DeviceAllowed
 		if !c.TakesWay(s.ProviderID) {
 			return refuse(AccessDenied, c.DisplayName()+" takes another way of logging in; log out here and log in with that one, then type the code again")
@@ -139,6 +139,9 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 		if c.distrusts(&who.Session, b.now()) {
 			return refuse(AccessDenied, c.DisplayName()+" takes only a login that is known to stand; log out here and log in again, then type the code again")
 		}
+		if given, err = b.letIn(ctx, who, nil, said); err != nil {
+			return err
+		}
 	}
 	// The device is not this browser: it outlives the browser's session.
 	granted := Authorization{
@@ -146,15 +149,18 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 		ProviderID: s.ProviderID, IdPSubject: s.IdPSubject, IdPSession: s.IdPSession, AMR: s.AMR, AuthTime: s.AuthTime,
 		UpstreamID: s.UpstreamID, VouchedAt: s.VouchedAt,
 	}
-	decided := false
-	err = b.retry(ctx, func() (err error) {
-		decided, err = b.cfg.Store.DecideDevice(ctx, d.ID, decision, granted, b.now())
-		return err
-	})
-	if err == nil && !decided {
-		err = refuse(UserCodeUnknown, "this code was answered or ran out in the meantime")
-	}
-	return err
+	return given.counted(ctx, b.retry(ctx, func() error {
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
+			decided, err := store.DecideDevice(ctx, d.ID, decision, granted, b.now())
+			if err == nil && !decided {
+				err = refuse(UserCodeUnknown, "this code was answered or ran out in the meantime")
+			}
+			return err
+		})
+	}))
 }
 
 // PollDevice is a device that asks whether the person has decided (RFC 8628

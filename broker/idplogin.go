@@ -367,6 +367,7 @@ func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verif
 	sum := sha256.Sum256([]byte(verifier))
 	want := Grant{ID: hash("code", code), ProviderID: p.ID, State: state, Challenge: base64.RawURLEncoding.EncodeToString(sum[:])}
 	now := b.now()
+	device.Program = true
 	s := b.newSession(&appClient, "", device, now)
 	err = b.retry(ctx, func() error { return b.redeem(ctx, p, want, s, now) })
 	if err != nil && !errors.Is(err, NotFound) {

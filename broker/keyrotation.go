@@ -132,6 +132,9 @@ func (b *Broker) activateKeys(ctx context.Context, a KeyActivation) (did bool, e
 // RotateKeys publishes a new key of every algorithm, ahead of its time, and
 // returns all keys that wait for their turn.
 func (b *Broker) RotateKeys(ctx context.Context) ([]KeyState, error) {
+	if err := b.stepUpNow(ctx); err != nil {
+		return nil, err
+	}
 	if err := b.CatchUp(ctx); err != nil {
 		return nil, err
 	}
@@ -170,18 +173,25 @@ func (b *Broker) RevokeKey(ctx context.Context, kid string) (signs string, err e
 	if algorithm == "" {
 		return "", refuse(NotFound, "there is no such signing key")
 	}
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	if err != nil {
+		return "", err
+	}
 	// A replica whose clock is behind signs with it at once, too.
 	instead, err := b.makeKey(algorithm, b.now().Add(-clockLeeway))
 	if err != nil {
 		return "", err
 	}
 	err = b.cfg.Store.Tx(ctx, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
 		if signs, err = store.RevokeSigningKey(ctx, kid, instead); err != nil {
 			return err
 		}
 		return b.audit(ctx, store, Event{Name: EventKeyRevoked, Detail: map[string]string{detailKID: kid, detailAlg: algorithm, "instead": signs}})
 	})
-	if err != nil {
+	if err = given.counted(ctx, err); err != nil {
 		return "", err
 	}
 	b.cfg.Log.WarnContext(ctx, "signing key revoked", "event", EventKeyRevoked, "kid", kid, "alg", algorithm, "instead", signs)

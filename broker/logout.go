@@ -44,14 +44,25 @@ func (b *Broker) LogoutSession(ctx context.Context, id string, allDevices bool, 
 	return s, err
 }
 
-// EndSessions ends what the filter names, durably, with an event for each.
+// EndSessions ends what the filter names, durably, with an event for each. Only for
+// all that there are an administrator has to prove to be there: to throw out a thief
+// of somebody nobody does.
 func (b *Broker) EndSessions(ctx context.Context, f SessionFilter, cause EndCause, wipe bool, ip string) (n int, err error) {
-	err = b.retry(ctx, func() error {
+	given := proven()
+	if f.All {
+		if given, err = b.stepUp(ctx, b.actor(ctx).Proving); err != nil {
+			return 0, err
+		}
+	}
+	err = given.counted(ctx, b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
 			n, err = b.endSessions(ctx, store, f, cause, wipe, ip)
 			return err
 		})
-	})
+	}))
 	return n, err
 }
 

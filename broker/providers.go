@@ -252,7 +252,16 @@ func (b *Broker) DeleteProvider(ctx context.Context, id string) error {
 	if _, err := b.storedProvider(ctx, id); err != nil {
 		return err
 	}
-	return b.changeProvider(ctx, EventProviderDeleted, id, func(store Store) error { return store.DeleteProvider(ctx, id) })
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	if err != nil {
+		return err
+	}
+	return given.counted(ctx, b.changeProvider(ctx, EventProviderDeleted, id, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
+		return store.DeleteProvider(ctx, id)
+	}))
 }
 
 // checkNewProvider is [CheckProvider] for what comes over the API; bad is what is

@@ -258,6 +258,13 @@ func (w *upstreamWorld) principal(browser *broker.Login) broker.Principal {
 	return p
 }
 
+// proven is principal, as if its session had been made a moment ago.
+func (w *upstreamWorld) proven(browser *broker.Login) broker.Principal {
+	p := w.principal(browser)
+	p.Session.CreatedAt = w.clock.Now()
+	return p
+}
+
 // ask is a client's authorization request in a browser.
 func (w *upstreamWorld) ask(browser *broker.Login, client, prompt string) broker.Step {
 	w.t.Helper()
@@ -320,7 +327,7 @@ func (w *upstreamWorld) device(t testing.TB, browser *broker.Login, client strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Broker.DecideDevice(ctx, w.principal(browser), d.UserCode, true, phone); err != nil {
+	if err := w.Broker.DecideDevice(ctx, w.proven(browser), d.UserCode, broker.Reply{Allow: true, Device: phone}); err != nil {
 		t.Fatal(err)
 	}
 	login, err := w.Broker.PollDevice(ctx, by, d.DeviceCode)

@@ -102,8 +102,8 @@ type Device struct {
 	Replaces string
 	// Language is that of the page on which somebody logs in (BCP 47); empty: none.
 	Language string
-	// Browser: it keeps what it gets in cookies.
-	Browser bool
+	// Program: a program that logs in by itself, and keeps no cookies.
+	Program bool
 }
 
 // maxUserAgent bounds what is kept of a User-Agent, in code points.
@@ -143,7 +143,7 @@ func (b *Broker) newSession(c *Client, userID string, device Device, now time.Ti
 		Rotation:     Rotation{AdvancedAt: now, IssuedAt: now},
 		AbsExpiresAt: now.Add(abs), CreatedAt: now, LastSeenAt: now,
 		CreatedIP: device.IP, LastIP: device.IP, UserAgent: cleanText(device.UserAgent, maxUserAgent),
-		DeviceName: cleanText(device.Name, MaxDeviceName), Request: SessionRequest{Browser: device.Browser},
+		DeviceName: cleanText(device.Name, MaxDeviceName), Request: SessionRequest{Program: device.Program},
 	}
 	s.IdleExpiresAt = l.slide(&s, now)
 	return s

@@ -115,6 +115,10 @@ func (b *Broker) proveNow(ctx context.Context, who Proving) error {
 	if err != nil {
 		return err
 	}
+	return b.takeNow(ctx, given)
+}
+
+func (b *Broker) takeNow(ctx context.Context, given proof) error {
 	return given.counted(ctx, b.retry(ctx, func() error {
 		return b.cfg.Store.Tx(ctx, func(store Store) error { return given.take(ctx, store) })
 	}))
@@ -132,6 +136,26 @@ func (b *Broker) stepUp(ctx context.Context, who *Proving) (proof, error) {
 	return b.prove(ctx, *who)
 }
 
+// stepUpIf is stepUp where what was given is looked at only if it is needed: a
+// password manager may have filled it in.
+func (b *Broker) stepUpIf(ctx context.Context, needed bool, who *Proving) (proof, error) {
+	if who != nil && !needed {
+		unread := *who
+		unread.Given, who = "", &unread
+	}
+	return b.stepUp(ctx, who)
+}
+
+// stepUpNow is stepUp of the administrator who acts, for what has no transaction of
+// its own to take the proof in.
+func (b *Broker) stepUpNow(ctx context.Context) error {
+	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	if err != nil {
+		return err
+	}
+	return b.takeNow(ctx, given)
+}
+
 // stepUpOf is stepUp of a principal; nil: the command line.
 func (b *Broker) stepUpOf(ctx context.Context, p *Principal, given string, device Device) (proof, error) {
 	if p == nil {
@@ -141,10 +165,9 @@ func (b *Broker) stepUpOf(ctx context.Context, p *Principal, given string, devic
 }
 
 // inBrowser reports whether whoever has the browser of a person could be this
-// principal: by its cookies, or as a client that was let in there.
-func (p Principal) inBrowser() bool {
-	return p.Cookie || p.Session.Request.Browser || p.Session.ClientID != AppClientID
-}
+// principal: by its cookies, or as a client that was let in there. Nothing but the
+// mark of a program says otherwise.
+func (p Principal) inBrowser() bool { return p.Cookie || !p.Session.Request.Program }
 
 // provePassword asks for the current password and returns its hash; where there
 // is none, for a login here a moment ago.

@@ -99,6 +99,8 @@ func challengeOf(verifier string) string {
 // from fills a session from what the person allowed.
 func (s *Session) from(a Authorization, provenKey string) {
 	s.UserID, s.ParentID, s.FollowsParent, s.Scope, s.Request = a.UserID, a.ParentID, a.FollowsParent, a.Scope, a.Request
+	// A proof was asked for it, as for a login; see [Broker.LetInAsked].
+	s.Request.Program = s.ClientID == CLIClientID
 	s.ProviderID, s.IdPSubject, s.IdPSession, s.AMR, s.AuthTime = a.ProviderID, a.IdPSubject, a.IdPSession, a.AMR, a.AuthTime
 	s.UpstreamID, s.VouchedAt = a.UpstreamID, a.VouchedAt
 	s.DPoPThumbprint = provenKey

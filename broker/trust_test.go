@@ -177,7 +177,7 @@ func TestStrictDevice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Broker.DecideDevice(ctx, w.principal(browser), d.UserCode, true, phone); !errors.Is(err, broker.AccessDenied) {
+	if err := w.Broker.DecideDevice(ctx, w.proven(browser), d.UserCode, broker.Reply{Allow: true, Device: phone}); !errors.Is(err, broker.AccessDenied) {
 		t.Error(err)
 	}
 }

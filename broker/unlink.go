@@ -49,6 +49,9 @@ func (b *Broker) UnlinkByAdmin(ctx context.Context, by Principal, userID, identi
 	if by.User.ID != u.ID && !mayAdminister(by.User, u) {
 		return 0, refuse(Forbidden, "only root unlinks the identities of administrators")
 	}
+	if err := b.stepUpNow(ctx); err != nil {
+		return 0, err
+	}
 	n, err := b.unlink(ctx, userID, func(i Identity) bool { return identityID == "" || i.ID() == identityID }, false, device.IP)
 	if identityID == "" && errors.Is(err, NotFound) {
 		return 0, nil // all of none

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -78,11 +79,7 @@ func (p *Permissions) flag(name string) *bool {
 // ID stays. A new password and a disabling end every session. The last
 // administrator stays one: LastAdmin.
 func (b *Broker) UpdateUser(ctx context.Context, id string, c UserChange) (User, error) {
-	given, err := b.proofFor(ctx, c)
-	if err != nil {
-		return User{}, err
-	}
-	hash, err := b.hashFor(ctx, id, c)
+	given, hash, err := b.prepareChange(ctx, id, c)
 	if err != nil {
 		return User{}, err
 	}
@@ -123,18 +120,41 @@ func (b *Broker) UpdateUser(ctx context.Context, id string, c UserChange) (User,
 	return u, given.counted(ctx, err)
 }
 
-// proofFor is the proof of whoever asks for a change that may need one.
-func (b *Broker) proofFor(ctx context.Context, c UserChange) (proof, error) {
-	if c.Role == nil && c.Password == nil && c.Email == nil && c.EmailVerified == nil {
-		return proven(), nil
+// prepareChange checks the proof of whoever asks, where the change needs one, and
+// hashes a new password, outside any transaction.
+func (b *Broker) prepareChange(ctx context.Context, id string, c UserChange) (given proof, hash PasswordHash, err error) {
+	u, err := b.cfg.Store.UserByID(ctx, id)
+	if err != nil {
+		return given, "", err
 	}
-	return b.stepUp(ctx, b.actor(ctx).Proving)
+	before := u
+	if err := b.mayChange(ctx, u, c); err != nil { // it costs nothing to be refused
+		return given, "", err
+	}
+	if err := c.apply(&u, b.now()); err != nil {
+		return given, "", err
+	}
+	if given, err = b.stepUpIf(ctx, c.Password != nil || opensAccount(before, u), b.actor(ctx).Proving); err != nil || c.Password == nil {
+		return given, "", err
+	}
+	if err := b.checkPassword(*c.Password, u); err != nil {
+		return given, "", err
+	}
+	hash, err = b.cfg.Hasher.Hash(ctx, *c.Password)
+	return given, hash, err
 }
 
-// opensAccount reports whether a change makes somebody an administrator, or lets in
-// whoever has an address: links for passwords go there, and identities are linked by it.
+// opensAccount reports whether a change lets somebody in, or be more, or be taken for
+// somebody else: links for passwords go to an address, identities are linked by it, and
+// apps know people by their names. To disable somebody is no such change.
 func opensAccount(before, u User) bool {
-	return u.Role.IsAdmin() && u.Role.rank() != before.Role.rank() || u.Email != before.Email && u.Email != "" || u.EmailVerified && !before.EmailVerified
+	switch {
+	case u.Role != before.Role, u.Username != before.Username, !before.DisabledAt.IsZero() && u.DisabledAt.IsZero():
+		return true
+	case u.Email != before.Email && u.Email != "", u.EmailVerified && !before.EmailVerified:
+		return true
+	}
+	return !reflect.DeepEqual(before.EffectivePermissions(), u.EffectivePermissions())
 }
 
 // addressChanged notes who vouches for an address. Links that were made before
@@ -150,27 +170,6 @@ func (b *Broker) addressChanged(ctx context.Context, store Store, before User, u
 		u.EmailVouched = ""
 	}
 	return nil
-}
-
-// hashFor checks and hashes a new password, outside any transaction.
-func (b *Broker) hashFor(ctx context.Context, id string, c UserChange) (PasswordHash, error) {
-	if c.Password == nil {
-		return "", nil
-	}
-	u, err := b.cfg.Store.UserByID(ctx, id)
-	if err != nil {
-		return "", err
-	}
-	if err := b.mayChange(ctx, u, c); err != nil { // it costs nothing to be refused
-		return "", err
-	}
-	if err := c.apply(&u, b.now()); err != nil {
-		return "", err
-	}
-	if err := b.checkPassword(*c.Password, u); err != nil {
-		return "", err
-	}
-	return b.cfg.Hasher.Hash(ctx, *c.Password)
 }
 
 // mayChange is what an administrator may do to whom.

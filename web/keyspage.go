@@ -41,6 +41,7 @@ type ownKeyView struct {
 	Made                  moment
 	Used, Ends            *moment // nil: never
 	Form                  []input // to change it, on its own page
+	Proof, Switch         stepUp  // of that form, and of the one that switches it on
 }
 
 var ownKeysDone = map[string]*text{
@@ -173,11 +174,16 @@ func (s *Server) ownKeyView(k broker.APIKey) ownKeyView {
 
 // ownKeyPage is where one of the own keys is changed.
 func (s *Server) ownKeyPage(c *gin.Context, p broker.Principal) error {
-	out, _, err := s.ownKey(c, p)
+	out, view, err := s.ownKey(c, p)
 	if err != nil {
 		return s.orNoKey(c, err)
 	}
 	out.Notice = whatWasDone(c, ownKeysDone)
+	if typed := s.typedBefore(c, p, ownKeyPath(c)); typed != nil {
+		if out.Notice = backAgain; or(typed[fieldAgain]) == view.Proof.Form {
+			view.Form = filled(view.Form, typed)
+		}
+	}
 	return s.show(c, http.StatusOK, "own_key", out)
 }
 
@@ -190,12 +196,16 @@ func (s *Server) ownKey(c *gin.Context, p broker.Principal) (page, *ownKeyView, 
 	}
 	v := s.ownKeyView(k.APIKey)
 	out.View = &v
+	ask, err := s.stepUp(c, p, "key")
+	v.Proof, v.Switch = ask.only(say("To have it count for longer, prove that it is you:")), ask.of("switch")
 	v.Form = keyForm(append([]option{{Value: asItIs, Text: say("as it does now")}}, lifeOptions()...))
 	if v.Form[0].Value, v.Form[1].Value = k.Name, k.Description; v.Imported {
 		v.Form = v.Form[:2]
 	}
-	return out, &v, nil
+	return out, &v, err
 }
+
+func ownKeyPath(c *gin.Context) string { return ownKeysPath + "/" + url.PathEscape(c.Param("id")) }
 
 // orNoKey leads whoever asks for a key that is not there, or another's, back to
 // the own ones.
@@ -283,44 +293,56 @@ func ofTheDay(err error) error {
 
 // changeOwnKey changes name, description and expiry of an own key.
 func (s *Server) changeOwnKey(c *gin.Context, p broker.Principal) error {
-	f, err := onlyFields(c, "name", "description", "expires", "until")
+	f, err := onlyFields(c, "name", "description", "expires", "until", fieldProof, fieldAgain)
 	if err != nil {
 		return err
 	}
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, ownKeyPath(c), f)
+	}
 	change := broker.APIKeyChange{Name: f["name"], Description: f["description"]}
 	if change.ExpiresIn, err = keyLife(f, s.broker.Now()); err == nil {
-		err = s.updateOwnKey(c, p, change)
+		err = s.updateOwnKey(c, p, change, f)
 	}
 	if err == nil {
-		return s.done(c, ownKeysPath+"/"+url.PathEscape(c.Param("id")), "changed")
+		return s.done(c, ownKeyPath(c), "changed")
 	}
 	out, view, trouble := s.ownKey(c, p)
 	if trouble != nil {
 		return s.orNoKey(c, trouble)
 	}
-	return s.retry(c, "own_key", out, &view.Form, f, ofTheDay(err))
+	return s.retry(c, "own_key", out, &view.Form, f, ofTheDay(err), &view.Proof)
 }
 
-func (s *Server) updateOwnKey(c *gin.Context, p broker.Principal, change broker.APIKeyChange) error {
+func (s *Server) updateOwnKey(c *gin.Context, p broker.Principal, change broker.APIKeyChange, f map[string]*string) error {
 	who := p.User.Member()
+	change.Proving = &broker.Proving{Principal: p, Given: or(f[fieldProof]), Device: device(c)}
 	_, err := s.broker.UpdateAPIKey(c.Request.Context(), &who, c.Param("id"), change, device(c))
 	return err
 }
 
 // switchOwnKey switches an own key off or on.
 func (s *Server) switchOwnKey(c *gin.Context, p broker.Principal) error {
-	f, err := onlyFields(c, "active")
+	f, err := onlyFields(c, "active", fieldProof, fieldAgain)
 	if err != nil {
 		return err
+	}
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, ownKeyPath(c), f)
 	}
 	off, done := or(f["active"]) != "1", "on"
 	if off {
 		done = "off"
 	}
-	if err := s.updateOwnKey(c, p, broker.APIKeyChange{Disabled: &off}); err != nil {
-		return s.orNoKey(c, err)
+	err = s.updateOwnKey(c, p, broker.APIKeyChange{Disabled: &off}, f)
+	if err == nil {
+		return s.done(c, ownKeyPath(c), done)
 	}
-	return s.done(c, ownKeysPath+"/"+url.PathEscape(c.Param("id")), done)
+	out, view, trouble := s.ownKey(c, p)
+	if trouble != nil {
+		return s.orNoKey(c, trouble)
+	}
+	return s.retry(c, "own_key", out, &[]input{}, nil, err, &view.Switch)
 }
 
 // deleteOwnKey deletes an own key.

@@ -87,7 +87,7 @@ func TestKeysOnThePage(t *testing.T) {
 	x.Clock.Advance(10 * 24 * time.Hour)
 	x.do(http.MethodGet, "/api/me", bearer(key)).want(401)
 	b.open(keysPath).says("expired")
-	b.sends(keysPath+"/"+one.ID, "name", "Backup", "expires", "never").want(303)
+	b.sends(keysPath+"/"+one.ID, "name", "Backup", "expires", "never", "proof", harness.PasswordOf("alice")).want(303)
 	x.do(http.MethodGet, "/api/me", bearer(key)).want(200)
 
 	b.follow(b.sends(keysPath+"/"+one.ID+"/delete")).want(200).says("The key is deleted", "You have no API key.")

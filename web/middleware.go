@@ -325,17 +325,10 @@ func device(c *gin.Context) broker.Device {
 	return broker.Device{IP: c.ClientIP(), UserAgent: c.Request.UserAgent(), Name: deviceName(c.GetHeader(headerDeviceName))}
 }
 
-// cookieDevice is [device] for what a browser keeps in its cookies.
-func cookieDevice(c *gin.Context) broker.Device {
-	d := device(c)
-	d.Browser = true
-	return d
-}
-
 // browserDevice is [device] for a login on a page: the session that the browser
 // has is the one that the login replaces.
 func (s *Server) browserDevice(c *gin.Context) broker.Device {
-	d := cookieDevice(c)
+	d := device(c)
 	d.Language = s.tongueFor(c, "").tag.String()
 	if p, err := s.pagePrincipal(c); err == nil {
 		d.Replaces = p.Session.ID

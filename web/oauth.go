@@ -126,15 +126,15 @@ func (s *Server) carryOut(c *gin.Context, step broker.Step) error {
 			c.Redirect(http.StatusSeeOther, s.continueURL(step.Waiting.ID))
 			return nil
 		}
-		return s.consentPage(c, step.Waiting)
+		return s.consentPage(c, step.Waiting, nil)
 	}
 	c.Redirect(http.StatusSeeOther, s.loginURL(c, step.Waiting))
 	return nil
 }
 
-func (s *Server) continueURL(id string) string {
-	return s.broker.PublicURL() + "/oauth2/continue?id=" + url.QueryEscape(id)
-}
+func (s *Server) continueURL(id string) string { return s.broker.PublicURL() + continuePath(id) }
+
+func continuePath(id string) string { return "/oauth2/continue?id=" + url.QueryEscape(id) }
 
 // loginURL leads to the login page, or with a hint of the client at once to the
 // IdP, and back to the request. Whoever has just logged out stays at the door.
@@ -173,16 +173,26 @@ func (s *Server) flowSecret(c *gin.Context, id string) string {
 	return readCookie(c, s.flowCookie(c, id))
 }
 
-func (s *Server) consentPage(c *gin.Context, w *broker.Waiting) error {
-	p, err := s.pagePrincipal(c)
-	if err != nil {
-		return err
+// consentPage asks about a client; err is what was wrong with the proof that it was
+// let in with, nil: nothing.
+func (s *Server) consentPage(c *gin.Context, w *broker.Waiting, err error) error {
+	who, trouble := s.pagePrincipal(c)
+	if trouble != nil {
+		return trouble
 	}
-	return s.show(c, http.StatusOK, "consent", page{
-		Title: say("Continue to {app}", w.Client.DisplayName()), locales: w.UILocales, User: &p.User, Token: w.ID, Client: clientView(&w.Client, w.RedirectURI),
+	ask, trouble := s.letIn(c, who, &w.Client)
+	if trouble != nil {
+		return trouble
+	}
+	p := page{
+		Title: say("Continue to {app}", w.Client.DisplayName()), locales: w.UILocales, User: &who.User, Token: w.ID, Client: clientView(&w.Client, w.RedirectURI),
 		Scopes: scopeSentences(w.Scope), Onward: s.broker.PublicURL() + "/login?switch=1&next=" + url.QueryEscape(s.continueURL(w.ID)),
-		outward: true, popup: true,
-	})
+		View: &ask, outward: true, popup: true,
+	}
+	if err != nil {
+		return s.retry(c, "consent", p, &[]input{}, nil, err, &ask)
+	}
+	return s.show(c, http.StatusOK, "consent", p)
 }
 
 // consentForm is the person's decision. What is allowed stands in the record of
@@ -196,29 +206,43 @@ func (s *Server) consentForm(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	id, err := once(form, "id")
-	if err != nil {
-		return err
+	f := map[string]string{}
+	for _, name := range []string{"id", "decision", fieldProof, fieldAgain} {
+		if f[name], err = once(form, name); err != nil {
+			return err
+		}
 	}
-	decision, err := once(form, "decision")
-	if err != nil {
-		return err
+	if f[fieldAgain] != "" {
+		c.Redirect(http.StatusSeeOther, s.loginAgain(continuePath(f["id"])))
+		return nil
 	}
-	if decision != "allow" && decision != "deny" {
+	if f["decision"] != "allow" && f["decision"] != "deny" {
 		return badRequest("the form is not complete")
 	}
 	who, err := s.whoIsThere(c)
 	if err != nil {
 		return err
 	}
-	step, err := s.broker.DecideConsent(c.Request.Context(), id, s.flowSecret(c, id), who, decision == "allow")
+	said := broker.Reply{Allow: f["decision"] == "allow", Given: f[fieldProof], Device: device(c)}
+	step, err := s.broker.DecideConsent(c.Request.Context(), f["id"], s.flowSecret(c, f["id"]), who, said)
+	if ofProof(err) != err || broker.CodeOf(err) == broker.RateLimited {
+		return s.consentAgain(c, f["id"], who, err)
+	}
 	if err != nil {
 		return err
 	}
 	if step.Answer != nil {
-		s.setCookie(c, s.flowCookie(c, id), "", 0)
+		s.setCookie(c, s.flowCookie(c, f["id"]), "", 0)
 	}
 	return s.carryOut(c, step)
+}
+
+func (s *Server) consentAgain(c *gin.Context, id string, who *broker.Principal, err error) error {
+	w, trouble := s.broker.WaitingAuthorization(c.Request.Context(), id, s.flowSecret(c, id), who)
+	if trouble != nil {
+		return trouble
+	}
+	return s.consentPage(c, w, err)
 }
 
 // answerClient sends the browser to the client with its answer (RFC 6749 section

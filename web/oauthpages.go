@@ -105,7 +105,7 @@ func (s *Server) devicePage(c *gin.Context) error {
 	if code == "" {
 		return s.show(c, http.StatusOK, "device", p)
 	}
-	return s.askAboutDevice(c, p, code)
+	return s.askAboutDevice(c, p, *who, nil)
 }
 
 func userOf(who *broker.Principal) *broker.User {
@@ -116,13 +116,21 @@ func userOf(who *broker.Principal) *broker.User {
 }
 
 // askAboutDevice shows who is asking, so that nobody connects a stranger's
-// device by a link that was sent to them.
-func (s *Server) askAboutDevice(c *gin.Context, p page, code string) error {
-	d, err := s.broker.FindDevice(c.Request.Context(), code, device(c))
-	if err != nil {
-		return s.again(c, "device", p, err)
+// device by a link that was sent to them. err is what was wrong with the proof that it
+// was connected with, nil: nothing.
+func (s *Server) askAboutDevice(c *gin.Context, p page, who broker.Principal, err error) error {
+	d, trouble := s.broker.FindDevice(c.Request.Context(), p.Values["user_code"], device(c))
+	if trouble != nil {
+		return s.again(c, "device", p, trouble)
 	}
 	p.Client, p.Scopes, p.Token = clientView(&d.Client, ""), scopeSentences(d.Scope), d.UserCode
+	ask, trouble := s.letIn(c, who, nil)
+	if trouble != nil {
+		return trouble
+	}
+	if p.View = &ask; err != nil {
+		return s.retry(c, "device", p, &[]input{}, nil, err, &ask)
+	}
 	return s.show(c, http.StatusOK, "device", p)
 }
 
@@ -131,7 +139,7 @@ func (s *Server) deviceForm(c *gin.Context) error {
 	if err := s.ownForm(c); err != nil {
 		return err
 	}
-	f, err := fields(c, "user_code", "decision")
+	f, err := fields(c, "user_code", "decision", fieldProof, fieldAgain)
 	if err != nil {
 		return err
 	}
@@ -143,19 +151,27 @@ func (s *Server) deviceForm(c *gin.Context) error {
 	if err != nil {
 		return s.toLogin(c, err)
 	}
+	if or(f[fieldAgain]) != "" {
+		c.Redirect(http.StatusSeeOther, s.loginAgain("/device?user_code="+url.QueryEscape(code)))
+		return nil
+	}
 	p := page{Title: say("Connect a device"), User: &who.User, Values: map[string]string{"user_code": code}}
 	if f["decision"] == nil {
-		return s.askAboutDevice(c, p, code)
+		return s.askAboutDevice(c, p, who, nil)
 	}
-	allow := *f["decision"] == "allow"
-	if !allow && *f["decision"] != "deny" {
+	said := broker.Reply{Allow: *f["decision"] == "allow", Given: or(f[fieldProof]), Device: device(c)}
+	if !said.Allow && *f["decision"] != "deny" {
 		return badRequest("the form is not complete")
 	}
-	if err := s.broker.DecideDevice(c.Request.Context(), who, code, allow, device(c)); err != nil {
+	err = s.broker.DecideDevice(c.Request.Context(), who, code, said)
+	if ofProof(err) != err || broker.CodeOf(err) == broker.RateLimited {
+		return s.askAboutDevice(c, p, who, err)
+	}
+	if err != nil {
 		return s.again(c, "device", p, err)
 	}
 	done := "denied"
-	if allow {
+	if said.Allow {
 		done = "allowed"
 	}
 	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/device?done="+done)

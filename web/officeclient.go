@@ -22,13 +22,14 @@ type clientPageView struct {
 	About          *text // of what is built in
 	Fixed          bool  // built in, or of the configuration
 	Paste          pasteView
-	Warnings       []*text // about its redirect URIs
-	Form, More     []input // what is changed often, and the rest
-	Ways, Grants   []input // of the rest: ways to log in, and grant types
-	Open           bool    // the rest is open: something in it is wrong
-	Renew          bool    // it has a secret
-	Ticket         string  // of the form that renews it
-	Sessions       string  // where its sessions are
+	Warnings       []*text            // about its redirect URIs
+	Form, More     []input            // what is changed often, and the rest
+	Ways, Grants   []input            // of the rest: ways to log in, and grant types
+	Open           bool               // the rest is open: something in it is wrong
+	Renew          bool               // it has a secret
+	Ticket         string             // of the form that renews it
+	Proofs         map[string]*stepUp // by what is to be done
+	Sessions       string             // where its sessions are
 }
 
 // parts are the parts of the form.
@@ -174,17 +175,40 @@ func (s *Server) clientPage(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	page := s.pageOfClient(c, p, &found, "")
+	page, err := s.pageOfClient(c, p, &found, "")
+	if err != nil {
+		return err
+	}
 	page.Notice = whatWasDone(c, clientDone)
+	view := page.View.(*clientPageView)
+	if typed := s.typedBefore(c, p, view.Path); view.Proofs[or(typed[fieldAgain])] != nil {
+		view.Proofs[or(typed[fieldAgain])].Open, page.Notice = true, backAgain
+		if or(typed[fieldAgain]) == doSave {
+			for _, part := range view.parts() {
+				*part = filled(*part, typed)
+			}
+		}
+	}
 	return s.show(c, http.StatusOK, "office_client", page)
 }
 
-func (s *Server) pageOfClient(c *gin.Context, p broker.Principal, found *broker.Client, secret string) page {
+// What is done with a client.
+const (
+	doSave   = "save"
+	doSecret = "secret"
+	doDelete = "delete"
+)
+
+func (s *Server) pageOfClient(c *gin.Context, p broker.Principal, found *broker.Client, secret string) (page, error) {
 	page := clientsOffice(c, p, &text{key: "{name}", values: []any{found.DisplayName()}})
 	view := s.clientViewOf(found, secret)
-	view.Ticket = s.broker.FormTicket(p.User.ID)
+	view.Ticket, view.Proofs = s.broker.FormTicket(p.User.ID), map[string]*stepUp{}
+	ask, err := s.stepUp(c, p, doSave)
+	for _, do := range []string{doSave, doSecret, doDelete} {
+		view.Proofs[do] = new(ask.of(do))
+	}
 	page.View = &view
-	return page
+	return page, err
 }
 
 // clientForm is POST /admin/clients/ID: do says what is done with it.
@@ -193,34 +217,53 @@ func (s *Server) clientForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	page := s.pageOfClient(c, p, &found, "")
+	page, err := s.pageOfClient(c, p, &found, "")
+	if err != nil {
+		return err
+	}
 	if found.ReadOnly { // of which the broker would say the same, once the form were whole
 		return s.again(c, "office_client", page, &broker.Error{Code: broker.ReadOnlyClient, Message: "this client is built in or stands in the configuration"})
 	}
 	view := page.View.(*clientPageView)
-	typed, err := typedIn(c, []string{"do", "ticket"}, view.Form, view.More, view.Ways, view.Grants)
+	typed, err := typedIn(c, []string{"do", "ticket", fieldProof, fieldAgain}, view.Form, view.More, view.Ways, view.Grants)
 	if err != nil {
 		return err
 	}
+	if or(typed[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, view.Path, typed)
+	}
+	actProving(c, p, or(typed[fieldProof]))
 	switch or(typed["do"]) {
-	case "save":
+	case doSave:
 		return s.saveClient(c, page, found, typed)
-	case "secret":
-		secret, err := s.broker.RotateClientSecret(c.Request.Context(), found.ID, cmp.Or(or(typed["ticket"]), "none"))
-		if errors.Is(err, broker.FormUsed) && !wantsJSON(c) {
-			return s.done(c, clientPath(found.ID), "twice")
-		}
-		if err != nil {
-			return s.again(c, "office_client", page, err)
-		}
-		return s.showMade(c, p, found, secret, say("The secret is new, and the old one has stopped working."))
-	case "delete":
+	case doSecret:
+		return s.renewSecret(c, p, page, found, cmp.Or(or(typed["ticket"]), "none"))
+	case doDelete:
 		if err := s.broker.DeleteClient(c.Request.Context(), found.ID); err != nil {
-			return s.again(c, "office_client", page, err)
+			return s.clientAgain(c, page, doDelete, err)
 		}
 		return s.done(c, clientsPath, "deleted")
 	}
 	return badRequest("the field do is not known here")
+}
+
+func (s *Server) renewSecret(c *gin.Context, p broker.Principal, page page, found broker.Client, ticket string) error {
+	secret, err := s.broker.RotateClientSecret(c.Request.Context(), found.ID, ticket)
+	if errors.Is(err, broker.FormUsed) && !wantsJSON(c) {
+		return s.done(c, clientPath(found.ID), "twice")
+	}
+	if err != nil {
+		return s.clientAgain(c, page, doSecret, err)
+	}
+	return s.showMade(c, p, found, secret, say("The secret is new, and the old one has stopped working."))
+}
+
+// clientAgain shows the page with what was refused in a form without fields but the
+// proof.
+func (s *Server) clientAgain(c *gin.Context, page page, do string, err error) error {
+	proof := page.View.(*clientPageView).Proofs[do]
+	proof.Open = true
+	return s.retry(c, "office_client", page, &[]input{}, nil, err, proof)
 }
 
 func (s *Server) saveClient(c *gin.Context, page page, found broker.Client, typed map[string]*string) error {
@@ -235,13 +278,16 @@ func (s *Server) saveClient(c *gin.Context, page page, found broker.Client, type
 	for _, e := range faultsOf(err) {
 		view.Open = view.Open || hasField(e.Field, view.parts()[1:]...)
 	}
-	return s.retryClient(c, "office_client", page, typed, err, view.parts()...)
+	return s.retryClient(c, "office_client", page, typed, ofProof(err), append(view.parts(), &view.Proofs[doSave].Inputs)...)
 }
 
 // showMade answers with a secret, this once: what a redirect leads to would have
 // to have it in its URL, or we to keep it.
 func (s *Server) showMade(c *gin.Context, p broker.Principal, made broker.Client, secret string, notice *text) error {
-	page := s.pageOfClient(c, p, &made, secret)
+	page, err := s.pageOfClient(c, p, &made, secret)
+	if err != nil {
+		return err
+	}
 	page.Notice = notice
 	return s.show(c, http.StatusOK, "office_client", page)
 }

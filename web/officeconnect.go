@@ -146,6 +146,7 @@ type connectView struct {
 	Kinds []offer
 	Offer offer
 	Form  []input
+	Proof stepUp
 	// Secret says that the answer will have one.
 	Secret bool
 }
@@ -165,25 +166,31 @@ func clientsOffice(c *gin.Context, p broker.Principal, title *text) page {
 }
 
 func (s *Server) connectFormPage(c *gin.Context, p broker.Principal) error {
-	page, _, err := s.connecting(c, p)
+	page, view, err := s.connecting(c, p)
 	if err != nil {
 		return err
 	}
+	if typed := s.typedBefore(c, p, connectPath(view.Offer.ID)); typed != nil {
+		view.Form, page.Notice = filled(view.Form, typed), backAgain
+	}
 	return s.show(c, http.StatusOK, "office_connect", page)
 }
+
+func connectPath(what string) string { return "/admin/connect/" + what }
 
 func (s *Server) connecting(c *gin.Context, p broker.Principal) (page, *connectView, error) {
 	o, ok := offerOf(c.Param("what"))
 	if !ok {
 		return page{}, nil, &broker.Error{Code: broker.NotFound, Message: "there is no such app here"}
 	}
-	view := &connectView{Offer: o, Form: o.form(), Secret: o.base.TokenEndpointAuthMethod != broker.AuthNone && (o.App == nil || !o.App.Public)}
+	ask, err := s.stepUp(c, p, "new-client")
+	view := &connectView{Offer: o, Form: o.form(), Proof: ask, Secret: o.base.TokenEndpointAuthMethod != broker.AuthNone && (o.App == nil || !o.App.Public)}
 	page := clientsOffice(c, p, o.Name)
 	if o.App != nil {
 		page.Title = say("Connect {app}", o.App.Name)
 	}
 	page.View = view
-	return page, view, nil
+	return page, view, err
 }
 
 // connectForm makes the client. Its page is the answer, not a redirect, because
@@ -193,17 +200,21 @@ func (s *Server) connectForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	typed, err := typedIn(c, nil, view.Form)
+	typed, err := typedIn(c, []string{fieldProof, fieldAgain}, view.Form)
 	if err != nil {
 		return err
 	}
+	if or(typed[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, connectPath(view.Offer.ID), typed)
+	}
+	actProving(c, p, or(typed[fieldProof]))
 	asked, err := view.Offer.client(typed)
 	if err != nil {
 		return s.retryClient(c, "office_connect", page, typed, err, &view.Form)
 	}
 	made, secret, err := s.broker.CreateClient(c.Request.Context(), asked)
 	if err != nil {
-		return s.retryClient(c, "office_connect", page, typed, err, &view.Form)
+		return s.retryClient(c, "office_connect", page, typed, ofProof(err), &view.Form, &view.Proof.Inputs)
 	}
 	return s.showMade(c, p, made, secret, say("{app} is registered. Now type this into it.", made.DisplayName()))
 }

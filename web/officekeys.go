@@ -12,7 +12,8 @@ import (
 type keysView struct {
 	JWKS    string
 	Keys    []keyRow
-	Waiting bool // a key of every algorithm waits for its turn already
+	Waiting bool   // a key of every algorithm waits for its turn already
+	Proof   stepUp // of the form that makes new ones
 }
 
 const keysPath = "/admin/keys"
@@ -29,11 +30,39 @@ type keyRow struct {
 	Good          bool  // it signs
 	Shared        bool  // it stands in the configuration
 	Created       moment
+	Proof         stepUp // of the form that takes it back
 }
 
 // keysPage is GET /admin/keys.
 func (s *Server) keysPage(c *gin.Context, p broker.Principal) error {
-	view := keysView{JWKS: s.endpoints()["jwks"]}
+	page, view, err := s.keysOffice(c, p)
+	if err != nil {
+		return err
+	}
+	page.Notice = whatWasDone(c, keysDone)
+	if typed := s.typedBefore(c, p, keysPath); typed != nil {
+		view.asking(or(typed[fieldAgain])).Open, page.Notice = true, backAgain
+	}
+	return s.show(c, http.StatusOK, "office_keys", page)
+}
+
+// asking is the proof of the form of this name.
+func (v *keysView) asking(form string) *stepUp {
+	for i := range v.Keys {
+		if v.Keys[i].Proof.Form == form {
+			return &v.Keys[i].Proof
+		}
+	}
+	return &v.Proof
+}
+
+const formRotate = "rotate"
+
+func formRevoke(kid string) string { return "revoke-" + kid }
+
+func (s *Server) keysOffice(c *gin.Context, p broker.Principal) (page, *keysView, error) {
+	ask, err := s.stepUp(c, p, formRotate)
+	view := &keysView{JWKS: s.endpoints()["jwks"], Proof: ask}
 	keys := s.broker.SigningKeys()
 	newest, waiting := map[string]broker.KeyState{}, map[string]bool{} // of those that may sign, and of those that wait, by algorithm
 	for _, k := range keys {
@@ -43,7 +72,7 @@ func (s *Server) keysPage(c *gin.Context, p broker.Principal) error {
 		}
 	}
 	for _, k := range keys {
-		row := keyRow{ID: k.ID, Algorithm: k.Algorithm, Shared: k.Algorithm == "HS256", Good: k.Signs || newest[k.Algorithm].ID == k.ID, Created: s.moment(k.CreatedAt)}
+		row := keyRow{ID: k.ID, Algorithm: k.Algorithm, Shared: k.Algorithm == "HS256", Good: k.Signs || newest[k.Algorithm].ID == k.ID, Created: s.moment(k.CreatedAt), Proof: ask.of(formRevoke(k.ID))}
 		row.State, row.What = keyState(k, newest[k.Algorithm].ID == k.ID)
 		view.Keys = append(view.Keys, row)
 	}
@@ -51,9 +80,9 @@ func (s *Server) keysPage(c *gin.Context, p broker.Principal) error {
 	for algorithm, waits := range waiting {
 		view.Waiting = view.Waiting && (waits || algorithm == "HS256")
 	}
-	page := office(c, p, say("Signing keys"))
-	page.View, page.Notice = view, whatWasDone(c, keysDone)
-	return s.show(c, http.StatusOK, "office_keys", page)
+	out := office(c, p, say("Signing keys"))
+	out.View = view
+	return out, view, err
 }
 
 // keyState says what a key does, in a word and in a sentence. The newest key of
@@ -77,24 +106,41 @@ func keyState(k broker.KeyState, newest bool) (state, what *text) {
 }
 
 // rotateKeysForm is POST /admin/keys/rotate.
-func (s *Server) rotateKeysForm(c *gin.Context, _ broker.Principal) error {
-	if _, err := onlyFields(c); err != nil {
-		return err
-	}
-	if _, err := s.broker.RotateKeys(c.Request.Context()); err != nil {
-		return err
-	}
-	return s.done(c, keysPath, "rotated")
+func (s *Server) rotateKeysForm(c *gin.Context, p broker.Principal) error {
+	return s.changeKeys(c, p, func(string) (string, string, error) {
+		_, err := s.broker.RotateKeys(c.Request.Context())
+		return "rotated", formRotate, err
+	})
 }
 
 // revokeKeyForm is POST /admin/keys/revoke.
-func (s *Server) revokeKeyForm(c *gin.Context, _ broker.Principal) error {
-	f, err := onlyFields(c, "kid")
+func (s *Server) revokeKeyForm(c *gin.Context, p broker.Principal) error {
+	return s.changeKeys(c, p, func(kid string) (string, string, error) {
+		_, err := s.broker.RevokeKey(c.Request.Context(), kid)
+		return "revoked", formRevoke(kid), err
+	}, "kid")
+}
+
+// changeKeys reads a form of the page: change does what it asks for, and names what
+// was done and the form.
+func (s *Server) changeKeys(c *gin.Context, p broker.Principal, change func(kid string) (done, form string, err error), fields ...string) error {
+	f, err := onlyFields(c, append(fields, fieldProof, fieldAgain)...)
 	if err != nil {
 		return err
 	}
-	if _, err := s.broker.RevokeKey(c.Request.Context(), or(f["kid"])); err != nil {
-		return err
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, keysPath, f)
 	}
-	return s.done(c, keysPath, "revoked")
+	actProving(c, p, or(f[fieldProof]))
+	done, form, err := change(or(f["kid"]))
+	if err == nil {
+		return s.done(c, keysPath, done)
+	}
+	page, view, trouble := s.keysOffice(c, p)
+	if trouble != nil {
+		return trouble
+	}
+	ask := view.asking(form)
+	ask.Open = true
+	return s.retry(c, "office_keys", page, &[]input{}, nil, err, ask)
 }

@@ -229,6 +229,7 @@ type providerPageView struct {
 	Sessions string // those that came through it
 	Form     []input
 	Proof    stepUp
+	Deleting stepUp
 	Trial    *trialView // what trying it came to
 	Claims   []input    // of a dry run
 	Dry      *dryRunView
@@ -252,7 +253,11 @@ func (s *Server) providerPage(c *gin.Context, p broker.Principal) error {
 		"changed-wrong":   say("The settings were saved, but something about them is wrong, so that logins fail. What it is stands below."),
 		"changed-untried": say("The settings were saved. Try the connection before people use it."),
 	})
-	if typed != nil {
+	switch {
+	case typed == nil:
+	case or(typed[fieldAgain]) == v.Deleting.Form:
+		v.Deleting.Open, view.Notice = true, backAgain
+	default:
 		v.Form, view.Notice = filled(v.Form, typed), backAgain
 	}
 	return s.show(c, http.StatusOK, "office_provider", view)
@@ -274,7 +279,7 @@ func (s *Server) providerView(c *gin.Context, p broker.Principal) (page, error) 
 	view.View = &providerPageView{
 		ProviderView: v, Kind: providerTypes[v.Type], Health: s.healthOf(v.Health), Known: known, There: s.registrationOf(known, v.ID),
 		Path: providersPath + "/" + url.PathEscape(v.ID), Sessions: "/admin/sessions?" + url.Values{"provider": {v.ID}}.Encode(),
-		Form: providerForm(known, v.ProviderSettings, v.HasSecret), Proof: ask, Claims: dryRunInput(known),
+		Form: providerForm(known, v.ProviderSettings, v.HasSecret), Proof: ask, Deleting: ask.of("delete"), Claims: dryRunInput(known),
 	}
 	if trial, ok := s.broker.LastTrial(found); ok && trial.Result == broker.CheckFailed {
 		view.View.(*providerPageView).Trial = viewTrial(trial)
@@ -311,11 +316,23 @@ func (s *Server) updateProviderForm(c *gin.Context, p broker.Principal) error {
 
 // deleteProviderForm is POST /admin/providers/:id/delete.
 func (s *Server) deleteProviderForm(c *gin.Context, p broker.Principal) error {
-	if _, err := onlyFields(c); err != nil {
+	view, err := s.providerView(c, p)
+	if err != nil {
 		return err
 	}
-	if err := s.broker.DeleteProvider(c.Request.Context(), c.Param("id")); err != nil {
+	v := view.View.(*providerPageView)
+	f, err := onlyFields(c, fieldProof, fieldAgain)
+	if err != nil {
 		return err
 	}
-	return s.done(c, providersPath, "deleted")
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, v.Path, f)
+	}
+	actProving(c, p, or(f[fieldProof]))
+	err = s.broker.DeleteProvider(c.Request.Context(), v.ID)
+	if err == nil {
+		return s.done(c, providersPath, "deleted")
+	}
+	v.Deleting.Open = true
+	return s.retry(c, "office_provider", view, &[]input{}, nil, err, &v.Deleting)
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -34,6 +35,7 @@ type userView struct {
 	PermissionsOpen      bool // something is wrong there
 
 	HasPassword, LocalLogin bool
+	By                      string // the way to a password that is chosen
 	MailsSent               bool
 	MailsLinks              bool // to the address that the user has
 	Identities              []linkedRow
@@ -92,8 +94,14 @@ func (s *Server) userPage(c *gin.Context, p broker.Principal) error {
 	out.Notice = whatWasDone(c, userDone)
 	if typed := s.typedBefore(c, p, userPath(view.ID)); view.Proofs[or(typed[fieldAgain])] != nil {
 		view.Proofs[or(typed[fieldAgain])].Open, out.Notice = true, backAgain
-		if or(typed[fieldAgain]) == formProfile {
+		switch or(typed[fieldAgain]) {
+		case formProfile:
 			view.Profile = filled(view.Profile, typed)
+		case formPassword:
+			view.By = cmp.Or(or(typed["by"]), view.By)
+		case formPermissions:
+			fields := permissionsIn(view)
+			*fields = filled(*fields, typed)
 		}
 	}
 	return s.show(c, http.StatusOK, "office_user", out)
@@ -115,15 +123,18 @@ func (s *Server) userView(c *gin.Context, p broker.Principal) (out page, v *user
 		HasPassword: u.PasswordHash != "", LocalLogin: s.cfg.LocalLogin,
 		MailsSent: s.broker.MailsSent(), MailsLinks: s.broker.MailsLinks(u), OwnPermissions: u.Permissions != nil, Permissions: permissionsForm(u.EffectivePermissions()),
 	}
+	if v.By = byLink; v.MailsLinks {
+		v.By = byMail
+	}
 	may := v.Rights.Roles
 	if !v.Rights.Lose {
 		may = nil
 	}
 	v.Profile = profileForm(u, may)
-	if v.Proofs, err = s.userProofs(c, p); err != nil {
+	if err := s.readUserView(ctx, c.Query("keys"), p, v); err != nil {
 		return out, nil, err
 	}
-	if err := s.readUserView(ctx, c.Query("keys"), p, v); err != nil {
+	if err := s.userProofs(c, p, v); err != nil {
 		return out, nil, err
 	}
 	out = office(c, p, say("User {person}", person(&u)))
@@ -131,21 +142,36 @@ func (s *Server) userView(c *gin.Context, p broker.Principal) (out page, v *user
 	return out, v, nil
 }
 
-// The forms of a user's page that ask for a proof.
+// The forms of a user's page that ask for a proof; of the last two there is one for
+// each row ([formOfRow]).
 const (
-	formProfile  = "profile"
-	formFactors  = "factors"
-	formPassword = "password"
+	formProfile     = "profile"
+	formPermissions = "permissions"
+	formFactors     = "factors"
+	formPassword    = "password"
+	formState       = "state"
+	formDelete      = "delete"
+	formUnlink      = "unlink"
+	formKey         = "key"
 )
 
-func (s *Server) userProofs(c *gin.Context, p broker.Principal) (map[string]*stepUp, error) {
+func formOfRow(form, id string) string { return form + "-" + id }
+
+func (s *Server) userProofs(c *gin.Context, p broker.Principal, v *userView) error {
 	ask, err := s.stepUp(c, p, formProfile)
-	out := map[string]*stepUp{}
-	for _, form := range []string{formProfile, formFactors, formPassword} {
-		out[form] = new(ask.of(form))
+	v.Proofs = map[string]*stepUp{}
+	forms := []string{formPermissions, formFactors, formPassword, formState, formDelete}
+	for _, i := range v.Identities {
+		forms = append(forms, formOfRow(formUnlink, i.ID))
 	}
-	*out[formProfile] = ask.only(say("To make somebody an administrator, or to change the address, prove that it is you:"))
-	return out, err
+	for _, k := range v.Keys {
+		forms = append(forms, formOfRow(formKey, k.ID))
+	}
+	for _, form := range forms {
+		v.Proofs[form] = new(ask.of(form))
+	}
+	v.Proofs[formProfile] = new(ask.only(say("To change the username, the address or the role, prove that it is you:")))
+	return err
 }
 
 func noSuchUser(err error) error {

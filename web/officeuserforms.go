@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -54,6 +55,9 @@ func (s *Server) provenUserForm(form string, change userChange, at func(*userVie
 		done, err := change(c, p, id, f)
 		if err == nil {
 			return s.done(c, userPath(id), done)
+		}
+		if row := cmp.Or(or(f["identity"]), or(f["key"])); row != "" {
+			return s.userAgain(c, p, formOfRow(form, row), f, at, err)
 		}
 		return s.userAgain(c, p, form, f, at, err)
 	}
@@ -132,7 +136,8 @@ func (s *Server) changeUserKey(c *gin.Context, p broker.Principal, _ string, f m
 		return "key_deleted", s.broker.DeleteAPIKey(ctx, &p.User, key, device(c))
 	case "disabled", "enabled":
 		disabled := or(f["to"]) == "disabled"
-		_, err := s.broker.UpdateAPIKey(ctx, &p.User, key, broker.APIKeyChange{Disabled: &disabled}, device(c))
+		change := broker.APIKeyChange{Disabled: &disabled, Proving: &broker.Proving{Principal: p, Given: or(f[fieldProof]), Device: device(c)}}
+		_, err := s.broker.UpdateAPIKey(ctx, &p.User, key, change, device(c))
 		return "key", err
 	}
 	return "", badRequest("to is disabled, enabled or deleted")
@@ -144,11 +149,16 @@ func (s *Server) deleteUserForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	if _, err := onlyFields(c); err != nil {
+	f, err := onlyFields(c, fieldProof, fieldAgain)
+	if err != nil {
 		return err
 	}
+	if or(f[fieldAgain]) != "" {
+		return s.toLoginAgain(c, p, userPath(id), f)
+	}
+	actProving(c, p, or(f[fieldProof]))
 	if err := s.broker.DeleteUser(c.Request.Context(), id); err != nil {
-		return s.userAgain(c, p, "", nil, nil, err)
+		return s.userAgain(c, p, formDelete, nil, nil, err)
 	}
 	return s.done(c, usersPath, "deleted")
 }
@@ -171,6 +181,10 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 	if by != byMail && by != byLink && by != byPassword {
 		return s.userAgain(c, p, formPassword, nil, nil, badRequest("by is mail, link or password"))
 	}
+	chosen := func(v *userView) *[]input {
+		v.By = by
+		return &[]input{}
+	}
 	actProving(c, p, or(f[fieldProof]))
 	u, err := s.broker.UserByID(c.Request.Context(), id)
 	if err != nil {
@@ -179,7 +193,7 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 	if by == byMail {
 		_, err := s.broker.SendPasswordLink(c.Request.Context(), &p.User, id, "", s.byMail(c))
 		if err != nil {
-			return s.userAgain(c, p, formPassword, nil, nil, err)
+			return s.userAgain(c, p, formPassword, nil, chosen, err)
 		}
 		return s.done(c, userPath(id), "mailed")
 	}
@@ -188,7 +202,7 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 		return s.done(c, userPath(id), "twice")
 	}
 	if err != nil {
-		return s.userAgain(c, p, formPassword, nil, nil, err)
+		return s.userAgain(c, p, formPassword, nil, chosen, err)
 	}
 	return s.showOnce(c, p, u, *once)
 }

@@ -161,7 +161,7 @@ func (s *Server) newUserPage(c *gin.Context, p broker.Principal) error {
 func (s *Server) newUser(c *gin.Context, p broker.Principal) (page, *newUserView, error) {
 	rights := broker.RightsOver(p.User, broker.User{})
 	ask, err := s.stepUp(c, p, "new-user")
-	view := &newUserView{Proof: ask.only(say("To make an administrator, prove that it is you:")), Form: append(profileForm(broker.User{Role: broker.RoleUser}, rights.Roles), input{
+	view := &newUserView{Proof: ask, Form: append(profileForm(broker.User{Role: broker.RoleUser}, rights.Roles), input{
 		Name: "how", Type: "select", Required: true, Label: say("How the person gets in"), Options: s.waysIn(),
 		Help: say("A link or a temporary password is shown to you once, to pass on. The person chooses a password then; you never know it."),
 	})}

@@ -151,7 +151,7 @@ func (s *Server) setupForm(c *gin.Context) error {
 	if f["token"] == nil || f["username"] == nil || f["password"] == nil {
 		return badRequest("the form is not complete")
 	}
-	l, err := s.broker.Setup(c.Request.Context(), *f["token"], broker.NewUser{Username: *f["username"], Password: *f["password"]}, cookieDevice(c))
+	l, err := s.broker.Setup(c.Request.Context(), *f["token"], broker.NewUser{Username: *f["username"], Password: *f["password"]}, device(c))
 	if err != nil {
 		p := page{Title: say("Set up Latchkey"), Token: *f["token"], Values: map[string]string{"username": bounded(*f["username"])}}
 		return s.again(c, "setup", p, err)

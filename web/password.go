@@ -97,7 +97,7 @@ func (s *Server) newPasswordForm(c *gin.Context) error {
 		next = *f["next"]
 	}
 	p := s.doorFor(c, next)
-	l, err := s.broker.RedeemTicket(c.Request.Context(), *f["ticket"], *f["password"], cookieDevice(c))
+	l, err := s.broker.RedeemTicket(c.Request.Context(), *f["ticket"], *f["password"], device(c))
 	switch broker.CodeOf(err) {
 	case broker.WeakPassword:
 		u, err2 := s.broker.TicketUser(c.Request.Context(), *f["ticket"])

@@ -87,7 +87,7 @@ func (s *Server) ownPasswordForm(c *gin.Context, p broker.Principal) error {
 		return badField("password", "the form is not complete")
 	}
 	in := broker.PasswordChange{Current: f["current"], Code: f["otp"], Fresh: *f["password"]}
-	l, err := s.broker.ChangePassword(c.Request.Context(), p, in, cookieDevice(c))
+	l, err := s.broker.ChangePassword(c.Request.Context(), p, in, device(c))
 	if err != nil {
 		return s.ownPasswordAgain(c, p, err)
 	}

@@ -22,7 +22,7 @@ func (s *Server) login(c *gin.Context) error {
 	}
 	in := broker.PasswordLogin{Username: *f["username"], Password: *f["password"], Code: f["otp"], Fresh: f["newPassword"]}
 	at, inBody := namedDevice(c, or(f["device_name"])), c.GetHeader(headerReturnTokens) == "true"
-	at.Browser = !inBody
+	at.Program = inBody
 	l, err := s.broker.LoginWith(c.Request.Context(), in, at)
 	if err != nil {
 		return err

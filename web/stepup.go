@@ -45,6 +45,12 @@ func (s *Server) stepUp(c *gin.Context, p broker.Principal, form string) (stepUp
 	return s.askFor(c, p, form, asked), err
 }
 
+// letIn is what a yes to this client, or to a device (nil), asks of whoever is logged in.
+func (s *Server) letIn(c *gin.Context, p broker.Principal, client *broker.Client) (stepUp, error) {
+	asked, err := s.broker.LetInAsked(c.Request.Context(), p, client)
+	return s.askFor(c, p, "let-in", asked), err
+}
+
 // askFor is a form of this name that asks for that.
 func (s *Server) askFor(c *gin.Context, p broker.Principal, form string, asked broker.Asked) stepUp {
 	out := stepUp{Form: form}

@@ -67,11 +67,10 @@ func TestStolenCookieMakesNobodyAnAdministrator(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 	b.sends(path, profile("role", "admin", "proof", "wrong")...).refused(400, broker.WrongPassword, "").contains(`id="proof-profile-problem"`)
-	// What makes nobody more is asked for nothing.
-	b.sends(path, profile("name", "Alice")...).want(303)
-	b.sends("/admin/users/new", "username", "ben", "role", "user", "how", "provider").want(303)
+	// What makes nobody more is asked for nothing, whatever a password manager fills in.
+	b.sends(path, profile("name", "Alice", "proof", "of another site")...).want(303)
 	b.sends(path, profile("role", "admin", "proof", word)...).want(303)
-	b.sends(path, profile("role", "admin", "name", "A.")...).want(303)
+	b.sends(path, profile("role", "admin", "name", "A.", "proof", "of another site")...).want(303)
 	b.sends("/admin/users/new", "username", "carol", "role", "admin", "how", "provider", "proof", word).want(303)
 	if x.user("alice").Role != broker.RoleAdmin || x.user("carol").Role != broker.RoleAdmin {
 		t.Error("root's password did not do")
@@ -108,7 +107,12 @@ func TestStolenCookieTakesNoAccount(t *testing.T) {
 func TestStolenCookieGoesNoWayRoundByTheAPI(t *testing.T) {
 	x := newSite(t, setup{})
 	x.Enrol(t, "alice")
-	alice, root := "/api/users/"+x.user("alice").ID, x.user("root")
+	alice := "/api/users/" + x.user("alice").ID
+	x.offAndDisabled()
+	if _, _, err := x.Broker.CreateClient(t.Context(), broker.Client{ID: "shelf", Name: "Shelf", RedirectURIs: []string{"https://shelf.test/cb"}}); err != nil {
+		t.Fatal(err)
+	}
+	off := "/api/users/" + x.user("off").ID
 	program := x.login("root")
 	mine := x.keyIDFor("root")
 	b := x.stolen("root")
@@ -120,21 +124,62 @@ func TestStolenCookieGoesNoWayRoundByTheAPI(t *testing.T) {
 		{http.MethodPatch, alice, `{"email":"mallory@evil.test","email_verified":true}`},
 		{http.MethodPost, "/api/users", `{"username":"mallory","role":"root","password":"a password of the thief"}`},
 		{http.MethodPost, alice + "/password-link", `{"purpose":"reset"}`}, {http.MethodDelete, alice + "/factors", ``},
+		{http.MethodPatch, "/api/api-keys/" + x.keyOff("alice"), `{"isActive":true}`},
+		{http.MethodPost, "/api/users", `{"username":"mallet","password":"a password of the thief"}`},
+		{http.MethodPatch, off, `{"isActive":true}`}, {http.MethodPatch, off, `{"username":"renamed"}`}, {http.MethodPatch, off, `{"permissions":{"delete":true}}`},
+		{http.MethodDelete, alice + "/identities/" + x.linkFor("alice"), ``}, {http.MethodPatch, alice + "/openid-unlink", ``}, {http.MethodDelete, off, ``},
+		{http.MethodPost, "/api/clients", `{"client_id":"evil","client_name":"Evil","redirect_uris":["https://evil.test/cb"]}`},
+		{http.MethodPut, "/api/clients/shelf", `{"client_name":"Shelf","redirect_uris":["https://evil.test/cb"]}`},
+		{http.MethodPost, "/api/clients/shelf/secret", ``}, {http.MethodDelete, "/api/clients/shelf", ``},
+		{http.MethodPost, "/api/keys/rotate", ``}, {http.MethodDelete, "/api/keys/" + x.Broker.SigningKeys()[0].ID, ``},
+		{http.MethodPost, "/api/sessions/end", `{"all":true}`}, // the last: it ends the program, too
 	}
+	before := x.state()
 	for _, a := range asks {
 		if got := x.do(a[0], a[1], bearer(taken), jsonBody(a[2])); got.Status != 400 || !strings.Contains(got.Body+got.Header.Get("Latchkey-Code"), "login_required") {
 			t.Errorf("%s %s: %d %s", a[0], a[1], got.Status, got.Body)
 		}
 	}
-	if u := x.user("alice"); u.Role != broker.RoleUser || !u.SecondFactor || u.Email != "" || len(x.keysOf("root")) != 1 || root.ID != x.keysOf("root")[0].UserID {
-		t.Errorf("%+v", u)
+	if x.state() != before {
+		t.Error("something changed")
 	}
+	// What throws a thief out does it at once.
+	x.do(http.MethodPost, "/api/sessions/end", bearer(taken), jsonBody(`{"userId":"`+x.user("alice").ID+`"}`)).want(200)
+	x.do(http.MethodPatch, alice, bearer(taken), jsonBody(`{"isActive":false}`)).want(200)
+	x.do(http.MethodPatch, alice, bearer(program.access), jsonBody(`{"isActive":true}`)).want(200)
 	// A program that logged in itself has nothing to type, and does as before.
 	for _, a := range asks {
 		if got := x.do(a[0], a[1], bearer(program.access), jsonBody(a[2])); got.Status >= 300 {
 			t.Errorf("%s %s by a program: %d %s", a[0], a[1], got.Status, got.Body)
 		}
 	}
+}
+
+// offAndDisabled makes the user off, who is disabled.
+func (x *site) offAndDisabled() broker.User {
+	x.t.Helper()
+	off := x.User(x.t, "off", broker.RoleUser)
+	if err := x.Broker.SetDisabled(x.t.Context(), off.ID, true); err != nil {
+		x.t.Fatal(err)
+	}
+	return off
+}
+
+// linkFor links a login at a provider that is gone to somebody, and is its id.
+func (x *site) linkFor(name string) string {
+	x.t.Helper()
+	at := x.Clock.Now()
+	i := broker.Identity{Issuer: "https://p.test", Subject: name + " there", ProviderID: "p", UserID: x.user(name).ID, CreatedAt: at, LastUsedAt: at}
+	if err := x.Store.InsertIdentity(x.t.Context(), i); err != nil {
+		x.t.Fatal(err)
+	}
+	return i.ID()
+}
+
+// keyOff is the id of a new key of somebody that is switched off.
+func (x *site) keyOff(name string) string {
+	id, _ := x.keyFor(name, func(n *broker.NewAPIKey) { n.Disabled = true })
+	return id
 }
 
 // keyIDFor is the id of a new key of somebody.
@@ -273,6 +318,11 @@ func TestStolenCookieConnectsNoProviderOfItsOwn(t *testing.T) {
 	if p, err := x.Broker.FindProvider(t.Context(), "pocket"); err != nil || len(p.RoleMap) != len(before.RoleMap) {
 		t.Errorf("%+v %v", p, err)
 	}
+	root.submit("/admin/providers/pocket/delete").refused(400, broker.LoginRequired, "").contains(`id="proof-delete-problem"`)
+	x.do(http.MethodDelete, "/api/providers/pocket", bearer(taken)).problem(400, broker.LoginRequired)
+	if _, err := x.Broker.FindProvider(t.Context(), "pocket"); err != nil {
+		t.Error(err)
+	}
 	word := harness.PasswordOf("root")
 	root.submit("/admin/providers/new", append(evil, "proof", word)...).want(303)
 	root.submit("/admin/providers/pocket", newPocket("proof", word, "name", "Renamed")...).want(303)
@@ -281,4 +331,5 @@ func TestStolenCookieConnectsNoProviderOfItsOwn(t *testing.T) {
 	if strings.Contains(back.Body, "the secret of pocket") {
 		t.Error("a secret was kept")
 	}
+	root.submit("/admin/providers/evil/delete", "proof", word).want(303)
 }

@@ -57,7 +57,7 @@ func TestWhatTokensSayOfALoginWithAPassword(t *testing.T) {
 	x.tokenSays("a client in the same browser later", later.id, `["pwd"]`, "1", began)
 	d := x.do(http.MethodPost, "/oauth2/device_authorization", form("client_id", "nat1", "scope", "openid")).want(200)
 	page := b.open(d.text("verification_uri_complete")).want(200)
-	b.follow(b.post("/device", "user_code", hidden(page, "user_code"), "decision", "allow")).want(200)
+	b.follow(b.post("/device", "user_code", hidden(page, "user_code"), "decision", "allow", "proof", harness.PasswordOf("alice"))).want(200)
 	x.Clock.Advance(time.Minute)
 	device := x.callToken([]string{"grant_type", broker.GrantDeviceCode, "device_code", d.text("device_code"), "client_id", "nat1"}).granted()
 	x.tokenSays("a device", device.id, `["pwd"]`, "1", began)
