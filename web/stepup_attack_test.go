@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,6 +114,8 @@ func TestStolenCookieGoesNoWayRoundByTheAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	off := "/api/users/" + x.user("off").ID
+	keys := x.Broker.SigningKeys()
+	idle := keys[slices.IndexFunc(keys, func(k broker.KeyState) bool { return !k.Signs })]
 	program := x.login("root")
 	mine := x.keyIDFor("root")
 	b := x.stolen("root")
@@ -131,7 +134,7 @@ func TestStolenCookieGoesNoWayRoundByTheAPI(t *testing.T) {
 		{http.MethodPost, "/api/clients", `{"client_id":"evil","client_name":"Evil","redirect_uris":["https://evil.test/cb"]}`},
 		{http.MethodPut, "/api/clients/shelf", `{"client_name":"Shelf","redirect_uris":["https://evil.test/cb"]}`},
 		{http.MethodPost, "/api/clients/shelf/secret", ``}, {http.MethodDelete, "/api/clients/shelf", ``},
-		{http.MethodPost, "/api/keys/rotate", ``}, {http.MethodDelete, "/api/keys/" + x.Broker.SigningKeys()[0].ID, ``},
+		{http.MethodPost, "/api/keys/rotate", ``}, {http.MethodDelete, "/api/keys/" + idle.ID, ``},
 		{http.MethodPost, "/api/sessions/end", `{"all":true}`}, // the last: it ends the program, too
 	}
 	before := x.state()
