@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/providertest"
 )
@@ -94,9 +96,12 @@ func FuzzCookies(f *testing.F) {
 	}
 	names := []string{"latchkey_session", "__Host-latchkey_session", "refresh_token", "latchkey_flow", "latchkey_stay", "latchkey_forward"}
 	f.Fuzz(func(t *testing.T, value string) {
+		if !httpguts.ValidHeaderFieldValue(value) {
+			t.Skip("no HTTP client sends that")
+		}
 		req := x.fuzzed(t, "/account", "")
 		for _, name := range names {
-			req.AddCookie(&http.Cookie{Name: name, Value: value})
+			req.Header.Add("Cookie", name+"="+value)
 		}
 		x.answersAnything(t, req)
 		if _, err := x.Broker.AuthenticateCookie(t.Context(), value, broker.Device{}); err == nil && value != whole {
