@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit fuzz bench interop conformance attacks screens operations deb release clean
+.PHONY: build test check unit storm fuzz bench interop conformance attacks screens operations deb release clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -66,6 +66,11 @@ unit:
 	go test -timeout 20m -run '$(WALKS)' ./web ./broker ./cmd/latchkey
 	go test $(RACE) -timeout 25m -v ./test/storm ./test/packaging
 	./test/fuzz.sh
+
+# The storms for long, and what they counted into docs/proof.md.
+storm:
+	./test/install.sh
+	LATCHKEY_TEST_STORM=long LATCHKEY_WRITE=1 go test -count=1 -timeout 3h -v -run 'TestKillSQLite|TestKillOneOfTwoOnPostgres|TestCrashPostgres' ./test/storm
 
 # Every fuzz target for longer.
 fuzz:

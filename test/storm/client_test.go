@@ -109,6 +109,7 @@ func login(p *process) (sessionID, refreshToken string) {
 // counts is what happened to all clients of a storm.
 type counts struct {
 	refreshes, lost, parallel, unavailable, network, logouts atomic.Int64
+	back                                                     atomic.Int64 // ended sessions that gave a token
 }
 
 // honest is an app that keeps the client's side: it stores what it was given
@@ -121,6 +122,7 @@ type honest struct {
 	client *http.Client
 	id     string
 	body   string
+	pause  time.Duration // between two exchanges, about
 	leave  time.Duration // logs out so long after the start; 0: stays
 
 	mu    sync.Mutex
@@ -147,7 +149,7 @@ func (s *honest) node() *process { return s.nodes[rand.IntN(len(s.nodes))] }
 func (s *honest) live(ctx context.Context) {
 	began := time.Now()
 	for ctx.Err() == nil {
-		pause := between(grace/5, grace*6/5)
+		pause := between(s.pause/4, s.pause*7/4)
 		switch dice := rand.Float64(); {
 		case s.ended:
 			s.refuse()
@@ -259,6 +261,9 @@ func (s *honest) refuse() {
 		s.counts.network.Add(1)
 	case r.status == http.StatusUnauthorized && r.code() == "logged_out":
 	case r.status == http.StatusUnauthorized || r.status == http.StatusOK:
+		if r.status == http.StatusOK {
+			s.counts.back.Add(1)
+		}
 		s.fail(s, "a session whose logout was answered says "+r.String())
 	default:
 		s.later(r)

@@ -91,7 +91,7 @@ func newProcess(tb testing.TB, databaseURL string, more ...string) *process {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TZ=UTC",
 		"LATCHKEY_LISTEN=" + p.addr, "LATCHKEY_PUBLIC_URL=http://storm.test", "LATCHKEY_DATA_DIR=" + dir,
 		"LATCHKEY_DATABASE_URL=" + databaseURL, "LATCHKEY_ADMIN_USERNAME=" + username, "LATCHKEY_ADMIN_PASSWORD=" + password,
-		"JWT_SECRET_KEY=" + secret, "RATE_LIMIT_AUTH_MAX=0", "REFRESH_TOKEN_GRACE_PERIOD=" + strconv.Itoa(int(grace/time.Second)),
+		"JWT_SECRET_KEY=" + secret, "RATE_LIMIT_AUTH_MAX=0", "LATCHKEY_SESSION_LIMIT=0", "REFRESH_TOKEN_GRACE_PERIOD=" + strconv.Itoa(int(grace/time.Second)),
 	}, more...)
 	tb.Cleanup(func() {
 		p.kill()

@@ -7,47 +7,62 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/latchkey-id/latchkey/test/document"
 	"github.com/latchkey-id/latchkey/test/pgtest"
 )
 
-const (
-	sessions     = 24
-	leavers      = sessions / 3 // log out in the middle
-	usualSeconds = 25
-)
-
-// duration of one storm; LATCHKEY_TEST_STORM_SECONDS lengthens it.
-func duration(tb testing.TB) time.Duration {
-	tb.Helper()
-	text := os.Getenv("LATCHKEY_TEST_STORM_SECONDS")
-	if text == "" {
-		return usualSeconds * time.Second
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < usualSeconds || n > 86400 {
-		tb.Fatalf("LATCHKEY_TEST_STORM_SECONDS=%s: want %d to 86400", text, usualSeconds)
-	}
-	return time.Duration(n) * time.Second
+// size is how big a storm is.
+type size struct {
+	sessions  int
+	refreshes int // at least; 0: as many as there are
+	faults    int // kills, at least
+	crashes   int // of PostgreSQL, at least
+	lasts     time.Duration
+	pause     time.Duration // of each client between two exchanges, about
+	victims   int           // of thieves
 }
 
-// storm is a crowd of honest clients on one database, under faults.
+// short is the storm of every test run, long that of `make storm`.
+var (
+	short = size{sessions: 24, lasts: 25 * time.Second, pause: 7 * grace / 10, faults: 6, crashes: 6, victims: 4}
+	long  = size{sessions: 10_000, lasts: 15 * time.Minute, pause: 7 * time.Second, faults: 200, crashes: 50, refreshes: 1_000_000, victims: 100}
+)
+
+// stormSize is short, unless LATCHKEY_TEST_STORM is "long".
+func stormSize(tb testing.TB) size {
+	tb.Helper()
+	switch text := os.Getenv("LATCHKEY_TEST_STORM"); text {
+	case "":
+		return short
+	case "long":
+		return long
+	default:
+		tb.Fatalf("LATCHKEY_TEST_STORM=%s: want long, or nothing", text)
+		return size{}
+	}
+}
+
+// storm is a crowd of honest clients on one database, under faults, and some
+// whose store was copied by a thief.
 type storm struct {
 	*testing.T
-	url    string
-	nodes  []*process
-	db     *sql.DB
-	crowd  []*honest
-	rows   int // of table sessions
-	counts counts
-	over   context.CancelFunc // ends the storm before its time
-	ctx    context.Context
-	gone   sync.WaitGroup
-	began  time.Time
+	size
+	url     string
+	nodes   []*process
+	db      *sql.DB
+	crowd   []*honest
+	victims []*victim
+	rows    int // of table sessions
+	counts  counts
+	over    context.CancelFunc // ends the storm before its time
+	ctx     context.Context
+	gone    sync.WaitGroup
+	began   time.Time
+	bystand bystander
 
 	mu           sync.Mutex
 	falseLogouts int
@@ -55,20 +70,29 @@ type storm struct {
 
 // newStorm logs the crowd in and lets it go.
 func newStorm(t *testing.T, url string, nodes ...*process) *storm {
-	s := &storm{T: t, url: url, nodes: nodes, db: openDB(t, url), rows: sessions}
-	s.ctx, s.over = context.WithTimeout(context.Background(), duration(t)+2*time.Minute)
+	s := &storm{T: t, size: stormSize(t), url: url, nodes: nodes, db: openDB(t, url)}
+	all := crowd(nodes[0], s.db, s.sessions+s.size.victims)
+	s.rows = len(all) + 1 // with the one that the crowd was made of
+	s.ctx, s.over = context.WithTimeout(context.Background(), s.lasts+2*time.Minute)
 	t.Cleanup(func() {
 		s.over()
 		s.gone.Wait()
 	})
-	for i := range sessions {
-		c := &honest{nodes: nodes, counts: &s.counts, fail: s.falseLogout, client: &http.Client{Transport: &http.Transport{}}}
-		c.id, c.token = login(nodes[i%len(nodes)])
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	t.Cleanup(client.CloseIdleConnections)
+	for i, d := range all {
+		c := &honest{id: d.id, token: d.token, nodes: nodes, counts: &s.counts, fail: s.falseLogout, client: client, pause: s.pause}
+		switch {
+		case i >= s.sessions:
+			s.victims = append(s.victims, &victim{owner: c, thief: &honest{
+				id: d.id, token: d.token, nodes: nodes, counts: &s.counts, fail: s.falseLogout, client: client,
+			}})
+			continue
+		case i < s.sessions/3:
+			c.leave = between(s.lasts/10, s.lasts*9/10)
+		}
 		if i%3 == 1 {
 			c.body = "{}"
-		}
-		if i < leavers {
-			c.leave = between(duration(t)/10, duration(t)*9/10)
 		}
 		s.crowd = append(s.crowd, c)
 	}
@@ -76,11 +100,15 @@ func newStorm(t *testing.T, url string, nodes ...*process) *storm {
 	for _, c := range s.crowd {
 		s.gone.Go(func() { c.live(s.ctx) })
 	}
+	for _, v := range s.victims {
+		s.gone.Go(func() { v.live(s.ctx) })
+	}
+	s.gone.Go(func() { s.bystand.watch(s.ctx, nodes) })
 	return s
 }
 
 // rages reports whether the storm goes on.
-func (s *storm) rages() bool { return s.ctx.Err() == nil && time.Since(s.began) < duration(s.T) }
+func (s *storm) rages() bool { return s.ctx.Err() == nil && time.Since(s.began) < s.lasts }
 
 // wait lets the storm do its work.
 func (s *storm) wait(d time.Duration) {
@@ -142,19 +170,30 @@ func (s *storm) end(faults string) {
 		}
 		generations += number(s, s.db, `SELECT rt_gen FROM sessions WHERE id = $1`, c.id)
 	}
+	noticed := 0
+	for _, v := range s.victims {
+		noticed += s.checkVictim(v)
+	}
 	if n := number(s, s.db, `SELECT COUNT(*) FROM sessions`); n != s.rows {
 		s.Errorf("%d rows of sessions, want %d: one for each", n, s.rows)
 	}
 	outcome := func(name string) int {
 		return number(s, s.db, `SELECT COUNT(*) FROM audit_events WHERE name = $1`, "refresh."+name)
 	}
-	s.Logf("%d sessions (%d logged out) in %v: %d refreshes (%d generations); %s, %d lost answers, %d network errors, %d times 503; ahead %d, converge %d, reissue %d, reuse %d; false logouts = %d",
-		sessions, s.counts.logouts.Load(), took.Round(time.Second), s.counts.refreshes.Load(), generations,
+	refreshes := int(s.counts.refreshes.Load())
+	line := fmt.Sprintf("%d sessions (%d logged out) in %v: %d refreshes (%d generations); %s, %d lost answers, %d network errors, %d times 503; ahead %d, converge %d, reissue %d; "+
+		"%d of %d thefts noticed; false logouts %d, ended sessions that came back %d; p99 of the keys beside it %v",
+		s.sessions, s.counts.logouts.Load(), took.Round(time.Second), refreshes, generations,
 		faults, s.counts.lost.Load(), s.counts.network.Load(), s.counts.unavailable.Load(),
-		outcome("ahead"), outcome("converge"), outcome("reissue"), outcome("reuse"), s.falseLogouts)
+		outcome("ahead"), outcome("converge"), outcome("reissue"), noticed, len(s.victims), s.falseLogouts, s.counts.back.Load(), s.bystand.p99())
+	s.Log(line)
 	// A storm in which nothing happened has tested nothing.
-	if least := sessions * int(took/time.Second) / 8; !s.Failed() && (generations < least || outcome("converge") == 0 || outcome("reissue") == 0) {
-		s.Errorf("too little happened: want %d generations, and both converge and reissue", least)
+	least := int(float64(s.sessions) * took.Seconds() / s.pause.Seconds() / 12)
+	if !s.Failed() && (generations < least || outcome("converge") == 0 || outcome("reissue") == 0 || refreshes < s.refreshes) {
+		s.Errorf("too little happened: want %d refreshes, %d generations, and both converge and reissue", s.refreshes, least)
+	}
+	if s.size == long {
+		document.Part(s, "../../docs/proof.md", s.Name(), "\n"+line+".\n\n")
 	}
 }
 
@@ -206,7 +245,7 @@ func TestKillOneOfTwoOnPostgres(t *testing.T) {
 // killAround kills latchkeys at random moments, some of them while they start.
 func (s *storm) killAround() string {
 	kills := 0
-	for s.rages() {
+	for s.rages() || s.ctx.Err() == nil && kills < s.faults {
 		s.wait(between(0, 3500*time.Millisecond))
 		n := s.nodes[rand.IntN(len(s.nodes))]
 		for range 1 + rand.IntN(5)/4 {
@@ -218,16 +257,13 @@ func (s *storm) killAround() string {
 		}
 		n.waitFor("/healthz", http.StatusOK, 30*time.Second)
 	}
-	if kills < int(duration(s.T)/time.Second)/4 {
+	if kills < s.faults {
 		s.Errorf("only %d kills", kills)
 	}
 	return fmt.Sprintf("%d kills", kills)
 }
 
-const (
-	maxCrashes = 20
-	healWithin = 10 * time.Second
-)
+const healWithin = 10 * time.Second
 
 // crash stops PostgreSQL as a power cut would, starts it again, and waits until
 // every latchkey refreshes. With a leaver it comes right after the answer to
@@ -312,7 +348,7 @@ func TestCrashPostgres(t *testing.T) {
 	s.rows += len(probes)
 	crashes, refused, slowest, long := 0, 0, time.Duration(0), false
 	ahead := func() int { return number(t, s.db, `SELECT COUNT(*) FROM audit_events WHERE name = 'refresh.ahead'`) }
-	for s.ctx.Err() == nil && (s.rages() || crashes < 6 || ahead() == 0 && crashes < maxCrashes) {
+	for s.ctx.Err() == nil && (s.rages() || crashes < s.size.crashes || ahead() == 0 && crashes < 3*s.size.crashes) {
 		leaver := ""
 		if crashes%3 == 0 {
 			_, leaver = login(nodes[0])
