@@ -237,3 +237,44 @@ func TestStolenCookieLetsNoAppIn(t *testing.T) {
 	page := fresh.authorize(request("nat2", uri)).want(200).saysNot("Your password")
 	fresh.sends("/oauth2/consent", "id", hidden(page, "id"), "decision", "allow").sentTo(uri)
 }
+
+// Nor does a device get one.
+func TestStolenCookieConnectsNoDevice(t *testing.T) {
+	x := newProvider(t, setup{})
+	b := x.stolen("alice")
+	d := x.do(http.MethodPost, "/oauth2/device_authorization", form("client_id", "nat1", "scope", "openid")).want(200)
+	poll := func() *answer {
+		x.Clock.Advance(6 * time.Second)
+		return x.callToken([]string{"grant_type", broker.GrantDeviceCode, "device_code", d.text("device_code"), "client_id", "nat1"})
+	}
+	allow := []string{"user_code", d.text("user_code"), "decision", "allow"}
+	b.open(d.text("verification_uri_complete")).want(200).contains(`id="proof-let-in"`)
+	b.sends("/device", allow...).refused(400, broker.LoginRequired, "")
+	b.sends("/device", append(allow, "proof", "a guess")...).refused(400, broker.WrongPassword, "").says(d.text("user_code"))
+	poll().oauthError(400, "authorization_pending")
+	b.sends("/device", append(allow, "proof", harness.PasswordOf("alice"))...).want(303)
+	poll().granted()
+}
+
+// A session of `latchkey login` was let in with a proof and is a program's own from then
+// on; that of another client with the same rights stays a browser's.
+func TestOnlyOurOwnCommandIsAProgram(t *testing.T) {
+	const uri = "http://127.0.0.1/callback"
+	admin := broker.Client{ID: "console", RedirectURIs: []string{uri}, TokenEndpointAuthMethod: broker.AuthNone, Scope: "openid latchkey:api latchkey:admin"}
+	checked, err := broker.CheckClient(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newProvider(t, setup{broker: func(c *broker.Config) { c.Clients = append(c.Clients, checked) }})
+	b, tokens := x.inAs("root"), map[string]string{}
+	for _, client := range []string{broker.CLIClientID, "console"} {
+		page := b.authorize(request(client, uri, "scope", "openid latchkey:api latchkey:admin")).want(200)
+		code := b.sends("/oauth2/consent", "id", hidden(page, "id"), "decision", "allow").sentTo(uri).Get("code")
+		tokens[client] = x.redeem(client, uri, code).granted().access
+	}
+	x.Clock.Advance(6 * time.Minute)
+	x.do(http.MethodPost, "/api/users", bearer(tokens["console"]), jsonBody(`{"username":"ben"}`)).problem(400, broker.LoginRequired)
+	if got := x.do(http.MethodPost, "/api/users", bearer(tokens[broker.CLIClientID]), jsonBody(`{"username":"ben"}`)); got.Status >= 300 {
+		t.Errorf("%d %s", got.Status, got.Body)
+	}
+}
