@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,8 @@ const (
 	cookieSession = "latchkey_session" // the pages' own, opaque
 	cookieFlow    = "latchkey_flow_"   // one per login under way
 	flowLife      = 10 * time.Minute
+	mostFlows     = 10
+	cookieKept    = "latchkey_kept_" // one of a few names, for what other sites post
 )
 
 // hostName gives our own cookies the __Host- prefix where https permits it, so
@@ -83,11 +87,67 @@ func (s *Server) flowCookie(c *gin.Context, state string) string {
 	return s.hostName(c, cookieFlow+hex.EncodeToString(sum[:4]))
 }
 
-func (s *Server) clearFlows(c *gin.Context) {
-	prefix := s.hostName(c, cookieFlow)
+// keptCookie names the cookie of a request that came by POST. Another site can make
+// a browser post as often as it likes, and no cookie of ours comes with that by which
+// they could be counted (SameSite): so there are sixteen names, and no more.
+// The value says whose the secret is.
+func (s *Server) keptCookie(c *gin.Context, id string) (name, whose string) {
+	sum := sha256.Sum256([]byte(id))
+	text := hex.EncodeToString(sum[:8])
+	return s.hostName(c, cookieKept+text[:1]), text[1:] + "."
+}
+
+func (s *Server) setKept(c *gin.Context, kept broker.Kept) {
+	name, whose := s.keptCookie(c, kept.ID)
+	s.setCookie(c, name, whose+kept.Secret, kept.Life)
+}
+
+// keptSecret is this browser's secret for what was kept under an id, or empty.
+func (s *Server) keptSecret(c *gin.Context, id string) string {
+	name, whose := s.keptCookie(c, id)
+	secret, ok := strings.CutPrefix(readCookie(c, name), whose)
+	if !ok {
+		return ""
+	}
+	return secret
+}
+
+func (s *Server) clearKept(c *gin.Context, id string) {
+	name, _ := s.keptCookie(c, id)
+	s.setCookie(c, name, "", 0)
+}
+
+// setFlow ties what waits under an id to this browser, by a secret in a cookie.
+// Logins that were begun and left must not fill the headers: the oldest go, which a
+// browser sends first (RFC 6265 section 5.4), but for those that this request is about.
+func (s *Server) setFlow(c *gin.Context, id, secret string, life time.Duration) {
+	all, free, prefix, used := 0, []string{}, s.hostName(c, cookieFlow), s.flowsInUse(c)
 	for _, cookie := range c.Request.Cookies() {
 		if strings.HasPrefix(cookie.Name, prefix) {
-			s.setCookie(c, cookie.Name, "", 0)
+			if all++; !slices.Contains(used, cookie.Name) {
+				free = append(free, cookie.Name)
+			}
 		}
 	}
+	for _, name := range free[:min(len(free), max(0, all+1-mostFlows))] {
+		s.setCookie(c, name, "", 0)
+	}
+	s.setCookie(c, s.flowCookie(c, id), secret, life)
+}
+
+// flowsInUse are the cookies of what a request is about, by its address or by the
+// one that it leads back to.
+func (s *Server) flowsInUse(c *gin.Context) (names []string) {
+	add := func(q url.Values) {
+		for _, id := range []string{q.Get("id"), q.Get("state")} {
+			if id != "" {
+				names = append(names, s.flowCookie(c, id))
+			}
+		}
+	}
+	add(c.Request.URL.Query())
+	if back, err := url.Parse(c.Query("callback")); err == nil {
+		add(back.Query())
+	}
+	return names
 }

@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"path"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/gin-gonic/gin"
@@ -67,14 +66,6 @@ func (s *Server) beginWebLogin(c *gin.Context, q map[string]string) error {
 	s.setFlow(c, state, state, flowLife)
 	c.Redirect(http.StatusFound, to)
 	return nil
-}
-
-// setFlow ties what waits under an id to this browser, by a secret in a cookie.
-func (s *Server) setFlow(c *gin.Context, id, secret string, life time.Duration) {
-	if s.tooManyFlows(c) {
-		s.clearFlows(c)
-	}
-	s.setCookie(c, s.flowCookie(c, id), secret, life)
 }
 
 // askOfIdP is what the client that waits for this login wants of the IdP.
@@ -188,18 +179,6 @@ func (s *Server) takeFlow(c *gin.Context, state string) bool {
 	}
 	s.setCookie(c, name, "", 0)
 	return true
-}
-
-// tooManyFlows keeps logins that were begun and left from filling the headers.
-func (s *Server) tooManyFlows(c *gin.Context) bool {
-	const most = 10
-	n := 0
-	for _, cookie := range c.Request.Cookies() {
-		if strings.HasPrefix(cookie.Name, s.hostName(c, cookieFlow)) {
-			n++
-		}
-	}
-	return n >= most
 }
 
 // toAppOr carries an error to the app that waits for the login; where none is

@@ -59,13 +59,13 @@ func (s *Server) authorizePage(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	r.Device, r.Browser = device(c), s.flowSecret(c, r.RequestURI)
+	r.Device, r.Browser = device(c), s.keptSecret(c, r.RequestURI)
 	step, err := s.broker.Authorize(c.Request.Context(), r, who)
 	if err != nil {
 		return s.refusedAuthorization(c, r, err)
 	}
 	if r.Browser != "" {
-		s.setCookie(c, s.flowCookie(c, r.RequestURI), "", 0)
+		s.clearKept(c, r.RequestURI)
 	}
 	return s.carryOut(c, step)
 }
@@ -98,7 +98,7 @@ func (s *Server) authorizeForm(c *gin.Context) error {
 	if answer != nil {
 		return s.answerClient(c, answer)
 	}
-	s.setFlow(c, kept.ID, kept.Secret, kept.Life)
+	s.setKept(c, kept)
 	onward := url.Values{"client_id": {r.ClientID}, "request_uri": {kept.ID}}
 	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+"/oauth2/authorize?"+onward.Encode())
 	return nil

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"testing"
@@ -92,7 +93,7 @@ func TestReplayOfAReferenceByAnotherBrowser(t *testing.T) {
 	gone("another browser", mallory, to)
 	gone("a browser without cookies", x.newBrowser(), to)
 	for name := range b.jar {
-		if strings.Contains(name, "latchkey_flow_") {
+		if strings.Contains(name, "latchkey_kept_") {
 			mallory.jar[name] = "a secret of mallory's own"
 		}
 	}
@@ -156,5 +157,59 @@ func TestFloodingWithPostedRequests(t *testing.T) {
 		if a := b.fromSite("/oauth2/logout", q); a.Status != 400 && a.Status != 413 {
 			t.Errorf("%s: %d", what, a.Status)
 		}
+	}
+}
+
+// Cookie stuffing: a hostile site makes a browser post 200 times. No cookie of ours
+// comes with that (SameSite), so none can be trimmed there; yet what the browser sends
+// afterwards stays under what any proxy takes, and the login page works.
+func TestCookieStuffingByAnotherSite(t *testing.T) {
+	x := newProvider(t, setup{})
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, _ := url.Parse("https://login.test/")
+	browser := x.newBrowser()
+	door := browser.open("/oauth2/authorize?" + request("web1", cb1).Encode()).want(200) // a login of its owner's is under way
+	for i := range 200 {
+		path, q := "/oauth2/authorize", request("web1", cb1)
+		if i%2 == 1 {
+			path, q = "/oauth2/logout", url.Values{"client_id": {"web1"}}
+		}
+		a := x.do(http.MethodPost, path, body("application/x-www-form-urlencoded", q.Encode()),
+			header("Origin", "https://evil.test"), header("Sec-Fetch-Site", "cross-site")).want(303)
+		jar.SetCookies(here, a.cookies)
+		for _, c := range a.cookies {
+			browser.jar[c.Name] = c.Value
+		}
+	}
+	size, sent := 0, jar.Cookies(here)
+	for name, value := range browser.jar {
+		size += len(name) + len(value) + 3
+	}
+	if len(sent) == 0 || len(sent) > 16 || size > 4096 {
+		t.Errorf("%d cookies of the posts; with those of the login %d bytes", len(sent), size)
+	}
+	if got := browser.logIn(door, "alice").sentTo(cb1); got.Get("code") == "" {
+		t.Errorf("the login that was under way: %v", got)
+	}
+}
+
+// Logins that were begun and left go, the oldest first, and not the one that the
+// next step is about.
+func TestTheOldestLoginsUnderWayGo(t *testing.T) {
+	x := newProvider(t, setup{idp: startIdP(t)})
+	b := x.newBrowser()
+	door := b.open("/oauth2/authorize?" + request("web1", cb1).Encode()).want(200)
+	next := hidden(door, "next")
+	for range 30 { // through the IdP, and left there
+		b.send(http.MethodGet, "/auth/openid?callback="+url.QueryEscape(next)).want(302)
+	}
+	if len(b.jar) > 12 {
+		t.Errorf("%d cookies", len(b.jar))
+	}
+	if got := b.logIn(door, "alice").sentTo(cb1); got.Get("code") == "" {
+		t.Errorf("the request in use is lost: %v", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/latchkey-id/latchkey/providers/oidc"
 	"github.com/latchkey-id/latchkey/providers/providertest"
 	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/web"
 )
 
 // throughIdP logs somebody of the IdP in, in a browser.
@@ -300,4 +301,24 @@ func TestTokensOfClientsAtTheJSONAPI(t *testing.T) {
 	x.alive("web1", g)
 	b.open("/").want(200)
 	x.me(x.refresh(app.refresh).pair().access).want(200)
+}
+
+// Login loop after logout: also where the login ran out before, and where the logout
+// is asked for a second time, the browser stays at the door.
+func TestLogoutOfAnExpiredLoginIsNoLoop(t *testing.T) {
+	x := newProvider(t, setup{idp: startIdP(t), web: func(c *web.Config) { c.AutoLaunch = "openid" }})
+	for name, path := range map[string]string{"at once": "/oauth2/logout", "asked twice": "/oauth2/logout/confirm?id=gone"} {
+		for what, session := range map[string]string{"no cookie": "", "a cookie that is over": "gone.gone"} {
+			b := x.newBrowser()
+			if session != "" {
+				b.jar["__Host-latchkey_session"] = session
+			}
+			out := b.open(path)
+			if _, there := b.jar["__Host-latchkey_session"]; there || b.jar["__Host-latchkey_stay"] == "" {
+				t.Errorf("%s, %s: the browser has %v", name, what, b.jar)
+			}
+			out.want(200)
+			b.open("/login").want(200).says("You logged out on this device.")
+		}
+	}
 }

@@ -236,7 +236,7 @@ func (s *Server) keepLogout(c *gin.Context, plan broker.LogoutPlan) error {
 	if err != nil {
 		return err
 	}
-	s.setFlow(c, kept.ID, kept.Secret, kept.Life)
+	s.setKept(c, kept)
 	c.Redirect(http.StatusSeeOther, s.broker.PublicURL()+logoutConfirmPath+"?id="+url.QueryEscape(kept.ID))
 	return nil
 }
@@ -275,19 +275,20 @@ func (s *Server) logoutKept(c *gin.Context, id string, confirmed bool) error {
 	if err != nil {
 		return err
 	}
-	plan, err := s.broker.KeptLogout(c.Request.Context(), id, s.flowSecret(c, id), who)
+	plan, err := s.broker.KeptLogout(c.Request.Context(), id, s.keptSecret(c, id), who)
 	if err == nil && plan.Confirm && !confirmed {
 		return s.askToLogOut(c, id, plan, who)
 	}
 	if err == nil {
 		err = s.logOut(c, plan, who)
 	}
-	if broker.CodeOf(err) == broker.InvalidState && who == nil { // a second click: what it wanted is so
+	if broker.CodeOf(err) == broker.InvalidState && who == nil { // a second click, or a login that ran out: what it wanted is so
+		s.clearSession(c)
 		c.Redirect(http.StatusSeeOther, s.afterLogout())
 		return nil
 	}
 	if err == nil {
-		s.setCookie(c, s.flowCookie(c, id), "", 0)
+		s.clearKept(c, id)
 	}
 	return err
 }
