@@ -190,18 +190,28 @@ func openPostgres(d *dialect) (pools, error) {
 	return pools{writer: writer, relaxed: relaxed, reader: writer}, err
 }
 
-// migrationDB is where migrations run. On PostgreSQL they may take as long as they
-// need, and be silent meanwhile, but for a table they wait no longer than lockLimit;
-// a pooler takes no such settings.
+// migrationDB is where migrations run. On PostgreSQL they may be silent for as long
+// as they need ([silenceLimit] is for everything else).
 func (d *dialect) migrationDB(writer *pool) (db *sql.DB, release func(), err error) {
-	if d.goose != goose.DialectPostgres || d.pooler {
+	if d.goose != goose.DialectPostgres {
 		return writer.db.DB, func() {}, nil
 	}
-	db, err = sql.Open("postgres", d.postgresDSN(map[string]string{"statement_timeout": "0", "lock_timeout": fmt.Sprint(lockLimit.Milliseconds())}))
+	db, err = sql.Open("postgres", d.postgresDSN(nil))
 	if err != nil {
 		return nil, nil, redactURL(err)
 	}
 	return db, func() { _ = db.Close() }, nil
+}
+
+// patience lets a transaction of a migration take as long as it needs, but wait for a
+// table no longer than lockLimit. A pooler takes no settings of a connection; those of
+// a transaction it does.
+func (d *dialect) patience(ctx context.Context, tx *sql.Tx) error {
+	if d.goose != goose.DialectPostgres {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, fmt.Sprintf("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = %d", lockLimit.Milliseconds()))
+	return err
 }
 
 // isLockTimeout reports whether a statement waited for a table for too long.
@@ -260,31 +270,41 @@ func (d *dialect) afterMigrations(ctx context.Context, db *sql.DB) error {
 	if d.goose != goose.DialectPostgres {
 		return nil
 	}
-	return d.translate(ctx, errors.Join(roomInPages(ctx, db), orderOfBytes(ctx, db)))
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return d.translate(ctx, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	for _, do := range []func(context.Context, *sql.Tx) error{d.patience, roomInPages, orderOfBytes} {
+		if err := do(ctx, tx); err != nil {
+			return d.translate(ctx, err)
+		}
+	}
+	return d.translate(ctx, tx.Commit())
 }
 
 // roomInPages leaves room for the new version of a refreshed row beside the old
 // one (a HOT update).
-func roomInPages(ctx context.Context, db *sql.DB) error {
+func roomInPages(ctx context.Context, tx *sql.Tx) error {
 	var has bool
-	if err := db.QueryRowContext(ctx, `SELECT reloptions::text LIKE '%fillfactor%' FROM pg_class WHERE relname = 'sessions' AND reloptions IS NOT NULL`).Scan(&has); err == nil && has {
+	if err := tx.QueryRowContext(ctx, `SELECT reloptions::text LIKE '%fillfactor%' FROM pg_class WHERE relname = 'sessions' AND reloptions IS NOT NULL`).Scan(&has); err == nil && has {
 		return nil
 	}
-	_, err := db.ExecContext(ctx, `ALTER TABLE sessions SET (fillfactor = 70)`)
+	_, err := tx.ExecContext(ctx, `ALTER TABLE sessions SET (fillfactor = 70)`)
 	return err
 }
 
 // orderOfBytes orders what is searched by its beginning, as SQLite does: in
 // another order texts that begin alike do not stand together. Only the indexes
 // are written anew.
-func orderOfBytes(ctx context.Context, db *sql.DB) error {
+func orderOfBytes(ctx context.Context, tx *sql.Tx) error {
 	for table, columns := range map[string][]string{"users": {"username_key", "email_key", "name_key"}, "audit_events": {"name"}} {
 		for _, column := range columns {
 			var collation sql.NullString
-			err := db.QueryRowContext(ctx, `SELECT collation_name FROM information_schema.columns
+			err := tx.QueryRowContext(ctx, `SELECT collation_name FROM information_schema.columns
 				WHERE table_schema = current_schema() AND table_name = $1 AND column_name = $2`, table, column).Scan(&collation)
 			if err == nil && collation.String != "C" {
-				_, err = db.ExecContext(ctx, `ALTER TABLE `+table+` ALTER COLUMN `+column+` TYPE TEXT COLLATE "C"`)
+				_, err = tx.ExecContext(ctx, `ALTER TABLE `+table+` ALTER COLUMN `+column+` TYPE TEXT COLLATE "C"`)
 			}
 			if err != nil {
 				return err

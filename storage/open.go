@@ -105,7 +105,7 @@ func (s *Store) migrateOnce(ctx context.Context, o Options) error {
 		return fmt.Errorf("migrations: %w", err)
 	}
 	defer release()
-	provider, err := goose.NewProvider(s.d.goose, db, nil, append(options, goose.WithGoMigrations(steps()...))...)
+	provider, err := goose.NewProvider(s.d.goose, db, nil, append(options, goose.WithGoMigrations(s.d.steps()...))...)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
@@ -134,9 +134,12 @@ func (s *Store) migrateOnce(ctx context.Context, o Options) error {
 
 // steps are the migrations as goose runs them. Both drivers take several statements
 // at once; goose's own reader of SQL files takes megabytes for each line.
-func steps() (out []*goose.Migration) {
+func (d *dialect) steps() (out []*goose.Migration) {
 	for version, up := range migrations.Up() {
 		run := func(ctx context.Context, tx *sql.Tx) error {
+			if err := d.patience(ctx, tx); err != nil {
+				return err
+			}
 			_, err := tx.ExecContext(ctx, up)
 			return err
 		}

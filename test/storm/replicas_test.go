@@ -3,6 +3,7 @@ package storm
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -169,6 +170,33 @@ func TestPoolerIsNamed(t *testing.T) {
 	p.launch()
 	if code := p.exitCode(30 * time.Second); code != 1 || !strings.Contains(p.output(), "binary_parameters=yes") {
 		t.Errorf("exit code %d; it says %s", code, tail(p.output(), 500))
+	}
+}
+
+// TestPoolerLeavesMigrationsTheirLimits: a migration through PgBouncer takes as long as
+// it needs, where the database ends every other statement, and waits for no table longer
+// than half a second.
+func TestPoolerLeavesMigrationsTheirLimits(t *testing.T) {
+	database := pgtest.Shared(t).NewDatabase(t)
+	db, err := sql.Open("postgres", database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`
+		DO 'BEGIN EXECUTE format(''ALTER DATABASE %I SET statement_timeout = 1500'', current_database()); END';
+		CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF current_setting('lock_timeout') <> '500ms' AND EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() WHERE object_identity LIKE '%.sessions%') THEN
+				RAISE EXCEPTION 'lock_timeout is %', current_setting('lock_timeout');
+			END IF;
+			IF EXISTS (SELECT 1 FROM pg_event_trigger_ddl_commands() WHERE object_identity LIKE '%.uptime') THEN PERFORM pg_sleep(2.5); END IF;
+		END $$;
+		CREATE EVENT TRIGGER slow ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION slow()`); err != nil {
+		t.Fatal(err)
+	}
+	start(t, throughPooler(bouncer(t, database)))
+	if _, err := db.Exec(`SELECT 1 FROM uptime`); err != nil {
+		t.Error(err)
 	}
 }
 
