@@ -80,7 +80,7 @@ func filled(form []input, typed map[string]*string) []input {
 		case out[i].Type == "password" || out[i].Type == "file" || out[i].Autocomplete == "one-time-code":
 		case out[i].Type == "checkbox":
 			out[i].Checked = value != ""
-		default:
+		case typed[out[i].Name] != nil:
 			out[i].Value = value
 		}
 	}

@@ -154,15 +154,34 @@ func (s *Server) toLoginAgain(c *gin.Context, p broker.Principal, path string, t
 			kept[name] = or(value)
 		}
 	}
-	text, err := json.Marshal(kept)
+	sealed, err := s.sealTyped(p, path, kept)
 	if err != nil {
 		return err
 	}
-	if sealed := s.broker.SealTyped(p.User.ID, path, text); len(sealed) <= maxTyped {
-		s.setCookie(c, s.hostName(c, cookieTyped), sealed, flowLife)
-	}
+	s.setCookie(c, s.hostName(c, cookieTyped), sealed, flowLife)
 	c.Redirect(http.StatusSeeOther, s.loginAgain(path))
 	return nil
+}
+
+// sealTyped seals what a cookie has room for: the longest texts are left out, and
+// stand in the form as the page has them.
+func (s *Server) sealTyped(p broker.Principal, path string, kept map[string]string) (string, error) {
+	for {
+		text, err := json.Marshal(kept)
+		if err != nil {
+			return "", err
+		}
+		if sealed := s.broker.SealTyped(p.User.ID, path, text); len(sealed) <= maxTyped || len(kept) == 0 {
+			return sealed, nil
+		}
+		longest := ""
+		for name, value := range kept {
+			if longest == "" || len(value) > len(kept[longest]) {
+				longest = name
+			}
+		}
+		delete(kept, longest)
+	}
 }
 
 // typedBefore is what stood in a form of the page at path before its sender went to

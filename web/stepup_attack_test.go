@@ -335,4 +335,9 @@ func TestStolenCookieConnectsNoProviderOfItsOwn(t *testing.T) {
 		t.Error("a secret was kept")
 	}
 	root.submit("/admin/providers/evil/delete", "proof", word).want(303)
+
+	// What a cookie has no room for is left out, and stays on the page as it is.
+	long := strings.Repeat("a group of many\n", 400)
+	to = root.submit("/admin/providers/pocket", newPocket("again", "provider", "client_id", "another id", "allowed_groups", long)...).want(303).location()
+	root.send("GET", to.Query().Get("next"), htmlOnly).want(200).says("You have logged in again").contains(`value="another id"`).saysNot("a group of many")
 }
