@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -191,7 +192,7 @@ func (l *labCommand) try(ctx context.Context, scenarios []lab.Scenario) (report 
 	if err := l.admit(c); err != nil {
 		return report, err
 	}
-	c.now = clock.Now
+	c.now, c.adminPassword = clock.Now, rand.Text() // others in the network may reach the lab
 	c.Tokens.AccessTTL, c.Tokens.RefreshGrace, c.Tokens.RefreshTTL = duration(labAccess), duration(labGrace), duration(labIdle)
 	served := stage.serve(work, listeners.broker, listeners.idp)
 	defer func() { cancel(); err = errors.Join(err, <-served) }()
@@ -212,13 +213,13 @@ func (l *labCommand) try(ctx context.Context, scenarios []lab.Scenario) (report 
 	server, guests := patient.server(place, listeners.app, log)
 	go func() { _ = server.Serve(guests) }()
 	defer server.Close()
-	l.welcome(base, issuer)
+	l.welcome(base, issuer, c.adminPassword)
 	return place.Run(ctx, scenarios)
 }
 
-func (l *labCommand) welcome(base, issuer string) {
-	fmt.Fprintf(l.talk(), "The server for your app:  %s\n  a password:             %s, %q\n  an OpenID provider:     %s (choose anybody)\n"+
-		"Log in with your app now, and keep it in use; the checks begin when it is logged in.\n", base, stageLocal, stagePassword, issuer)
+func (l *labCommand) welcome(base, issuer, adminPassword string) {
+	fmt.Fprintf(l.talk(), "The server for your app:  %s\n  a password:             %s, %q\n  the administrator:      %s, %q\n  an OpenID provider:     %s (choose anybody)\n"+
+		"Log in with your app now, and keep it in use; the checks begin when it is logged in.\n", base, stageLocal, stagePassword, stageAdmin, adminPassword, issuer)
 }
 
 // settings are lines of the configuration for the lab's network and the app.
@@ -245,15 +246,15 @@ func (l *labCommand) admit(c *config) error {
 type labListeners struct{ app, broker, idp net.Listener }
 
 func (l *labCommand) listen() (out labListeners, err error) {
-	at := "" // every address of this machine
-	if l.host == "localhost" {
+	at := l.host // and no other address of this machine
+	if at == "localhost" {
 		at = "127.0.0.1"
 	}
 	for _, each := range []struct {
 		listener *net.Listener
 		address  string
 	}{
-		{&out.app, fmt.Sprintf("%s:%d", at, l.port)}, {&out.broker, "127.0.0.1:0"}, {&out.idp, fmt.Sprintf("%s:%d", at, l.idpPort)},
+		{&out.app, net.JoinHostPort(at, fmt.Sprint(l.port))}, {&out.broker, "127.0.0.1:0"}, {&out.idp, net.JoinHostPort(at, fmt.Sprint(l.idpPort))},
 	} {
 		if *each.listener, err = net.Listen("tcp", each.address); err != nil {
 			return out, err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -137,5 +138,22 @@ func TestLabUsage(t *testing.T) {
 	}
 	if out := c.must("", "lab", "--list", "--json"); !strings.Contains(out, `"name": "both-expired"`) {
 		t.Error(out)
+	}
+}
+
+// With --host the lab listens there alone.
+func TestLabListensAtTheNamedAddressAlone(t *testing.T) {
+	for host, want := range map[string]string{"127.0.0.3": "127.0.0.3", "localhost": "127.0.0.1"} {
+		listeners, err := (&labCommand{host: host}).listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range []net.Listener{listeners.app, listeners.idp, listeners.broker} {
+			at, _, _ := net.SplitHostPort(l.Addr().String())
+			if at != want && l != listeners.broker || at == "::" {
+				t.Errorf("%s: it listens at %s", host, at)
+			}
+			_ = l.Close()
+		}
 	}
 }

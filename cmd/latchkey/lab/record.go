@@ -90,15 +90,15 @@ type record struct {
 
 func newRecord() *record { return &record{changed: make(chan struct{}, 1)} }
 
-// most exchanges that are kept: an app that loops sends more.
+// mostExchanges are the newest, which are kept: an app that loops sends more.
 const mostExchanges = 2000
 
 func (r *record) begin(x Exchange) *Exchange {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept := &x
-	if len(r.list) < mostExchanges {
-		r.list = append(r.list, kept)
+	if r.list = append(r.list, kept); len(r.list) > mostExchanges {
+		r.list = r.list[1:]
 	}
 	return kept
 }

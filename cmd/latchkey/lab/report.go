@@ -110,7 +110,7 @@ func (r Report) Text(w io.Writer) {
 	fmt.Fprintf(w, "\n%d passed, %d failed, %d not tried\n", r.Passed, r.Failed, r.NotTried)
 }
 
-// String is a line such as "+1.203s POST /auth/refresh 200 (lose_answer; lost)".
+// String is a line such as "+1.203s POST /auth/refresh 401 token_reused [lose_answer] did not arrive".
 func (x Seen) String() string {
 	out := fmt.Sprintf("%+.3fs %s %s ", (time.Duration(x.At) * time.Millisecond).Seconds(), x.Method, x.Path)
 	if x.Status == 0 {
