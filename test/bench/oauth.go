@@ -31,7 +31,7 @@ func basic(clientID string) string {
 
 func oauthClients() ([]broker.Client, error) {
 	clients := []broker.Client{
-		{ID: appID, Name: "App", RedirectURIs: []string{redirectURI}, TokenEndpointAuthMethod: broker.AuthBasic, Scope: fullScope},
+		{ID: appID, Name: "App", FirstParty: true, RedirectURIs: []string{redirectURI}, TokenEndpointAuthMethod: broker.AuthBasic, Scope: fullScope},
 		{ID: apiID, Name: "API", GrantTypes: []string{broker.GrantClientCredentials}, TokenEndpointAuthMethod: broker.AuthBasic, Scope: broker.ScopeIntrospect},
 	}
 	for i := range clients {

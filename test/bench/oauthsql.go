@@ -23,9 +23,9 @@ func (o options) oauthSQL(ctx context.Context, r *report, logs string, p *produc
 		{"code exchanges", p.exchanging(p.address, &p.grants.codes), 7},
 		{"introspections", p.introspecting, 1},
 		{"userinfo", p.userinfo, 1},
-		{"JWKS", p.jwks, 0},
+		{"JWKS", p.jwks, 1},
 		{"discovery", p.discovery, 0},
-		{"tokens checked by tokens/verify", p.checking, 0},
+		{"tokens checked by tokens/verify, with the keys fetched anew", p.checking, 1},
 	} {
 		n, err := counted(logs, times, x.load)
 		if err != nil {
