@@ -41,7 +41,7 @@ type options struct {
 func main() {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "about three minutes instead of fifteen")
-	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+strings.Join(append(plainParts, databaseParts...), ", ")+", verify, sql, process, pages")
+	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+strings.Join(append(plainParts, databaseParts...), ", ")+", verify, sql, process, pages, scale")
 	flag.StringVar(&o.db, "db", "", "sqlite or postgres; both without it")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of all that runs")
 	flag.Parse()
@@ -99,6 +99,11 @@ func (o options) run(ctx context.Context) (err error) {
 			return fmt.Errorf("pages: %w", err)
 		}
 	}
+	if o.only != "" && o.wants("scale") { // half an hour, for who asks for it
+		if err := o.scale(ctx, r, folder); err != nil {
+			return fmt.Errorf("scale: %w", err)
+		}
+	}
 	var databases []database
 	if o.db != "postgres" && (slices.ContainsFunc(databaseParts, o.wants) || slices.ContainsFunc(plainParts, o.wants)) {
 		databases = append(databases, sqliteAt(filepath.Join(folder, "bench.db")))
@@ -122,7 +127,7 @@ func (o options) run(ctx context.Context) (err error) {
 
 // endpoints measures everything that is asked over HTTP.
 func (o options) endpoints(ctx context.Context, r *report, d database, first bool) error {
-	p, err := newProduct(ctx, d.url, func() (*sqlx.DB, error) { return d.open(d.relaxed, 1) })
+	p, err := newProduct(ctx, d.url, otherRows, func() (*sqlx.DB, error) { return d.open(d.relaxed, 1) })
 	if err != nil {
 		return err
 	}

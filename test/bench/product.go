@@ -23,7 +23,7 @@ import (
 
 const (
 	maxWorkers = 32
-	otherRows  = 100_000 // sessions of others in the table
+	otherRows  = 100_000 // sessions of others in the table, where their number is not the question
 	publicURL  = "http://localhost:8080"
 	rootSecret = "the root secret of the benchmark..."
 	goodWord   = "a password for the benchmark"
@@ -57,9 +57,9 @@ type product struct {
 	grants grants
 }
 
-// newProduct opens a database, fills it with other people's sessions, and logs
-// the workers in.
-func newProduct(ctx context.Context, databaseURL string, fill func() (*sqlx.DB, error)) (*product, error) {
+// newProduct opens a database, fills it with so many sessions of other people, and
+// logs the workers in.
+func newProduct(ctx context.Context, databaseURL string, others int, fill func() (*sqlx.DB, error)) (*product, error) {
 	store, err := storage.Open(ctx, storage.Options{URL: databaseURL})
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func newProduct(ctx context.Context, databaseURL string, fill func() (*sqlx.DB, 
 		return nil, err
 	}
 	for _, q := range []string{fillUsers, fillSession} {
-		if _, err := db.ExecContext(ctx, fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) %s`, otherRows, q)); err != nil {
+		if _, err := db.ExecContext(ctx, fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) %s`, others, q)); err != nil {
 			return nil, err
 		}
 	}

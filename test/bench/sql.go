@@ -39,7 +39,7 @@ func (o options) sql(ctx context.Context, r *report, folder string) error {
 		return err
 	}
 	defer db.Close()
-	p, err := newProduct(ctx, d.url, func() (*sqlx.DB, error) { return db, nil })
+	p, err := newProduct(ctx, d.url, otherRows, func() (*sqlx.DB, error) { return db, nil })
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/test/pgtest"
+)
+
+// scales are the numbers of sessions that are compared; each with the first.
+var scales = map[string][]int{"SQLite": {10_000, 1_000_000}, "PostgreSQL": {10_000, 1_000_000, 5_000_000}}
+
+// scale measures what becomes slower as sessions become more.
+func (o options) scale(ctx context.Context, r *report, folder string) error {
+	for _, name := range []string{"SQLite", "PostgreSQL"} {
+		if o.db == "sqlite" && name != "SQLite" || o.db == "postgres" && name == "SQLite" {
+			continue
+		}
+		small, err := o.populate(ctx, r, name, folder, scales[name][0])
+		if err != nil {
+			return err
+		}
+		for _, n := range scales[name][1:] {
+			if err := o.beside(ctx, r, name, folder, n, small); err != nil {
+				return fmt.Errorf("%s, %d sessions: %w", name, n, err)
+			}
+		}
+		small.close()
+	}
+	return nil
+}
+
+// populated is a product with many sessions of others.
+type populated struct {
+	*product
+	d        database
+	sessions int
+	stop     func()
+}
+
+func (p *populated) close() {
+	p.product.close()
+	_ = p.db.Close()
+	_ = p.store.Close()
+	p.stop()
+}
+
+// populate makes a database of its own, and says what a session takes there.
+func (o options) populate(ctx context.Context, r *report, name, folder string, n int) (*populated, error) {
+	p := &populated{sessions: n, stop: func() {}, d: sqliteAt(filepath.Join(folder, fmt.Sprintf("scale-%d.db", n)))}
+	settings := "&_pragma=synchronous(off)&_pragma=cache_size(-200000)"
+	if name == "PostgreSQL" {
+		cluster, err := pgtest.Start()
+		if err != nil {
+			return nil, err
+		}
+		p.d, p.stop, settings = postgresAt(cluster.URL("postgres")), func() { cluster.Close() }, ""
+	}
+	begin := time.Now()
+	var err error
+	if p.product, err = newProduct(ctx, p.d.url, n, func() (*sqlx.DB, error) { return p.d.open(settings, 1) }); err != nil {
+		return nil, err
+	}
+	size := `SELECT pg_total_relation_size('sessions')`
+	if name == "SQLite" {
+		size = `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`
+	}
+	var bytes int64
+	if err := p.db.GetContext(ctx, &bytes, size); err != nil {
+		return nil, err
+	}
+	r.note("\n%s, %d sessions: filled in %.0f s; %d bytes for each, with its index entries", name, n, time.Since(begin).Seconds(), bytes/int64(n))
+	return p, nil
+}
+
+// beside measures a big database and the small one in turn.
+func (o options) beside(ctx context.Context, r *report, name, folder string, n int, small *populated) error {
+	big, err := o.populate(ctx, r, name, folder, n)
+	if err != nil {
+		return err
+	}
+	defer big.close()
+	for _, workers := range []int{1, 8} {
+		a, b, _, err := compare(big.refreshing, small.refreshing, workers, o.times, o.each)
+		if err != nil {
+			return err
+		}
+		slower := a.p50.Seconds() / b.p50.Seconds()
+		r.line(fmt.Sprintf("refresh with %d sessions beside %d, %s", n, small.sessions, name), workers, a, b, fmt.Sprintf("p50 %.2f x", slower), "at most 1.2 x", slower <= 1.2)
+	}
+	for _, x := range []struct {
+		name string
+		do   func(*populated) error
+	}{
+		{"login with a password", func(p *populated) error {
+			_, err := p.broker.LoginPassword(ctx, "worker0", goodWord, broker.Device{IP: "127.0.0.1", UserAgent: "benchmark/1.0 (Linux)"})
+			return err
+		}},
+		{"device list", (*populated).devices},
+		{"clean-up with nothing to do", func(p *populated) error { return p.broker.Sweep(ctx) }},
+		{"start", func(p *populated) error { return p.startAgain(ctx) }},
+	} {
+		a, b, err := inTurn(big, small, x.do)
+		if err != nil {
+			return fmt.Errorf("%s: %w", x.name, err)
+		}
+		r.note("%-50s %9.2f ms, beside %.2f ms: %.2f x", x.name, 1000*a, 1000*b, a/b)
+	}
+	return nil
+}
+
+// inTurn does something in both, and returns the medians in seconds.
+func inTurn(big, small *populated, do func(*populated) error) (a, b float64, err error) {
+	const times, first = 15, 2
+	took := [2][]float64{}
+	for i := range times + first {
+		for n, p := range []*populated{big, small} {
+			begin := time.Now()
+			if err := do(p); err != nil {
+				return 0, 0, err
+			}
+			if i >= first {
+				took[n] = append(took[n], time.Since(begin).Seconds())
+			}
+		}
+	}
+	return median(took[0]), median(took[1]), nil
+}
+
+// devices opens the list of one's devices.
+func (p *populated) devices() error {
+	c, err := dial(p.address)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	status, body, err := c.do(request("GET", "/account", p.address, "Cookie", "latchkey_session="+p.broker.PageCookie(p.session[0]), "Accept", "text/html"))
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("status %d: %.300s", status, body)
+	}
+	return err
+}
+
+// startAgain is what a process does before it serves.
+func (p *populated) startAgain(ctx context.Context) error {
+	store, err := storage.Open(ctx, storage.Options{URL: p.d.url})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	b, err := pageBroker(store)
+	if err != nil {
+		return err
+	}
+	return b.Load(ctx)
+}
