@@ -102,7 +102,7 @@ func (h *house) guests() []*guest {
 // keep keeps the cookies of what waits for the guest where a redirect leads.
 func (g *guest) keep(a *answer) {
 	for _, c := range a.cookies {
-		if strings.Contains(c.Name, "latchkey_flow_") && c.MaxAge > 0 && a.Status == http.StatusSeeOther {
+		if (strings.Contains(c.Name, "latchkey_flow_") || strings.Contains(c.Name, "latchkey_kept_")) && c.MaxAge > 0 && a.Status == http.StatusSeeOther {
 			g.cookies = append(g.cookies, c)
 		}
 	}
