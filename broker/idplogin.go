@@ -120,7 +120,7 @@ func (b *Broker) BeginWeb(ctx context.Context, providerID, returnTo string, ask 
 	if err != nil {
 		return "", "", err
 	}
-	if asksAnew(returnTo) {
+	if AsksAnew(returnTo) {
 		ask.Prompt, ask.MaxAge = "login", new(int64(0))
 	}
 	return b.sendToIdP(ctx, p, IdPLogin{ReturnTo: returnTo}, ask, device)
@@ -135,8 +135,8 @@ func LoginAnew(returnTo string) string {
 	return returnTo + "?again=1"
 }
 
-// asksAnew reports whether a login leads on to what [LoginAnew] made.
-func asksAnew(returnTo string) bool {
+// AsksAnew reports whether a login leads on to what [LoginAnew] made.
+func AsksAnew(returnTo string) bool {
 	u, err := url.Parse(returnTo)
 	return err == nil && u.Query().Get("again") == "1"
 }
@@ -236,7 +236,7 @@ func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res Id
 	up := b.newUpstream(ctx, p, u, claims)
 	if request == nil {
 		done.Login, err = b.startSession(ctx, withoutPassword(u), claims.AMR, device, func(s *Session) {
-			fromIdP(s, p.ID, claims, asksAnew(l.ReturnTo))
+			fromIdP(s, p.ID, claims, AsksAnew(l.ReturnTo))
 			s.standOn(up)
 		})
 		return done, err

@@ -73,6 +73,9 @@ func (s *Server) doorFor(c *gin.Context, next string) page {
 	p := s.door(next)
 	w := s.waitingFor(c, next)
 	if w == nil {
+		if p.Again = broker.AsksAnew(p.Onward); p.Again {
+			s.knowAgain(c, &p)
+		}
 		if app, ok := s.forwardAppFor(p.Onward); ok { // the form leads on to its host
 			p.Title, p.outward = say("Continue to {app}", app.Host), true
 			return p
@@ -88,14 +91,23 @@ func (s *Server) doorFor(c *gin.Context, next string) page {
 	if p.Choose {
 		p.Onward += "&chosen=1"
 	}
-	if who, err := s.pagePrincipal(c); err == nil && (p.Again || p.Choose) {
-		p.User = &who.User
-		if p.Again && w.LoginHint == "" && who.Session.ProviderID == "" {
-			p.Values["username"] = who.User.Username
-		}
+	if p.Again || p.Choose {
+		s.knowAgain(c, &p)
 	}
 	s.onlyAllowed(&p, w)
 	return p
+}
+
+// knowAgain says who is logged in to whoever is to log in once more, or to choose.
+func (s *Server) knowAgain(c *gin.Context, p *page) {
+	who, err := s.pagePrincipal(c)
+	if err != nil {
+		return
+	}
+	p.User = &who.User
+	if p.Again && p.Values["username"] == "" && who.Session.ProviderID == "" {
+		p.Values["username"] = who.User.Username
+	}
 }
 
 // onlyAllowed leaves the ways to log in that a waiting client takes.

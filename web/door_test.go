@@ -255,3 +255,17 @@ func idpCallback(t *testing.T, idp *providertest.IdP, to string) string {
 	}
 	return strings.TrimPrefix(back, publicURL)
 }
+
+// Whoever is to log in once more, for something that asks for it, finds no way
+// around it on the page: that would lead back to the same question.
+func TestLoginOnceMoreOffersNoWayAround(t *testing.T) {
+	x := newSite(t, setup{idp: providertest.Start(t, providertest.Config{})})
+	browser := []*http.Cookie{{Name: "__Host-latchkey_session", Value: x.Broker.PageCookie(x.Login(t, "alice").Session.ID)}}
+	page := x.do(http.MethodGet, "/login?switch=1&next="+url.QueryEscape(broker.LoginAnew(publicURL+"/account/api-keys")), cookies(browser)).want(200)
+	page.says("You are logged in as alice. Log in once more, to show that it is you.").contains(`value="alice"`).says("Continue with Test IdP")
+	for _, not := range []string{`id="continue"`, "or with another account"} {
+		if strings.Contains(string(page.Body), not) {
+			t.Errorf("the page has %s", not)
+		}
+	}
+}
