@@ -264,5 +264,5 @@ func (l *labCommand) listen() (out labListeners, err error) {
 }
 
 func (l *labCommand) url(listener net.Listener) string {
-	return fmt.Sprintf("http://%s:%d", l.host, port(listener))
+	return "http://" + net.JoinHostPort(l.host, fmt.Sprint(port(listener)))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -154,6 +155,20 @@ func TestLabListensAtTheNamedAddressAlone(t *testing.T) {
 				t.Errorf("%s: it listens at %s", host, at)
 			}
 			_ = l.Close()
+		}
+	}
+}
+
+// An IPv6 address stands in brackets in a URL (RFC 3986 section 3.2.2).
+func TestLabNamesAnIPv6AddressInBrackets(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	for host, want := range map[string]string{"::1": "http://[::1]:", "127.0.0.1": "http://127.0.0.1:", "localhost": "http://localhost:"} {
+		if got := (&labCommand{host: host}).url(listener); got != fmt.Sprint(want, port(listener)) {
+			t.Errorf("%s: %s", host, got)
 		}
 	}
 }
