@@ -52,9 +52,15 @@ func (b *Broker) Authorize(ctx context.Context, r AuthorizationRequest, who *Pri
 	if err != nil || step.Answer != nil {
 		return step, err
 	}
-	step, err = b.next(ctx, &asked, who, nil)
+	return b.decide(ctx, &asked, who)
+}
+
+// decide is [Broker.next] for a request that has not waited; trouble of ours is an
+// answer too.
+func (b *Broker) decide(ctx context.Context, asked *authorizationAsked, who *Principal) (Step, error) {
+	step, err := b.next(ctx, asked, who, nil)
 	if errors.Is(err, TemporarilyUnavailable) {
-		return b.answerTrouble(ctx, &asked, err)
+		return b.answerTrouble(ctx, asked, err)
 	}
 	return step, err
 }

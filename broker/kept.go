@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -24,10 +25,16 @@ func (b *Broker) keep(ctx context.Context, kind string, p PendingAuthorization, 
 // KeepAuthorization keeps an authorization request that came without the browser's
 // cookies, until that browser brings them: its ID is a request_uri for
 // [Broker.Authorize], which is good once and in this browser alone. Errors and
-// answers are as those of Authorize; with an answer nothing is kept.
-func (b *Broker) KeepAuthorization(ctx context.Context, r AuthorizationRequest) (Kept, *Answer, error) {
+// answers are as those of Authorize; with an answer nothing is kept. From a browser
+// that never brings them (cookieless), prompt=none is answered as where nobody is
+// logged in (OpenID Connect Core section 3.1.2.6).
+func (b *Broker) KeepAuthorization(ctx context.Context, r AuthorizationRequest, cookieless bool) (Kept, *Answer, error) {
 	asked, step, err := b.understand(ctx, r)
 	if err != nil || step.Answer != nil {
+		return Kept{}, step.Answer, err
+	}
+	if cookieless && slices.Contains(asked.prompt, "none") {
+		step, err = b.decide(ctx, &asked, nil)
 		return Kept{}, step.Answer, err
 	}
 	if err := b.begins(ctx, r.Device); err != nil {

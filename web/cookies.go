@@ -102,6 +102,14 @@ func (s *Server) setKept(c *gin.Context, kept broker.Kept) {
 	s.setCookie(c, name, whose+kept.Secret, kept.Life)
 }
 
+// cookieless tells a frame in a page of another site, as its browser names it (Fetch
+// Metadata): our cookies (SameSite=Lax) are never there. Such a form in the whole
+// window has them again with the GET that follows.
+func (s *Server) cookieless(c *gin.Context) bool {
+	framed := slices.Contains([]string{"iframe", "frame", "embed", "object"}, c.GetHeader("Sec-Fetch-Dest"))
+	return framed && len(c.Request.CookiesNamed(s.hostName(c, cookieSession))) == 0
+}
+
 // keptSecret is this browser's secret for what was kept under an id, or empty.
 func (s *Server) keptSecret(c *gin.Context, id string) string {
 	name, whose := s.keptCookie(c, id)

@@ -91,7 +91,7 @@ func (s *Server) authorizeForm(c *gin.Context) error {
 		return err
 	}
 	r.Device = device(c)
-	kept, answer, err := s.broker.KeepAuthorization(c.Request.Context(), r)
+	kept, answer, err := s.broker.KeepAuthorization(c.Request.Context(), r, s.cookieless(c))
 	if err != nil {
 		return s.refusedAuthorization(c, r, err)
 	}

@@ -122,6 +122,45 @@ func TestReplayOfAReferenceByAnotherBrowser(t *testing.T) {
 	mallory.open("/").want(200)
 }
 
+// Silent login in a frame of another site: no cookie of ours is ever there, so that
+// the client is told at once that nobody is logged in (OpenID Connect Core section
+// 3.1.2.6), where it is registered and nowhere else, and nothing is kept.
+func TestSilentLoginInAFrameOfAnotherSite(t *testing.T) {
+	x := newProvider(t, setup{})
+	g, b := x.clientLogin("web1", cb1)
+	frame := header("Sec-Fetch-Dest", "iframe")
+	told := func(what string, a *answer) {
+		t.Helper()
+		if q := a.sentTo(cb1); q.Get("error") != "login_required" || q.Get("state") != "a state" || q.Get("code") != "" || len(a.cookies) > 0 {
+			t.Errorf("%s: %v, cookies %v", what, q, a.cookies)
+		}
+	}
+	told("without a hint", b.fromSite("/oauth2/authorize", request("web1", cb1, "prompt", "none"), frame))
+	told("with a hint", b.fromSite("/oauth2/authorize", request("web1", cb1, "prompt", "none", "id_token_hint", g.id), frame))
+	pushed := x.do(http.MethodPost, "/oauth2/par", body("application/x-www-form-urlencoded", request("web1", cb1, "prompt", "none").Encode()), basic("web1", webSecret)).want(201).text("request_uri")
+	told("pushed", b.fromSite("/oauth2/authorize", url.Values{"client_id": {"web1"}, "request_uri": {pushed}}, frame))
+	form := b.fromSite("/oauth2/authorize", request("web1", cb1, "prompt", "none", "response_mode", "form_post"), frame).want(200)
+	if hidden(form, "error") != "login_required" || hidden(form, "state") != "a state" || !strings.Contains(form.Body, `action="`+cb1+`"`) {
+		t.Errorf("%.600s", form.Body)
+	}
+	b.fromSite("/oauth2/authorize", request("web1", "https://evil.test/cb", "prompt", "none"), frame).staysHere("another redirect_uri", broker.InvalidRedirectURI)
+	b.fromSite("/oauth2/authorize", request("nobody", cb1, "prompt", "none"), frame).staysHere("another client", broker.ClientUnknown)
+	// In the whole window the cookies come with the GET, and so does the person; a
+	// frame of our own site brings them itself.
+	onward := func(a *answer) string { return a.want(303).location().String() }
+	window := b.fromSite("/oauth2/authorize", request("web1", cb1, "prompt", "none"), header("Sec-Fetch-Dest", "document"))
+	own := b.send(http.MethodPost, "/oauth2/authorize", body("application/x-www-form-urlencoded", request("web1", cb1, "prompt", "none").Encode()), frame)
+	for what, a := range map[string]*answer{"window": window, "own frame": own} {
+		if q := b.send(http.MethodGet, onward(a)).sentTo(cb1); q.Get("code") == "" {
+			t.Errorf("%s: %v", what, q)
+		}
+	}
+	// With another prompt there is somebody to ask.
+	if to := onward(b.fromSite("/oauth2/authorize", request("web1", cb1), frame)); !strings.HasPrefix(to, publicURL+"/oauth2/authorize?") {
+		t.Errorf("to %s", to)
+	}
+}
+
 // Flooding: posted requests are rows, so many an address, and of a bounded size.
 func TestFloodingWithPostedRequests(t *testing.T) {
 	x := newProvider(t, setup{broker: func(c *broker.Config) {
