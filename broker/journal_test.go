@@ -19,16 +19,13 @@ import (
 func onEachFile(t *testing.T, test func(t *testing.T, w *world, file string)) {
 	t.Helper()
 	file := ""
-	onEach(t, func(c *broker.Config) {
+	onEachKept(t, func(c *broker.Config) {
 		if file == "" {
 			file = filepath.Join(t.TempDir(), "ends.journal")
 		}
 		c.Journal, c.Replay = journal.New(file), true
 	}, func(t *testing.T, w *world) {
 		defer func() { file = "" }()
-		if w.kind == "memory" {
-			t.Skip("a database in memory is gone with its process")
-		}
 		test(t, w, file)
 	})
 }

@@ -37,7 +37,19 @@ type world struct {
 // onEach runs a test on SQLite in memory, SQLite in a file and PostgreSQL.
 func onEach(t *testing.T, change func(*broker.Config), test func(t *testing.T, w *world)) {
 	t.Helper()
-	for _, kind := range []string{"memory", "file", "postgres"} {
+	onKinds(t, []string{"memory", "file", "postgres"}, change, test)
+}
+
+// onEachKept is onEach but for memory, into which nobody sees from outside and which
+// ends with its process.
+func onEachKept(t *testing.T, change func(*broker.Config), test func(t *testing.T, w *world)) {
+	t.Helper()
+	onKinds(t, []string{"file", "postgres"}, change, test)
+}
+
+func onKinds(t *testing.T, kinds []string, change func(*broker.Config), test func(t *testing.T, w *world)) {
+	t.Helper()
+	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			w := &world{kind: kind, change: change}
 			switch kind {

@@ -19,10 +19,7 @@ const day = 24 * time.Hour
 // after it was made, so that a clock can be set back.
 func onEachThatLasts(t *testing.T, change func(*broker.Config), test func(t *testing.T, w *world)) {
 	t.Helper()
-	onEach(t, change, func(t *testing.T, w *world) {
-		if w.kind == "memory" {
-			t.Skip("a database in memory has one process")
-		}
+	onEachKept(t, change, func(t *testing.T, w *world) {
 		w.Clock.Advance(100 * day)
 		test(t, w)
 	})

@@ -416,7 +416,7 @@ func listen(t *testing.T, address string) (at string, calls *atomic.Int32) {
 	t.Helper()
 	l, err := net.Listen("tcp", address+":0")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	calls = &atomic.Int32{}
 	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) })}}
