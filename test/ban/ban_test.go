@@ -69,6 +69,9 @@ func (w *world) attacks() (out []attack) {
 		"device code": func(ip string, n int) {
 			w.get(ip, fmt.Sprintf("/device?user_code=BCDF-%c%cGH", "BCDFGHJKLMNP"[n], "BCDFGHJKLMNP"[n]), "Cookie", mallory)
 		},
+		"registration token": func(ip string, n int) {
+			w.send(ip, http.MethodPost, "/oauth2/register", "application/json", `{"redirect_uris":["https://evil.test/cb"]}`, "Authorization", fmt.Sprint("Bearer guess-", n))
+		},
 		"own password": func(ip string, n int) {
 			w.send(ip, http.MethodPatch, "/api/me/password", "application/json", fmt.Sprintf(`{"password":"%d","newPassword":"whatever it is"}`, n), "Authorization", "Bearer "+stolen[n%2])
 		},

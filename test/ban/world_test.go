@@ -66,7 +66,7 @@ func newWorld(t testing.TB) *world {
 			t.Fatal(err)
 		}
 		app.ReadOnly = true
-		c.Clients = []broker.Client{app}
+		c.Clients, c.RegistrationToken = []broker.Client{app}, "a registration token that nobody guesses"
 		c.Providers = []broker.Provider{{
 			ProviderSettings: broker.ProviderSettings{ID: "dark", Name: "Dark", Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone},
 			IdP: oidc.New(oidc.Config{
