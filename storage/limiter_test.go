@@ -282,6 +282,7 @@ func TestRedisURLs(t *testing.T) {
 		"redis://localhost:6379": true, "rediss://u:p@redis.example.org:6380/2": true, "unix:///run/redis.sock": true,
 		"localhost:6379": false, "http://localhost": false, "redis://:topsecret@host:port": false,
 		"redis://localhost?db=2": true, "unix:///run/redis.sock?db=2": true, "redis://localhost/2?db=3": false, "redis://localhost?skip_verify=1": false,
+		"redis://[::1]": true, "redis://": false, "redis://:6379": false, "unix://": false, "redis://localhost/x": false, "redis://localhost/-1": false, "redis:localhost": false,
 	} {
 		err := storage.CheckRedisURL(url)
 		if (err == nil) != good || err != nil && strings.Contains(err.Error(), "topsecret") {

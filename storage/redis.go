@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -42,31 +43,15 @@ func PingRedis(ctx context.Context, url string) error {
 	return err
 }
 
-// redisDialer reads a URL. The number of a database is the path, or db in the query.
+// redisDialer reads a URL.
 func redisDialer(text string) (func(context.Context) (redis.Conn, error), error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Opaque != "" {
 		return nil, errRedisURL
 	}
-	network, address, number := "tcp", u.Host, strings.Trim(u.Path, "/")
-	switch u.Scheme {
-	case "redis", "rediss":
-		if u.Port() == "" {
-			address = net.JoinHostPort(u.Hostname(), "6379")
-		}
-	case "unix":
-		network, address, number = "unix", u.Host+u.Path, ""
-	}
-	query := u.Query()
-	if db := query.Get("db"); number == "" {
-		number = db
-		query.Del("db")
-	}
-	database := 0
-	if number != "" {
-		database, err = strconv.Atoi(number)
-	}
-	if network == "tcp" && (u.Hostname() == "" || u.Scheme != "redis" && u.Scheme != "rediss") || address == "" || len(query) > 0 || err != nil || database < 0 {
+	network, address, path := redisAddress(u)
+	database, ok := redisDatabase(path, u.Query())
+	if address == "" || !ok {
 		return nil, errRedisURL
 	}
 	password, _ := u.User.Password()
@@ -77,6 +62,33 @@ func redisDialer(text string) (func(context.Context) (redis.Conn, error), error)
 	return func(ctx context.Context) (redis.Conn, error) {
 		return redis.DialContext(ctx, network, address, options...)
 	}, nil
+}
+
+// redisAddress is where to connect to, empty: nowhere; path is what of the URL's is
+// no part of that.
+func redisAddress(u *url.URL) (network, address, path string) {
+	switch {
+	case u.Scheme == "unix":
+		return "unix", u.Host + u.Path, ""
+	case u.Scheme != "redis" && u.Scheme != "rediss", u.Hostname() == "":
+		return "", "", ""
+	}
+	return "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "6379")), strings.Trim(u.Path, "/")
+}
+
+// redisDatabase is the number of a database: the path, or db in the query, which has
+// nothing else.
+func redisDatabase(path string, query url.Values) (number int, ok bool) {
+	text := path
+	if text == "" {
+		text = query.Get("db")
+		query.Del("db")
+	}
+	if text == "" || len(query) > 0 {
+		return 0, len(query) == 0
+	}
+	number, err := strconv.Atoi(text)
+	return number, err == nil && number >= 0
 }
 
 func openRedis(url string) (*redisRows, error) {
