@@ -212,7 +212,7 @@ func (s *Server) liveRankings(c *gin.Context, o broker.Overview) ([]ranking, err
 		}
 		return share{Name: s.providerOr(id), URL: "/admin/sessions?provider=" + url.QueryEscape(id)}
 	}
-	nobody := say("Nobody is logged in.")
+	nobody := say("Nobody was logged in when this was counted.")
 	if o.LiveAt.IsZero() {
 		nobody = say("Not counted yet.")
 	}
