@@ -65,7 +65,6 @@ unit:
 	go test $(RACE) -timeout 40m -skip '$(WALKS)' $$(go list ./... | grep -v -e /test/storm -e /test/packaging)
 	go test -timeout 20m -run '$(WALKS)' ./web ./broker ./cmd/latchkey
 	go test $(RACE) -timeout 25m -v ./test/storm ./test/packaging
-	./test/fuzz.sh
 
 # The storms for long, and what they counted into docs/proof.md.
 storm:

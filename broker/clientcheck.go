@@ -168,7 +168,7 @@ func badRedirectURI(uri string) string {
 		return "must have no user part"
 	case slices.Contains(forbiddenSchemes, u.Scheme):
 		return "has a scheme that calls no app"
-	case (u.Scheme == "https" || u.Scheme == "http") && (u.Hostname() == "" || u.Opaque != ""):
+	case (u.Scheme == "https" || u.Scheme == "http") && !namesItsHost(uri, u):
 		return "needs a host"
 	case u.Scheme != "https" && u.Scheme != "http" && u.Host == "" && strings.Trim(u.Path+u.Opaque, "/") == "":
 		return "needs something behind the scheme, such as myapp:/oauth"
@@ -176,6 +176,12 @@ func badRedirectURI(uri string) string {
 		return "must have no . or .. in its path"
 	}
 	return ""
+}
+
+// namesItsHost reports whether a URI has a host, and says it as everybody reads it:
+// what is percent-encoded there is another host to some (RFC 3986 section 7.6).
+func namesItsHost(uri string, u *url.URL) bool {
+	return u.Hostname() != "" && !strings.Contains(u.Host, "%") && strings.HasPrefix(uri, u.Scheme+"://"+u.Host)
 }
 
 func checkURLs(c *Client) error {
