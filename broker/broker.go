@@ -315,5 +315,10 @@ func (b *Broker) retry(ctx context.Context, f func() error) error {
 	}
 }
 
+// retryTx is [Broker.retry] of a transaction.
+func (b *Broker) retryTx(ctx context.Context, f func(Store) error) error {
+	return b.retry(ctx, func() error { return b.cfg.Store.Tx(ctx, f) })
+}
+
 // Now is the broker's clock, for those who check its tokens.
 func (b *Broker) Now() time.Time { return b.now() }

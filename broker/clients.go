@@ -266,16 +266,14 @@ func (b *Broker) changeClient(ctx context.Context, id, event string, change func
 		return err
 	}
 	defer b.clients.drop(id)
-	return given.counted(ctx, b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := given.take(ctx, store); err != nil {
-				return err
-			}
-			if err := change(store); err != nil {
-				return err
-			}
-			return b.audit(ctx, store, Event{Name: event, ClientID: id})
-		})
+	return given.counted(ctx, b.retryTx(ctx, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
+		if err := change(store); err != nil {
+			return err
+		}
+		return b.audit(ctx, store, Event{Name: event, ClientID: id})
 	}))
 }
 

@@ -149,17 +149,15 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 		ProviderID: s.ProviderID, IdPSubject: s.IdPSubject, IdPSession: s.IdPSession, AMR: s.AMR, AuthTime: s.AuthTime,
 		UpstreamID: s.UpstreamID, VouchedAt: s.VouchedAt,
 	}
-	return given.counted(ctx, b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := given.take(ctx, store); err != nil {
-				return err
-			}
-			decided, err := store.DecideDevice(ctx, d.ID, decision, granted, b.now())
-			if err == nil && !decided {
-				err = refuse(UserCodeUnknown, "this code was answered or ran out in the meantime")
-			}
+	return given.counted(ctx, b.retryTx(ctx, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
 			return err
-		})
+		}
+		decided, err := store.DecideDevice(ctx, d.ID, decision, granted, b.now())
+		if err == nil && !decided {
+			err = refuse(UserCodeUnknown, "this code was answered or ran out in the meantime")
+		}
+		return err
 	}))
 }
 

@@ -68,19 +68,17 @@ func (b *Broker) MayHaveFactors(u User) error {
 // the proof used up, and [User.SecondFactor] as it is then. The last factor that
 // goes takes the recovery codes with it.
 func (b *Broker) change(ctx context.Context, p Principal, given proof, f func(Store) error) error {
-	err := b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := store.LockUser(ctx, p.User.ID); err != nil {
-				return err
-			}
-			if err := given.take(ctx, store); err != nil {
-				return err
-			}
-			if err := f(store); err != nil {
-				return err
-			}
-			return b.settleFactors(ctx, store, p.User.ID)
-		})
+	err := b.retryTx(ctx, func(store Store) error {
+		if err := store.LockUser(ctx, p.User.ID); err != nil {
+			return err
+		}
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
+		if err := f(store); err != nil {
+			return err
+		}
+		return b.settleFactors(ctx, store, p.User.ID)
 	})
 	return given.counted(ctx, err)
 }
@@ -256,11 +254,9 @@ func (b *Broker) ResetFactors(ctx context.Context, userID string) (had bool, err
 	if err != nil {
 		return false, err
 	}
-	err = b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			had, err = b.resetFactors(ctx, store, userID, given)
-			return err
-		})
+	err = b.retryTx(ctx, func(store Store) (err error) {
+		had, err = b.resetFactors(ctx, store, userID, given)
+		return err
 	})
 	return had, given.counted(ctx, err)
 }

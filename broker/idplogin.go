@@ -342,13 +342,11 @@ func (b *Broker) keepGrant(ctx context.Context, id string, p *Provider, r AuthRe
 		return b.retry(ctx, func() error { return b.cfg.Store.InsertGrant(ctx, g) })
 	}
 	g.UpstreamID = up.ID
-	return b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := store.InsertUpstream(ctx, *up); err != nil {
-				return err
-			}
-			return store.InsertGrant(ctx, g)
-		})
+	return b.retryTx(ctx, func(store Store) error {
+		if err := store.InsertUpstream(ctx, *up); err != nil {
+			return err
+		}
+		return store.InsertGrant(ctx, g)
 	})
 }
 

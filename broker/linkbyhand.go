@@ -44,9 +44,7 @@ func (b *Broker) completeLink(ctx context.Context, p *Provider, l IdPLogin, res 
 	}
 	err = p.acceptsLink(claims, l.ExpiresAt.Add(-idpLoginLife))
 	if err == nil {
-		err = b.retry(ctx, func() error {
-			return b.cfg.Store.Tx(ctx, func(store Store) error { return b.linkByHand(ctx, store, p, l, claims, device) })
-		})
+		err = b.retryTx(ctx, func(store Store) error { return b.linkByHand(ctx, store, p, l, claims, device) })
 	}
 	if err != nil {
 		b.cfg.Log.WarnContext(ctx, "link of an identity refused", "event", "identity.link.refused", "provider", p.ID, "user_id", l.LinkUserID,

@@ -54,14 +54,12 @@ func (b *Broker) EndSessions(ctx context.Context, f SessionFilter, cause EndCaus
 			return 0, err
 		}
 	}
-	err = given.counted(ctx, b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := given.take(ctx, store); err != nil {
-				return err
-			}
-			n, err = b.endSessions(ctx, store, f, cause, wipe, ip)
+	err = given.counted(ctx, b.retryTx(ctx, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
 			return err
-		})
+		}
+		n, err = b.endSessions(ctx, store, f, cause, wipe, ip)
+		return err
 	}))
 	return n, err
 }

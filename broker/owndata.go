@@ -44,19 +44,17 @@ func (b *Broker) WithdrawConsent(ctx context.Context, p Principal, clientID stri
 	if p.User.Role == RoleGuest {
 		return refuse(Forbidden, "guests do not decide which apps they use")
 	}
-	return b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := store.LockUser(ctx, p.User.ID); err != nil { // codes wait for it: see stillPermitted
-				return err
-			}
-			if err := store.DeleteConsent(ctx, p.User.ID, clientID); err != nil {
-				return err
-			}
-			if _, err := b.endSessions(ctx, store, SessionFilter{UserID: p.User.ID, ClientID: clientID}, RevokedByUser, false, device.IP); err != nil {
-				return err
-			}
-			return b.audit(ctx, store, Event{Name: EventConsentWithdrawn, UserID: p.User.ID, ClientID: clientID, IP: device.IP})
-		})
+	return b.retryTx(ctx, func(store Store) error {
+		if err := store.LockUser(ctx, p.User.ID); err != nil { // codes wait for it: see stillPermitted
+			return err
+		}
+		if err := store.DeleteConsent(ctx, p.User.ID, clientID); err != nil {
+			return err
+		}
+		if _, err := b.endSessions(ctx, store, SessionFilter{UserID: p.User.ID, ClientID: clientID}, RevokedByUser, false, device.IP); err != nil {
+			return err
+		}
+		return b.audit(ctx, store, Event{Name: EventConsentWithdrawn, UserID: p.User.ID, ClientID: clientID, IP: device.IP})
 	})
 }
 

@@ -210,14 +210,12 @@ func (b *Broker) RenamePasskey(ctx context.Context, p Principal, id, name string
 	if err != nil {
 		return err
 	}
-	return b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := store.RenamePasskey(ctx, id, p.User.ID, name); err != nil {
-				return err
-			}
-			return b.audit(ctx, store, Event{
-				Name: EventFactorRenamed, UserID: p.User.ID, IP: device.IP, Detail: map[string]string{"factor": FactorPasskey, "name": name},
-			})
+	return b.retryTx(ctx, func(store Store) error {
+		if err := store.RenamePasskey(ctx, id, p.User.ID, name); err != nil {
+			return err
+		}
+		return b.audit(ctx, store, Event{
+			Name: EventFactorRenamed, UserID: p.User.ID, IP: device.IP, Detail: map[string]string{"factor": FactorPasskey, "name": name},
 		})
 	})
 }

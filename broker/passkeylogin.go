@@ -99,9 +99,7 @@ func (b *Broker) orCloned(ctx context.Context, k Passkey, device Device, err err
 		return err
 	}
 	e := Event{Name: EventPasskeyCloned, UserID: k.UserID, IP: device.IP, Detail: map[string]string{"factor": FactorPasskey, "name": k.Name}}
-	err = b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error { return b.tellFactor(ctx, store, e) })
-	})
+	err = b.retryTx(ctx, func(store Store) error { return b.tellFactor(ctx, store, e) })
 	if err != nil {
 		return err
 	}

@@ -77,21 +77,19 @@ func (b *Broker) SendPasswordLink(ctx context.Context, by *User, userID string, 
 		return made, err
 	}
 	secret := b.newSecret(32)
-	err = b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := store.LockUser(ctx, userID); err != nil {
-				return err
-			}
-			if err := given.take(ctx, store); err != nil {
-				return err
-			}
-			u, err := store.UserByID(ctx, userID)
-			if err != nil {
-				return err
-			}
-			made, err = b.insertPasswordLink(ctx, store, by, u, purpose, secret, how)
+	err = b.retryTx(ctx, func(store Store) error {
+		if err := store.LockUser(ctx, userID); err != nil {
 			return err
-		})
+		}
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
+		u, err := store.UserByID(ctx, userID)
+		if err != nil {
+			return err
+		}
+		made, err = b.insertPasswordLink(ctx, store, by, u, purpose, secret, how)
+		return err
 	})
 	return made, given.counted(ctx, err)
 }
@@ -250,9 +248,7 @@ func (b *Broker) UsePasswordLink(ctx context.Context, secret, fresh string, devi
 	if err != nil {
 		return u, err
 	}
-	err = b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error { return b.takePasswordLink(ctx, store, u.ID, secret, chosen, device) })
-	})
+	err = b.retryTx(ctx, func(store Store) error { return b.takePasswordLink(ctx, store, u.ID, secret, chosen, device) })
 	return u, noSuchLink(err)
 }
 

@@ -162,22 +162,20 @@ func (u Upstream) judge(r RecheckResult, err error, before int64, asked time.Tim
 // lease is over, somebody else has checked since, and this answer is dropped.
 func (b *Broker) recordCheck(ctx context.Context, leased, next Upstream, why string) error {
 	tell := why != "" && b.refused.first("upstream "+next.ID+" "+why, b.now())
-	err := b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			written, err := store.RecordUpstream(ctx, leased, next)
-			if err != nil || !written {
-				return err
-			}
-			if next.State == UpstreamEnded {
-				_, err = b.endSessions(ctx, store, SessionFilter{UpstreamID: next.ID}, IdPRevoked, false, "")
-				return err
-			}
-			if !tell {
-				return nil
-			}
-			return b.audit(ctx, store, Event{
-				Name: EventUpstreamUnknown, UserID: next.UserID, Detail: map[string]string{"provider": next.ProviderID, "why": why},
-			})
+	err := b.retryTx(ctx, func(store Store) error {
+		written, err := store.RecordUpstream(ctx, leased, next)
+		if err != nil || !written {
+			return err
+		}
+		if next.State == UpstreamEnded {
+			_, err = b.endSessions(ctx, store, SessionFilter{UpstreamID: next.ID}, IdPRevoked, false, "")
+			return err
+		}
+		if !tell {
+			return nil
+		}
+		return b.audit(ctx, store, Event{
+			Name: EventUpstreamUnknown, UserID: next.UserID, Detail: map[string]string{"provider": next.ProviderID, "why": why},
 		})
 	})
 	if err == nil && tell {

@@ -20,11 +20,9 @@ func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device D
 		return User{}, err
 	}
 	var r resolution
-	err := b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			r, err = b.findOrMake(ctx, store, p, c, device)
-			return err
-		})
+	err := b.retryTx(ctx, func(store Store) (err error) {
+		r, err = b.findOrMake(ctx, store, p, c, device)
+		return err
 	})
 	b.logKeptRole(ctx, p, r, err)
 	return r.user, err

@@ -118,20 +118,18 @@ func (b *Broker) LogoutBrowser(ctx context.Context, plan LogoutPlan, who *Princi
 	if who != nil {
 		ends = append(ends, SessionFilter{ID: who.Session.ID})
 	}
-	return b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if plan.kept != nil {
-				if err := b.takePendingIn(ctx, store, plan.kept); err != nil {
-					return err
-				}
+	return b.retryTx(ctx, func(store Store) error {
+		if plan.kept != nil {
+			if err := b.takePendingIn(ctx, store, plan.kept); err != nil {
+				return err
 			}
-			for _, f := range ends {
-				if _, err := b.endSessions(ctx, store, f, LoggedOut, false, device.IP); err != nil {
-					return err
-				}
+		}
+		for _, f := range ends {
+			if _, err := b.endSessions(ctx, store, f, LoggedOut, false, device.IP); err != nil {
+				return err
 			}
-			return nil
-		})
+		}
+		return nil
 	})
 }
 
@@ -155,20 +153,18 @@ func (b *Broker) IdPLogout(ctx context.Context, providerID, raw string, device D
 		f.CreatedBefore = token.IssuedAt.Add(clockLeeway)
 	}
 	tried := false
-	err = b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			expires := later(token.ExpiresAt, b.now()).Add(exchangeLife)
-			fresh, err := store.UseOnce(ctx, hash("logout token", p.IdP.Issuer(), token.ID), expires)
-			if err != nil {
-				return err
-			}
-			if !fresh && !tried { // by another try of ours is as good
-				return invalidRequest("this logout_token was used before")
-			}
-			tried = true
-			_, err = b.endSessions(ctx, store, f, IdPLogout, false, device.IP)
+	err = b.retryTx(ctx, func(store Store) error {
+		expires := later(token.ExpiresAt, b.now()).Add(exchangeLife)
+		fresh, err := store.UseOnce(ctx, hash("logout token", p.IdP.Issuer(), token.ID), expires)
+		if err != nil {
 			return err
-		})
+		}
+		if !fresh && !tried { // by another try of ours is as good
+			return invalidRequest("this logout_token was used before")
+		}
+		tried = true
+		_, err = b.endSessions(ctx, store, f, IdPLogout, false, device.IP)
+		return err
 	})
 	if err == nil {
 		b.cfg.Log.InfoContext(ctx, "logout by an IdP", "event", "idp.logout", "provider", p.ID)

@@ -165,7 +165,7 @@ func (b *Broker) finishSecondStep(ctx context.Context, s SecondStep, proof facto
 		return proof.use(ctx, store)
 	}
 	if s.User.PasswordTemporary {
-		if err := b.retry(ctx, func() error { return b.cfg.Store.Tx(ctx, take) }); err != nil {
+		if err := b.retryTx(ctx, take); err != nil {
 			return nil, b.countUsed(ctx, s.User, device, err)
 		}
 		return nil, b.changeRequired(s.User, proof.amr)

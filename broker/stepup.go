@@ -119,9 +119,7 @@ func (b *Broker) proveNow(ctx context.Context, who Proving) error {
 }
 
 func (b *Broker) takeNow(ctx context.Context, given proof) error {
-	return given.counted(ctx, b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) error { return given.take(ctx, store) })
-	}))
+	return given.counted(ctx, b.retryTx(ctx, func(store Store) error { return given.take(ctx, store) }))
 }
 
 // stepUp is prove for what a stolen browser must not do. Programs that logged in

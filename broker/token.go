@@ -63,21 +63,19 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 	s := b.newSession(&by.Client, "", by.Device, now)
 	var code AuthorizationCode
 	var u User
-	err := b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			if code, err = store.RedeemCode(ctx, want, by.ProvenKey, s.ID, now); err != nil {
-				return err
-			}
-			if x.Resource != "" && x.Resource != code.Authorization.Request.Resource {
-				return refuse(InvalidTarget, "the resource is not the one that was authorized")
-			}
-			s.from(code.Authorization, by.ProvenKey)
-			if err := stillPermitted(ctx, store, &by.Client, code.Authorization); err != nil {
-				return err
-			}
-			u, err = b.insertSession(ctx, store, s, "")
+	err := b.retryTx(ctx, func(store Store) (err error) {
+		if code, err = store.RedeemCode(ctx, want, by.ProvenKey, s.ID, now); err != nil {
 			return err
-		})
+		}
+		if x.Resource != "" && x.Resource != code.Authorization.Request.Resource {
+			return refuse(InvalidTarget, "the resource is not the one that was authorized")
+		}
+		s.from(code.Authorization, by.ProvenKey)
+		if err := stillPermitted(ctx, store, &by.Client, code.Authorization); err != nil {
+			return err
+		}
+		u, err = b.insertSession(ctx, store, s, "")
+		return err
 	})
 	if errors.Is(err, NotFound) {
 		return b.codeNotTaken(ctx, by, want, s, now)

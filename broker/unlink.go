@@ -67,11 +67,9 @@ func (b *Broker) UnlinkProvider(ctx context.Context, userID, providerID string) 
 
 // unlink takes away the identities that are picked; NotFound where there are none.
 func (b *Broker) unlink(ctx context.Context, userID string, pick func(Identity) bool, keepLast bool, ip string) (n int, err error) {
-	err = b.retry(ctx, func() error {
-		return b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			n, err = b.unlinkPicked(ctx, store, userID, pick, keepLast, ip)
-			return err
-		})
+	err = b.retryTx(ctx, func(store Store) (err error) {
+		n, err = b.unlinkPicked(ctx, store, userID, pick, keepLast, ip)
+		return err
 	})
 	return n, err
 }
