@@ -22,33 +22,30 @@ type NewUser struct {
 
 // CreateUser makes a user.
 func (b *Broker) CreateUser(ctx context.Context, n NewUser) (User, error) {
-	u, given, err := b.prepareProven(ctx, n)
-	if err != nil {
-		return User{}, err
-	}
-	return u, given.counted(ctx, b.cfg.Store.Tx(ctx, func(store Store) error { return b.insertUser(ctx, store, u, given) }))
+	return b.createUser(ctx, n, func(Store, User) error { return nil })
 }
 
-// prepareProven is prepareUser, with the proof of whoever asks: by what is handed out
-// with it, or by its address, an account is a way in that stays.
-func (b *Broker) prepareProven(ctx context.Context, n NewUser) (User, proof, error) {
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
-	if err != nil {
-		return User{}, given, err
-	}
-	u, err := b.prepareUser(ctx, n)
-	return u, given, err
-}
-
-// insertUser is the body of the transaction that makes a user.
-func (b *Broker) insertUser(ctx context.Context, store Store, u User, given proof) error {
-	if err := given.take(ctx, store); err != nil {
-		return err
-	}
-	if err := store.InsertUser(ctx, u); err != nil {
-		return err
-	}
-	return b.audit(ctx, store, Event{Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username}})
+// createUser makes a user, and the way in that is handed out in the same transaction.
+// Whoever asks steps up: by that, or by its address, an account is a way in that stays.
+func (b *Broker) createUser(ctx context.Context, n NewUser, handOut func(Store, User) error) (u User, err error) {
+	err = b.stepUpFor(ctx, func(given proof) error {
+		if u, err = b.prepareUser(ctx, n); err != nil {
+			return err
+		}
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
+			if err := store.InsertUser(ctx, u); err != nil {
+				return err
+			}
+			if err := b.audit(ctx, store, Event{Name: EventUserCreated, UserID: u.ID, Detail: map[string]string{"username": u.Username}}); err != nil {
+				return err
+			}
+			return handOut(store, u)
+		})
+	})
+	return u, err
 }
 
 // prepareUser checks and hashes, outside any transaction.
@@ -110,31 +107,29 @@ func (b *Broker) SetDisabled(ctx context.Context, id string, disabled bool) erro
 // DeleteUser deletes a user and its identities. The sessions end and stay for
 // their retention, so that their refusals can say why. The last administrator stays: LastAdmin.
 func (b *Broker) DeleteUser(ctx context.Context, id string) error {
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
-	if err != nil {
-		return err
-	}
-	return given.counted(ctx, b.cfg.Store.Tx(ctx, func(store Store) error {
-		u, err := store.UserByID(ctx, id)
-		if err != nil {
-			return err
-		}
-		if err := cmp.Or(b.actor(ctx).mayTouch(u), b.actor(ctx).mayLose(u, "delete yourself")); err != nil {
-			return err
-		}
-		if err := given.take(ctx, store); err != nil {
-			return err
-		}
-		// The user goes first: a session that is being made sees either the user
-		// or nothing.
-		if err := store.DeleteUser(ctx, id); err != nil {
-			return err
-		}
-		if _, err := b.endSessions(ctx, store, SessionFilter{UserID: id}, UserDeleted, false, ""); err != nil {
-			return err
-		}
-		return b.audit(ctx, store, Event{Name: EventUserDeleted, UserID: id, Detail: map[string]string{"username": u.Username}})
-	}))
+	return b.stepUpFor(ctx, func(given proof) error {
+		return b.cfg.Store.Tx(ctx, func(store Store) error {
+			u, err := store.UserByID(ctx, id)
+			if err != nil {
+				return err
+			}
+			if err := cmp.Or(b.actor(ctx).mayTouch(u), b.actor(ctx).mayLose(u, "delete yourself")); err != nil {
+				return err
+			}
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
+			// The user goes first: a session that is being made sees either the user
+			// or nothing.
+			if err := store.DeleteUser(ctx, id); err != nil {
+				return err
+			}
+			if _, err := b.endSessions(ctx, store, SessionFilter{UserID: id}, UserDeleted, false, ""); err != nil {
+				return err
+			}
+			return b.audit(ctx, store, Event{Name: EventUserDeleted, UserID: id, Detail: map[string]string{"username": u.Username}})
+		})
+	})
 }
 
 // UserByID finds a user; NotFound.

@@ -165,14 +165,18 @@ func (b *Broker) CreateClient(ctx context.Context, c Client) (created Client, se
 		secret = clientSecretPrefix + b.newSecret(32)
 		c.SecretHash = HashClientSecret(secret)
 	}
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving) // tokens of everybody who logs in to it are its own
-	if err != nil {
-		return Client{}, "", err
-	}
 	c.CreatedAt = b.now()
 	c.UpdatedAt = c.CreatedAt
+	err = b.stepUpFor(ctx, func(given proof) error { return b.insertClient(ctx, c, given) }) // tokens of everybody who logs in to it are its own
+	if err == nil && c.AccessTTL > 0 {
+		err = b.loadLongestAccess(ctx)
+	}
+	return c, secret, err
+}
+
+func (b *Broker) insertClient(ctx context.Context, c Client, given proof) error {
 	tried := false
-	err = given.counted(ctx, b.retry(ctx, func() error {
+	return b.retry(ctx, func() error {
 		if tried { // an earlier try may have committed, and only its answer was lost
 			if made, err := b.cfg.Store.ClientByID(ctx, c.ID); err == nil && made.SecretHash == c.SecretHash && made.CreatedAt.Equal(c.CreatedAt) {
 				return nil
@@ -188,11 +192,7 @@ func (b *Broker) CreateClient(ctx context.Context, c Client) (created Client, se
 			}
 			return b.audit(ctx, store, Event{Name: EventClientCreated, ClientID: c.ID, Detail: map[string]string{"name": c.Name}})
 		})
-	}))
-	if err == nil && c.AccessTTL > 0 {
-		err = b.loadLongestAccess(ctx)
-	}
-	return c, secret, err
+	})
 }
 
 // UpdateClient replaces a client's metadata. Its secret, and who it is, stay.
@@ -261,20 +261,18 @@ func (b *Broker) DeleteClient(ctx context.Context, id string) error {
 
 // changeClient changes or deletes a client, for whoever proves to be there.
 func (b *Broker) changeClient(ctx context.Context, id, event string, change func(Store) error) error {
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
-	if err != nil {
-		return err
-	}
-	defer b.clients.drop(id)
-	return given.counted(ctx, b.retryTx(ctx, func(store Store) error {
-		if err := given.take(ctx, store); err != nil {
-			return err
-		}
-		if err := change(store); err != nil {
-			return err
-		}
-		return b.audit(ctx, store, Event{Name: event, ClientID: id})
-	}))
+	return b.stepUpFor(ctx, func(given proof) error {
+		defer b.clients.drop(id)
+		return b.retryTx(ctx, func(store Store) error {
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
+			if err := change(store); err != nil {
+				return err
+			}
+			return b.audit(ctx, store, Event{Name: event, ClientID: id})
+		})
+	})
 }
 
 // checkProviders refuses ways to log in that there are not.

@@ -250,15 +250,13 @@ func (b *Broker) MakeRecoveryCodes(ctx context.Context, p Principal, typed, tick
 // only root for administrators; the own ones need proof, on the account's page.
 // No session ends. It reports whether there were any.
 func (b *Broker) ResetFactors(ctx context.Context, userID string) (had bool, err error) {
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
-	if err != nil {
-		return false, err
-	}
-	err = b.retryTx(ctx, func(store Store) (err error) {
-		had, err = b.resetFactors(ctx, store, userID, given)
-		return err
+	err = b.stepUpFor(ctx, func(given proof) error {
+		return b.retryTx(ctx, func(store Store) (err error) {
+			had, err = b.resetFactors(ctx, store, userID, given)
+			return err
+		})
 	})
-	return had, given.counted(ctx, err)
+	return had, err
 }
 
 func (b *Broker) resetFactors(ctx context.Context, store Store, userID string, given proof) (had bool, err error) {

@@ -173,10 +173,19 @@ func (b *Broker) RevokeKey(ctx context.Context, kid string) (signs string, err e
 	if algorithm == "" {
 		return "", refuse(NotFound, "there is no such signing key")
 	}
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
+	err = b.stepUpFor(ctx, func(given proof) error {
+		signs, err = b.revokeKey(ctx, kid, algorithm, given)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
+	b.cfg.Log.WarnContext(ctx, "signing key revoked", "event", EventKeyRevoked, "kid", kid, "alg", algorithm, "instead", signs)
+	// It is done, whoever has gone away meanwhile.
+	return signs, b.Load(context.WithoutCancel(ctx))
+}
+
+func (b *Broker) revokeKey(ctx context.Context, kid, algorithm string, given proof) (signs string, err error) {
 	// A replica whose clock is behind signs with it at once, too.
 	instead, err := b.makeKey(algorithm, b.now().Add(-clockLeeway))
 	if err != nil {
@@ -191,10 +200,5 @@ func (b *Broker) RevokeKey(ctx context.Context, kid string) (signs string, err e
 		}
 		return b.audit(ctx, store, Event{Name: EventKeyRevoked, Detail: map[string]string{detailKID: kid, detailAlg: algorithm, "instead": signs}})
 	})
-	if err = given.counted(ctx, err); err != nil {
-		return "", err
-	}
-	b.cfg.Log.WarnContext(ctx, "signing key revoked", "event", EventKeyRevoked, "kid", kid, "alg", algorithm, "instead", signs)
-	// It is done, whoever has gone away meanwhile.
-	return signs, b.Load(context.WithoutCancel(ctx))
+	return signs, err
 }

@@ -48,19 +48,20 @@ func (b *Broker) LogoutSession(ctx context.Context, id string, allDevices bool, 
 // all that there are an administrator has to prove to be there: to throw out a thief
 // of somebody nobody does.
 func (b *Broker) EndSessions(ctx context.Context, f SessionFilter, cause EndCause, wipe bool, ip string) (n int, err error) {
-	given := proven()
-	if f.All {
-		if given, err = b.stepUp(ctx, b.actor(ctx).Proving); err != nil {
-			return 0, err
-		}
-	}
-	err = given.counted(ctx, b.retryTx(ctx, func(store Store) error {
-		if err := given.take(ctx, store); err != nil {
+	end := func(given proof) error {
+		return b.retryTx(ctx, func(store Store) error {
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
+			n, err = b.endSessions(ctx, store, f, cause, wipe, ip)
 			return err
-		}
-		n, err = b.endSessions(ctx, store, f, cause, wipe, ip)
-		return err
-	}))
+		})
+	}
+	if f.All {
+		err = b.stepUpFor(ctx, end)
+	} else {
+		err = end(proven())
+	}
 	return n, err
 }
 

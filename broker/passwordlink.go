@@ -72,26 +72,24 @@ func (b *Broker) SendPasswordLink(ctx context.Context, by *User, userID string, 
 	if _, err := b.cfg.Store.UserByID(ctx, userID); err != nil {
 		return made, err
 	}
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
-	if err != nil {
-		return made, err
-	}
 	secret := b.newSecret(32)
-	err = b.retryTx(ctx, func(store Store) error {
-		if err := store.LockUser(ctx, userID); err != nil {
+	err = b.stepUpFor(ctx, func(given proof) error {
+		return b.retryTx(ctx, func(store Store) error {
+			if err := store.LockUser(ctx, userID); err != nil {
+				return err
+			}
+			if err := given.take(ctx, store); err != nil {
+				return err
+			}
+			u, err := store.UserByID(ctx, userID)
+			if err != nil {
+				return err
+			}
+			made, err = b.insertPasswordLink(ctx, store, by, u, purpose, secret, how)
 			return err
-		}
-		if err := given.take(ctx, store); err != nil {
-			return err
-		}
-		u, err := store.UserByID(ctx, userID)
-		if err != nil {
-			return err
-		}
-		made, err = b.insertPasswordLink(ctx, store, by, u, purpose, secret, how)
-		return err
+		})
 	})
-	return made, given.counted(ctx, err)
+	return made, err
 }
 
 // InviteUser is [Broker.SendInvitation] for a link that is handed out.
@@ -106,19 +104,12 @@ func (b *Broker) SendInvitation(ctx context.Context, n NewUser, how Handover) (u
 		return u, made, refuse(LocalLoginDisabled, "logging in with a password is switched off")
 	}
 	n.Password = ""
-	u, given, err := b.prepareProven(ctx, n)
-	if err != nil {
-		return u, made, err
-	}
 	secret := b.newSecret(32)
-	err = b.cfg.Store.Tx(ctx, func(store Store) error {
-		if err := b.insertUser(ctx, store, u, given); err != nil {
-			return err
-		}
+	u, err = b.createUser(ctx, n, func(store Store, u User) (err error) {
 		made, err = b.insertPasswordLink(ctx, store, b.actor(ctx).user(), u, PurposeInvitation, secret, how)
 		return err
 	})
-	return u, made, given.counted(ctx, err)
+	return u, made, err
 }
 
 // insertPasswordLink is the body of the transaction that makes a link for a user

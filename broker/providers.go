@@ -167,22 +167,28 @@ func (b *Broker) FindProvider(ctx context.Context, id string) (Provider, error) 
 // CreateProvider adds a provider, which can be used at once on this replica and
 // after its next [Broker.Load] on the others.
 func (b *Broker) CreateProvider(ctx context.Context, s ProviderSettings, secret string) (Provider, error) {
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving) // its rules can let anybody in as anything
+	var row StoredProvider
+	err := b.stepUpFor(ctx, func(given proof) (err error) { // its rules can let anybody in as anything
+		row, err = b.createProvider(ctx, s, secret, given)
+		return err
+	})
 	if err != nil {
 		return Provider{}, err
 	}
-	if s, err = b.checkNewProvider(ctx, s, secret, nil); err != nil {
-		return Provider{}, err
+	return b.shown(row), nil
+}
+
+func (b *Broker) createProvider(ctx context.Context, s ProviderSettings, secret string, given proof) (StoredProvider, error) {
+	s, err := b.checkNewProvider(ctx, s, secret, nil)
+	if err != nil {
+		return StoredProvider{}, err
 	}
 	if b.configuredProvider(s.ID) {
-		return Provider{}, refuse(ProviderExists, "id: a provider of this id stands in the configuration")
+		return StoredProvider{}, refuse(ProviderExists, "id: a provider of this id stands in the configuration")
 	}
 	now := b.now()
 	row := StoredProvider{Settings: s, Sealed: b.sealProviderSecret(s.ID, secret), CreatedAt: now, UpdatedAt: now}
-	err = b.changeProvider(ctx, EventProviderCreated, s.ID, func(store Store) error {
-		if err := given.take(ctx, store); err != nil {
-			return err
-		}
+	return row, b.changeProvider(ctx, EventProviderCreated, s.ID, given, func(store Store) error {
 		rows, err := store.ListProviders(ctx)
 		if err == nil && len(rows) >= maxStoredProviders {
 			err = refuse(InvalidRequest, "there are 100 added providers, which is the most")
@@ -192,25 +198,19 @@ func (b *Broker) CreateProvider(ctx context.Context, s ProviderSettings, secret 
 		}
 		return store.InsertProvider(ctx, row)
 	})
-	if err = given.counted(ctx, err); err != nil {
-		return Provider{}, err
-	}
-	return b.shown(row), nil
 }
 
 // UpdateProvider replaces a provider's settings. A secret of nil leaves the one
 // that it has, but not for another issuer: that would hand it to whoever is
 // there.
 func (b *Broker) UpdateProvider(ctx context.Context, s ProviderSettings, secret *string) (p Provider, err error) {
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
-	if err != nil {
-		return Provider{}, err
-	}
-	err = b.retry(ctx, func() error {
-		p, err = b.updateProvider(ctx, s, secret, given)
-		return err
+	err = b.stepUpFor(ctx, func(given proof) error {
+		return b.retry(ctx, func() error {
+			p, err = b.updateProvider(ctx, s, secret, given)
+			return err
+		})
 	})
-	return p, given.counted(ctx, err)
+	return p, err
 }
 
 func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret *string, given proof) (Provider, error) {
@@ -236,10 +236,7 @@ func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret 
 		Settings: s, Sealed: b.sealProviderSecret(s.ID, *secret), CreatedAt: old.CreatedAt,
 		UpdatedAt: later(b.now(), old.UpdatedAt.Add(time.Millisecond)),
 	}
-	err = b.changeProvider(ctx, EventProviderUpdated, s.ID, func(store Store) error {
-		if err := given.take(ctx, store); err != nil {
-			return err
-		}
+	err = b.changeProvider(ctx, EventProviderUpdated, s.ID, given, func(store Store) error {
 		return orAgain(store.UpdateProvider(ctx, row, old.UpdatedAt), NotFound) // somebody else was quicker
 	})
 	return b.shown(row), err
@@ -252,16 +249,9 @@ func (b *Broker) DeleteProvider(ctx context.Context, id string) error {
 	if _, err := b.storedProvider(ctx, id); err != nil {
 		return err
 	}
-	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
-	if err != nil {
-		return err
-	}
-	return given.counted(ctx, b.changeProvider(ctx, EventProviderDeleted, id, func(store Store) error {
-		if err := given.take(ctx, store); err != nil {
-			return err
-		}
-		return store.DeleteProvider(ctx, id)
-	}))
+	return b.stepUpFor(ctx, func(given proof) error {
+		return b.changeProvider(ctx, EventProviderDeleted, id, given, func(store Store) error { return store.DeleteProvider(ctx, id) })
+	})
 }
 
 // checkNewProvider is [CheckProvider] for what comes over the API; bad is what is
@@ -312,8 +302,11 @@ func (b *Broker) storedProvider(ctx context.Context, id string) (StoredProvider,
 }
 
 // changeProvider changes the database and then the list of this process.
-func (b *Broker) changeProvider(ctx context.Context, event, id string, change func(Store) error) error {
+func (b *Broker) changeProvider(ctx context.Context, event, id string, given proof, change func(Store) error) error {
 	err := b.cfg.Store.Tx(ctx, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
+			return err
+		}
 		if err := change(store); err != nil {
 			return err
 		}

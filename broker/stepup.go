@@ -115,11 +115,11 @@ func (b *Broker) proveNow(ctx context.Context, who Proving) error {
 	if err != nil {
 		return err
 	}
-	return b.takeNow(ctx, given)
+	return given.counted(ctx, b.takeNow(ctx, given))
 }
 
 func (b *Broker) takeNow(ctx context.Context, given proof) error {
-	return given.counted(ctx, b.retryTx(ctx, func(store Store) error { return given.take(ctx, store) }))
+	return b.retryTx(ctx, func(store Store) error { return given.take(ctx, store) })
 }
 
 // stepUp is prove for what a stolen browser must not do. Programs that logged in
@@ -144,14 +144,19 @@ func (b *Broker) stepUpIf(ctx context.Context, needed bool, who *Proving) (proof
 	return b.stepUp(ctx, who)
 }
 
-// stepUpNow is stepUp of the administrator who acts, for what has no transaction of
-// its own to take the proof in.
-func (b *Broker) stepUpNow(ctx context.Context) error {
+// stepUpFor does what the administrator who acts has to step up for: f takes the
+// proof in its transaction.
+func (b *Broker) stepUpFor(ctx context.Context, f func(given proof) error) error {
 	given, err := b.stepUp(ctx, b.actor(ctx).Proving)
 	if err != nil {
 		return err
 	}
-	return b.takeNow(ctx, given)
+	return given.counted(ctx, f(given))
+}
+
+// stepUpNow is stepUpFor what has no transaction of its own to take the proof in.
+func (b *Broker) stepUpNow(ctx context.Context) error {
+	return b.stepUpFor(ctx, func(given proof) error { return b.takeNow(ctx, given) })
 }
 
 // stepUpOf is stepUp of a principal; nil: the command line.
