@@ -79,7 +79,7 @@ func (b *Broker) proveForPassword(ctx context.Context, p Principal, code *string
 func asWrongCode(err error) error {
 	var e *Error
 	if errors.As(err, &e) && e.Code == SecondFactorInvalid {
-		return &Error{Code: WrongCode, Field: "otp", Message: e.Message, Limit: e.Limit}
+		return &Error{Code: WrongCode, Field: "otp", Message: e.Message}
 	}
 	return err
 }

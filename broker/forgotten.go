@@ -48,12 +48,10 @@ func (b *Broker) ForgotPassword(ctx context.Context, typed, language string, dev
 func (b *Broker) countForgotten(ctx context.Context, typed string, device Device) error {
 	const message = "too many links were asked for"
 	account, _ := loginKeys(FoldUsername(typed), device)
-	for _, key := range []string{addressKey(device), account} {
-		if err := b.within(ctx, b.cfg.Limits.Failures, "forgotten "+key, message); err != nil {
-			return err
-		}
+	if err := b.within(ctx, b.cfg.Limits.Failures, "forgotten "+addressKey(device), message); err != nil {
+		return err
 	}
-	return nil
+	return b.within(untold(ctx), b.cfg.Limits.Failures, "forgotten "+account, message)
 }
 
 // answerForgotten looks up who asked, and mails the links. Of two replicas that

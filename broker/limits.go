@@ -67,6 +67,25 @@ func AddressOf(ip string) string {
 	return network.String()
 }
 
+type limitTeller struct{}
+
+// WithLimitTeller has tell called with where whoever asks stands, each time that a
+// limit is asked or counts in a context; the last call is what holds, but for a
+// refusal that says it itself ([Error].Limit). No limit is asked for it.
+func WithLimitTeller(ctx context.Context, tell func(LimitState)) context.Context {
+	return context.WithValue(ctx, limitTeller{}, tell)
+}
+
+func tellLimit(ctx context.Context, state LimitState) {
+	if tell, ok := ctx.Value(limitTeller{}).(func(LimitState)); ok {
+		tell(state)
+	}
+}
+
+// untold is for what others do too: how often strangers failed for an account is
+// nobody's to know.
+func untold(ctx context.Context) context.Context { return WithLimitTeller(ctx, func(LimitState) {}) }
+
 func addressKey(device Device) string { return "address " + AddressOf(device.IP) }
 
 // mayFail refuses a key that failed too often.
@@ -79,18 +98,14 @@ func (b *Broker) mayFailBy(ctx context.Context, quota Quota, key string) error {
 		return nil
 	}
 	state, err := b.cfg.Limiter.Check(ctx, quota, key)
-	if err == nil && state.Exceeded {
+	if err != nil {
+		return Unavailable(err)
+	}
+	tellLimit(ctx, state)
+	if state.Exceeded {
 		return tooMany("too many failed attempts", state)
 	}
-	return limiterTrouble(err)
-}
-
-// limiterTrouble is an error of the limiter: never a refusal of a password.
-func limiterTrouble(err error) error {
-	if err == nil {
-		return nil
-	}
-	return Unavailable(err)
+	return nil
 }
 
 func tooMany(message string, state LimitState) error {
@@ -115,6 +130,7 @@ func (b *Broker) withinLimits(ctx context.Context, name, userID string, device D
 		return err
 	}
 	account, session := loginKeys(name, device)
+	ctx = untold(ctx)
 	err := b.mayFail(ctx, account)
 	if !errors.Is(err, RateLimited) || userID == "" {
 		return err
@@ -171,8 +187,8 @@ func (b *Broker) failedBy(ctx context.Context, quota Quota, kind failure, refusa
 		if err != nil {
 			return Unavailable(err)
 		}
-		if i == 0 {
-			refusal.Limit = &state
+		if i == 1 {
+			tellLimit(ctx, state)
 		}
 	}
 	return refusal
@@ -210,8 +226,12 @@ func (b *Broker) within(ctx context.Context, quota Quota, key, message string) e
 		return nil
 	}
 	state, err := b.cfg.Limiter.Count(ctx, quota, key)
-	if err == nil && state.Refused {
+	if err != nil {
+		return Unavailable(err)
+	}
+	tellLimit(ctx, state)
+	if state.Refused {
 		return tooMany(message, state)
 	}
-	return limiterTrouble(err)
+	return nil
 }

@@ -136,7 +136,7 @@ func (b *Broker) failedCode(ctx context.Context, u User, device Device) error {
 	err := b.failedLogin(ctx, FoldUsername(u.Username), device)
 	var e *Error
 	if errors.As(err, &e) && e.Code == InvalidCredentials {
-		return &Error{Code: SecondFactorInvalid, Message: "the code is wrong or was used already", Limit: e.Limit}
+		return &Error{Code: SecondFactorInvalid, Message: "the code is wrong or was used already"}
 	}
 	return err
 }

@@ -209,7 +209,7 @@ func (b *Broker) proveCode(ctx context.Context, who Proving) (proof, error) {
 func asWrongProof(err error) error {
 	var e *Error
 	if errors.As(err, &e) && e.Code == SecondFactorInvalid {
-		return &Error{Code: WrongPassword, Message: e.Message, Limit: e.Limit}
+		return &Error{Code: WrongPassword, Message: e.Message}
 	}
 	return err
 }

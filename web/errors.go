@@ -206,7 +206,9 @@ func (s *Server) fail(c *gin.Context, err error, r render) {
 	if wait > 0 {
 		h.Set("Retry-After", seconds(wait))
 	}
-	limitHeaders(h, e.Limit)
+	if e.Limit != nil {
+		limitHeaders(h, *e.Limit)
+	}
 	r(s, c, e, a)
 }
 
@@ -226,17 +228,6 @@ func verdictOf(e *broker.Error, a answer) Verdict {
 		return VerdictWipe
 	}
 	return a.verdict
-}
-
-// limitHeaders are those of the IETF's draft 6, which the JSON contract has.
-func limitHeaders(h http.Header, l *broker.LimitState) {
-	if l == nil {
-		return
-	}
-	h.Set("RateLimit-Policy", fmt.Sprintf("%d;w=%.0f", l.Limit, l.Window.Seconds()))
-	h.Set("RateLimit-Limit", fmt.Sprint(l.Limit))
-	h.Set("RateLimit-Remaining", fmt.Sprint(l.Remaining))
-	h.Set("RateLimit-Reset", seconds(l.Reset))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.0f", math.Ceil(d.Seconds())) }

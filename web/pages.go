@@ -85,7 +85,9 @@ func (s *Server) again(c *gin.Context, name string, p page, err error) error {
 	if code == broker.InvalidUsername || code == broker.UsernameTaken {
 		p.Wrong = "username"
 	}
-	limitHeaders(c.Writer.Header(), e.Limit)
+	if e.Limit != nil {
+		limitHeaders(c.Writer.Header(), *e.Limit)
+	}
 	if e.RetryAfter > 0 {
 		c.Header("Retry-After", seconds(e.RetryAfter))
 	}

@@ -137,14 +137,14 @@ func (s *Server) cors() gin.HandlerFunc {
 		AllowOriginFunc: func(string) bool { return true }, // it is asked for the configured ones alone
 		AllowMethods:    []string{"GET", "POST", "PUT", "PATCH", "DELETE"}, AllowCredentials: true,
 		AllowHeaders:  []string{"Authorization", "Content-Type", "DPoP", headerRefreshToken, headerReturnTokens, headerDeviceName},
-		ExposeHeaders: []string{"Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate"},
+		ExposeHeaders: exposed,
 	})
 	// Without credentials: these endpoints have no use for cookies.
 	allowClient := cors.New(cors.Config{
 		AllowOriginFunc: func(string) bool { return true },
 		AllowMethods:    []string{"GET", "POST"}, MaxAge: time.Hour,
 		AllowHeaders:  []string{"Authorization", "Content-Type", "DPoP", headerDeviceName},
-		ExposeHeaders: []string{"DPoP-Nonce", "Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate"},
+		ExposeHeaders: append(slices.Clone(exposed), "DPoP-Nonce"),
 	})
 	return func(c *gin.Context) {
 		origin, path := c.GetHeader("Origin"), c.Request.URL.Path
@@ -159,6 +159,11 @@ func (s *Server) cors() gin.HandlerFunc {
 			allow(c)
 		}
 	}
+}
+
+// exposed are headers that scripts of other origins may read.
+var exposed = []string{
+	"Latchkey-Code", "Latchkey-Verdict", "Retry-After", "WWW-Authenticate", "RateLimit-Limit", "RateLimit-Policy", "RateLimit-Remaining", "RateLimit-Reset",
 }
 
 // clientEndpoints are what single-page apps call, from origins of their own.
@@ -182,7 +187,9 @@ func (s *Server) routes(e *gin.Engine) {
 	e.GET("/openapi.yaml", s.openAPI)
 	e.GET("/static/*file", s.static)
 
-	r := e.Group("", s.whenReady)
+	ready := e.Group("", s.whenReady)
+	ready.POST("/auth/refresh", s.as(asJSON, s.refresh)) // which no limit holds up, and none is asked for
+	r := ready.Group("", tellLimits)
 
 	// Keys and metadata, for whoever checks tokens
 	r.GET("/.well-known/jwks.json", s.jwks)
@@ -228,7 +235,6 @@ func (s *Server) routes(e *gin.Engine) {
 	r.GET("/ping", s.ping)
 	r.GET("/healthcheck", s.healthcheck)
 	r.POST("/login", s.as(asText, s.login))
-	r.POST("/auth/refresh", s.as(asJSON, s.refresh))
 	r.POST("/logout", s.as(asJSON, s.logout))
 
 	// Login through an IdP: an app's, and a browser's

@@ -371,7 +371,7 @@ func TestCORS(t *testing.T) {
 		if acao(a) != origin || a.Header.Get("Access-Control-Allow-Credentials") != "true" || !strings.Contains(strings.Join(a.Header.Values("Vary"), ","), "Origin") {
 			t.Errorf("%s: headers %v", origin, a.Header)
 		}
-		for _, name := range []string{"latchkey-code", "latchkey-verdict", "retry-after"} {
+		for _, name := range []string{"latchkey-code", "latchkey-verdict", "retry-after", "ratelimit-remaining"} {
 			if !strings.Contains(exposed, name) {
 				t.Errorf("%s is not exposed: %s", name, exposed)
 			}
