@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -31,11 +33,15 @@ type Box struct {
 	outer *exec.Cmd // unshare, which takes the machine along when it ends
 	ended chan struct{}
 	said  bytes.Buffer // read when outer has ended
-	init  string       // process 1, as this machine numbers it
-	flags []string     // of unshare and nsenter alike
+	init  *os.Process  // process 1
+	rooms []*os.File   // its namespaces, in the order of kinds
+	kinds []string     // of namespaces, as unshare and nsenter alike call them
 	dir   string
 	group string
 }
+
+// files are what /proc/PID/ns calls the kinds of namespaces.
+var files = map[string]string{"mount": "mnt", "pid": "pid", "uts": "uts", "ipc": "ipc", "cgroup": "cgroup", "net": "net"}
 
 const bootTime = 60 * time.Second
 
@@ -48,9 +54,9 @@ func Boot(o Options) (*Box, error) {
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		return nil, errors.New("a systemd runs this machine, and a second one would stand in its way")
 	}
-	b := &Box{ended: make(chan struct{}), flags: []string{"--mount", "--pid", "--uts", "--ipc", "--cgroup"}}
+	b := &Box{ended: make(chan struct{}), kinds: []string{"mount", "pid", "uts", "ipc", "cgroup"}}
 	if o.OwnNetwork {
-		b.flags = append(b.flags, "--net")
+		b.kinds = append(b.kinds, "net")
 	}
 	if err := b.start(o); err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -70,7 +76,10 @@ func (b *Box) start(o Options) (err error) {
 		close(b.ended)
 		return err
 	}
-	args := append([]string{"-c", `echo $$ >"$0/cgroup.procs" && exec unshare "$@"`, b.group}, b.flags...)
+	args := []string{"-c", `echo $$ >"$0/cgroup.procs" && exec unshare "$@"`, b.group}
+	for _, kind := range b.kinds {
+		args = append(args, "--"+kind)
+	}
 	args = append(args, "--fork", "--kill-child", "--propagation", "private", "sh", "-c", script, "sh", b.dir, o.Mounted, o.Target)
 	c := exec.Command("sh", args...)
 	c.Stdout, c.Stderr, c.SysProcAttr = &b.said, &b.said, dieWithUs()
@@ -97,8 +106,7 @@ func (b *Box) wait() error {
 			return fmt.Errorf("%s", strings.TrimSpace(b.said.String()))
 		default:
 		}
-		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", b.outer.Process.Pid, b.outer.Process.Pid))
-		if b.init = strings.TrimSpace(string(children)); b.init == "" {
+		if b.init == nil && !b.hold() {
 			continue
 		}
 		out, _ := b.Command("systemctl", "is-system-running").Output() // fails while it boots
@@ -109,15 +117,56 @@ func (b *Box) wait() error {
 	return errors.New("systemd did not start")
 }
 
+// hold takes hold of process 1, which is the only child that unshare ever has, and of
+// its namespaces: of themselves, for its number is another process's once it has
+// ended, and that one would be killed, or commands typed on this machine. It says
+// false where there is no process 1 yet.
+func (b *Box) hold() bool {
+	child := func() int {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", b.outer.Process.Pid))
+		number, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+		return number
+	}
+	number := child()
+	if number == 0 {
+		return false
+	}
+	held, err := os.FindProcess(number)
+	rooms := []*os.File{}
+	for _, kind := range b.kinds {
+		if err == nil {
+			var room *os.File
+			if room, err = os.Open(fmt.Sprintf("/proc/%d/ns/%s", number, files[kind])); err == nil {
+				rooms = append(rooms, room)
+			}
+		}
+	}
+	// Who is unshare's child before and after was meant in between, too; and unshare
+	// itself, which is not waited for yet, has kept its number.
+	if err != nil || child() != number || b.outer.Process.Signal(syscall.Signal(0)) != nil {
+		closeAll(rooms)
+		return false
+	}
+	b.init, b.rooms = held, rooms
+	return true
+}
+
+func closeAll(opened []*os.File) {
+	for _, f := range opened {
+		f.Close()
+	}
+}
+
 // Close ends the machine with all that runs there.
 func (b *Box) Close() error {
 	if b.outer != nil {
-		if b.init != "" { // all others end with it
-			_ = exec.Command("kill", "-KILL", b.init).Run()
+		if b.init != nil { // all others end with it
+			_ = b.init.Kill()
 		}
 		_ = b.outer.Process.Kill()
 	}
 	<-b.ended
+	closeAll(b.rooms)
 	var left error
 	if b.dir != "" {
 		left = os.Remove(b.dir) // what was mounted there is gone with the machine
@@ -136,7 +185,10 @@ func (b *Box) Close() error {
 
 // Command is a command of root's there, in root's home, with an environment of its own.
 func (b *Box) Command(name string, args ...string) *exec.Cmd {
-	all := append([]string{"--target", b.init, "--root", "--wd"}, b.flags...)
+	all := []string{}
+	for i, room := range b.rooms { // by this process's own descriptors, which are not handed down
+		all = append(all, fmt.Sprintf("--%s=/proc/%d/fd/%d", b.kinds[i], os.Getpid(), room.Fd()))
+	}
 	all = append(all, "--", "env", "-i", "-C", "/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", name)
 	c := exec.Command("nsenter", append(all, args...)...)
