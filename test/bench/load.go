@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime/metrics"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ type result struct {
 	rps      float64
 	p50, p99 time.Duration
 	cpu      time.Duration // of this process, clients included, per request
+	allocs   float64       // objects on the heap, the same
 }
 
 // run keeps workers busy for a while. A single error fails it: a figure with
@@ -32,7 +34,7 @@ func run(l load, workers int, length time.Duration) (result, error) {
 	var stop atomic.Bool
 	var group sync.WaitGroup
 	took, errs := make([][]time.Duration, workers), make([]error, workers)
-	start, cpu := time.Now(), cpuTime()
+	start, cpu, allocs := time.Now(), cpuTime(), allocated()
 	for i := range workers {
 		group.Go(func() {
 			for !stop.Load() {
@@ -48,7 +50,7 @@ func run(l load, workers int, length time.Duration) (result, error) {
 	stop.Store(true)
 	group.Wait()
 	elapsed := time.Since(start)
-	cpu = cpuTime() - cpu
+	cpu, allocs = cpuTime()-cpu, allocated()-allocs
 	for i := range workers {
 		if err := ends[i](); err != nil && errs[i] == nil {
 			errs[i] = err
@@ -62,7 +64,17 @@ func run(l load, workers int, length time.Duration) (result, error) {
 	if len(all) == 0 {
 		return result{}, fmt.Errorf("nothing was done in %s", elapsed)
 	}
-	return result{float64(len(all)) / elapsed.Seconds(), all[len(all)/2], all[len(all)*99/100], cpu / time.Duration(len(all))}, nil
+	return result{
+		rps: float64(len(all)) / elapsed.Seconds(), p50: all[len(all)/2], p99: all[len(all)*99/100],
+		cpu: cpu / time.Duration(len(all)), allocs: float64(allocs) / float64(len(all)),
+	}, nil
+}
+
+// allocated counts the objects that this process has ever put on the heap.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }
 
 // cpuTime is what this process has used of the cores, which other programs on
@@ -114,10 +126,11 @@ func medianResult(rs []result) result {
 		return median(values)
 	}
 	return result{
-		rps: pick(func(r result) float64 { return r.rps }),
-		p50: time.Duration(pick(func(r result) float64 { return float64(r.p50) })),
-		p99: time.Duration(pick(func(r result) float64 { return float64(r.p99) })),
-		cpu: time.Duration(pick(func(r result) float64 { return float64(r.cpu) })),
+		rps:    pick(func(r result) float64 { return r.rps }),
+		p50:    time.Duration(pick(func(r result) float64 { return float64(r.p50) })),
+		p99:    time.Duration(pick(func(r result) float64 { return float64(r.p99) })),
+		cpu:    time.Duration(pick(func(r result) float64 { return float64(r.cpu) })),
+		allocs: pick(func(r result) float64 { return r.allocs }),
 	}
 }
 

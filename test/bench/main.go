@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -44,6 +45,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+strings.Join(append(plainParts, databaseParts...), ", ")+", verify, sql, process, pages, scale")
 	flag.StringVar(&o.db, "db", "", "sqlite or postgres; both without it")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of all that runs")
+	allocs := flag.String("allocprofile", "", "write a profile of every object that was put on the heap; slows everything down")
 	flag.Parse()
 	// Many short runs: what else the machine does then meets product and
 	// ceiling alike.
@@ -61,8 +63,22 @@ func main() {
 		}
 		defer pprof.StopCPUProfile()
 	}
+	if *allocs != "" {
+		runtime.MemProfileRate = 1
+		defer writeAllocs(*allocs)
+	}
 	if err := o.run(context.Background()); err != nil {
 		pprof.StopCPUProfile()
+		log.Fatal(err)
+	}
+}
+
+func writeAllocs(name string) {
+	f, err := os.Create(name)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close()); err != nil {
 		log.Fatal(err)
 	}
 }

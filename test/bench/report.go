@@ -16,11 +16,11 @@ func newReport() *report { return &report{} }
 func (r *report) line(name string, workers int, a, b result, ratio, goal string, met bool) {
 	if !r.headed {
 		r.headed = true
-		fmt.Printf("\n%-50s %7s  %9s %7s %7s %6s  %9s %7s %7s %6s  %9s  goal\n", "", "workers",
-			"product/s", "p50 ms", "p99 ms", "cpu us", "ceiling/s", "p50 ms", "p99 ms", "cpu us", "ratio")
+		fmt.Printf("\n%-50s %7s  %9s %7s %7s %6s %6s  %9s %7s %7s %6s %6s  %9s  goal\n", "", "workers",
+			"product/s", "p50 ms", "p99 ms", "cpu us", "allocs", "ceiling/s", "p50 ms", "p99 ms", "cpu us", "allocs", "ratio")
 	}
-	fmt.Printf("%-50s %7d  %9.0f %7.2f %7.2f %6.0f  %9.0f %7.2f %7.2f %6.0f  %9s  %s\n", name, workers,
-		a.rps, ms(a.p50), ms(a.p99), 1000*ms(a.cpu), b.rps, ms(b.p50), ms(b.p99), 1000*ms(b.cpu), ratio, r.judge(goal, met))
+	fmt.Printf("%-50s %7d  %9.0f %7.2f %7.2f %6.0f %6.0f  %9.0f %7.2f %7.2f %6.0f %6.0f  %9s  %s\n", name, workers,
+		a.rps, ms(a.p50), ms(a.p99), 1000*ms(a.cpu), a.allocs, b.rps, ms(b.p50), ms(b.p99), 1000*ms(b.cpu), b.allocs, ratio, r.judge(goal, met))
 }
 
 // value prints a figure that has no ceiling.
