@@ -88,6 +88,27 @@ func replaceable(ring *tokens.KeyRing, algorithm string, youngest time.Time) boo
 	return found
 }
 
+// KeyChangeOverdue is for how long a change of signing keys is overdue, as this
+// process knows the keys: one is published for long enough and does not sign,
+// because a replica has not loaded it; or one signs past its time, and none is
+// published for its place. 0: all is in time.
+func (b *Broker) KeyChangeOverdue() (longest time.Duration) {
+	now, due := b.now(), map[string]time.Time{}
+	for _, k := range b.keys.Load().Keys() {
+		switch {
+		case !k.RetiredAt.IsZero() || !slices.Contains(tokens.Algorithms, k.Algorithm):
+		case waits(k):
+			due[k.Algorithm] = k.CreatedAt.Add(b.cfg.KeyPublished)
+		case b.cfg.KeyRotation > 0 && due[k.Algorithm].IsZero():
+			due[k.Algorithm] = k.ActiveAt.Add(b.cfg.KeyRotation)
+		}
+	}
+	for _, at := range due {
+		longest = max(longest, now.Sub(at))
+	}
+	return longest
+}
+
 // publishKey publishes a key that is to sign later, unless somebody else was
 // quicker.
 func (b *Broker) publishKey(ctx context.Context, algorithm string, youngest time.Time) (did bool, err error) {

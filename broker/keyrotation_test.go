@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/latchkey-id/latchkey/test/harness"
 	"github.com/latchkey-id/latchkey/tokens"
 	"github.com/latchkey-id/latchkey/tokens/verify"
+	"github.com/latchkey-id/latchkey/web/metrics"
 )
 
 // manyKeys makes real keys; RSA keys are short ones, because there are many.
@@ -272,6 +274,83 @@ func TestKeyWaitsForEveryReplica(t *testing.T) {
 	live(t, a)
 	if got := states(a); got != "retired active" {
 		t.Errorf("when that one is dead: %s", got)
+	}
+}
+
+// overdue is what Prometheus reads at a replica.
+func overdue(t *testing.T, r *harness.Rig) time.Duration {
+	t.Helper()
+	m := metrics.New(metrics.Sources{
+		Broker: func() metrics.Broker { return r.Broker }, Pools: func() []metrics.Pool { return nil },
+		Hashing: func() *metrics.Hashing { return nil }, Expires: func() time.Time { return time.Time{} },
+	})
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	_, rest, found := strings.Cut(w.Body.String(), "\nlatchkey_signing_key_change_overdue_seconds ")
+	text, _, _ := strings.Cut(rest, "\n")
+	seconds, err := strconv.ParseFloat(text, 64)
+	if !found || err != nil {
+		t.Fatalf("no such metric: %v\n%s", err, w.Body)
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// A replica that lives and loads nothing holds a change of keys up, and the metric
+// says for how long, at the others and at itself.
+func TestHeldUpKeyChangeIsTold(t *testing.T) {
+	const period = 90 * 24 * time.Hour
+	clock, rigs := replicas(t, func(c *broker.Config) { c.KeyRotation = period }, 0, 0)
+	a, stuck := rigs[0], rigs[1]
+	attend := func(passed time.Duration) {
+		t.Helper()
+		clock.Advance(passed)
+		if err := stuck.Store.NoteReplica(t.Context(), broker.Replica{ID: "stuck", SeenAt: clock.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		live(t, a)
+	}
+	want := func(here, there time.Duration) {
+		t.Helper()
+		if got, other := overdue(t, a), overdue(t, stuck); got != here || other != there {
+			t.Errorf("after %v: %v overdue, and %v at the stuck one; want %v and %v", clock.Now(), got, other, here, there)
+		}
+	}
+	want(0, 0)
+	attend(period - 20*time.Minute) // the next key is published
+	want(0, 0)
+	attend(20 * time.Minute)
+	want(0, 0)
+	attend(2 * time.Hour)
+	want(2*time.Hour, 2*time.Hour)
+	if got := states(a); got != "active published" {
+		t.Errorf("it is not held up: %s", got)
+	}
+	clock.Advance(3 * time.Minute) // the stuck one has ended
+	live(t, a)
+	want(0, 2*time.Hour+3*time.Minute)
+	live(t, stuck)
+	want(0, 0)
+}
+
+// Keys that nobody changes are overdue from the end of their time on; where they are
+// never changed, one that was asked for is.
+func TestKeyPastItsTimeIsTold(t *testing.T) {
+	clock, rigs := replicas(t, func(c *broker.Config) { c.KeyRotation = 24 * time.Hour }, 0)
+	clock.Advance(25 * time.Hour)
+	if got := overdue(t, rigs[0]); got != time.Hour {
+		t.Errorf("%v overdue, want an hour", got)
+	}
+	clock, rigs = replicas(t, func(c *broker.Config) { c.KeyRotation = 0 }, 0)
+	clock.Advance(1000 * 24 * time.Hour)
+	if got := overdue(t, rigs[0]); got != 0 {
+		t.Errorf("%v overdue, and keys are never changed", got)
+	}
+	if _, err := rigs[0].Broker.RotateKeys(broker.WithActor(t.Context(), broker.Actor{ID: broker.ActorCommand})); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(80 * time.Minute)
+	if got := overdue(t, rigs[0]); got != time.Hour {
+		t.Errorf("%v overdue since a change was asked for, want an hour", got)
 	}
 }
 

@@ -80,6 +80,7 @@ var checks = []check{
 	{"database", "reachable, of the right schema, durable", checkDatabase},
 	{"redis", "where failed logins are counted", checkRedis},
 	{"secrets", "the root secret is the one of the database", checkSecrets},
+	{"keys", "signing keys change in time", checkKeys},
 	{"public_url", "browsers, apps and providers reach this installation there", checkPublicURL},
 	{"proxy", "what the proxy in front tells of whoever asks", checkProxy},
 	{"providers", "identity providers know this client, and have what it needs", checkProviders},

@@ -82,6 +82,8 @@ var ailmentsOfDatabase = []ailment{
 	{"secret_other", levelFault, "The database was last used with another root secret: with this one no server gets ready.", "Give every process the same JWT_SECRET_KEY, or name the earlier one in JWT_SECRET_KEY_PREVIOUS."},
 	{"secret_earlier", levelNote, "The database was last used with an earlier root secret.", "Restart every server, so that all have the new one."},
 	{"server_other_secret", levelFault, "The server at {at} is of this database, and has another root secret than this configuration.", "Restart it, or run the doctor with its configuration; give replicas the same secret."},
+	{"key_change_overdue", levelWarning, "A change of signing keys is {hours} hours overdue; the old key signs on.",
+		"Look at the log of every server on this database: one has not loaded the new key. Restart it, or end it."},
 }
 
 var ailmentsOfPublicURL = []ailment{

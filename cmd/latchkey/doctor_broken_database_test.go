@@ -108,6 +108,11 @@ var brokenDatabases = []setup{
 		w.set("JWT_SECRET_KEY_PREVIOUS", rootSecret)
 		w.set("JWT_SECRET_KEY", "n"+rootSecret)
 	}, with: []string{"secret_earlier"}},
+	{id: "key_change_overdue", make: func(w *world) {
+		w.serve()
+		w.sql(`INSERT INTO replicas (id, seen_at, loaded) VALUES ('stuck', 99999999999999, 0)`)
+		w.sql(`UPDATE signing_keys SET active_at = active_at - 99 * 86400000, created_at = created_at - 99 * 86400000`)
+	}},
 }
 
 // pooler refuses what a connection says at its start, in the words of PgBouncer.

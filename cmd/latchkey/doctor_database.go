@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/storage"
@@ -55,6 +56,21 @@ func checkRedis(ctx context.Context, d *doctor) (out []finding, looked bool) {
 	if err := storage.PingRedis(ctx, d.config.RedisURL); err != nil {
 		u, _ := url.Parse(d.config.RedisURL) // checked with the configuration
 		out = append(out, found("redis_unreachable", "", values{"redis": u.Host + u.Path, "reason": withoutPassword(err, d.config.RedisURL)}))
+	}
+	return out, true
+}
+
+// keysLate is how long signing keys may be behind their time before it is said.
+const keysLate = time.Hour
+
+// checkKeys looks whether signing keys change in time, where a server runs to see
+// to it.
+func checkKeys(_ context.Context, d *doctor) (out []finding, looked bool) {
+	if d.broker == nil || !d.storeFits() || !d.local().proven && !d.public().proven {
+		return nil, false
+	}
+	if late := d.broker.KeyChangeOverdue(); late > keysLate {
+		out = append(out, found("key_change_overdue", "", values{"hours": strconv.Itoa(int(late.Hours()))}))
 	}
 	return out, true
 }

@@ -65,7 +65,7 @@ func TestMetricsOfTheRealProgram(t *testing.T) {
 		`latchkey_http_requests_total{method="GET",route="none",status="404"} 20`,
 		`latchkey_http_requests_total{method="other",route="none",status="405"} 1`,
 		`latchkey_http_request_duration_seconds_bucket{method="POST",route="/login",le="10"} 2`,
-		`latchkey_signing_key_active_timestamp_seconds{algorithm="ES256"} `,
+		`latchkey_signing_key_active_timestamp_seconds{algorithm="ES256"} `, `latchkey_signing_key_change_overdue_seconds 0`,
 		`latchkey_mails_total{result="sent"} 0`, `latchkey_mails_total{result="undelivered"} 0`, `latchkey_mails_waiting 0`, `latchkey_mails_waiting_oldest_seconds 0`,
 		`latchkey_ready 1`, `latchkey_sessions_live `, `latchkey_build_info{goversion="go`, `process_start_time_seconds `, `go_goroutines `,
 		`latchkey_config_last_reload_successful 1`,

@@ -27,6 +27,7 @@ type Broker interface {
 	Now() time.Time
 	Tallies() []broker.Tally
 	Signer() *tokens.SigningKey
+	KeyChangeOverdue() time.Duration
 	Providers() []broker.Provider
 	ProviderHealth(id string) broker.ProviderHealth
 	LiveSessions(ctx context.Context) (n int64, at time.Time, err error)

@@ -19,7 +19,8 @@ type reader struct {
 	Sources
 	all []*prometheus.Desc
 
-	build, ready, live, liveAt, key, expires      *prometheus.Desc
+	build, ready, live, liveAt, expires           *prometheus.Desc
+	key, keyOverdue                               *prometheus.Desc
 	outbox, outboxAge                             *prometheus.Desc
 	tallies                                       map[string]*tallyDesc
 	idpUp                                         *prometheus.Desc
@@ -46,6 +47,7 @@ func newReader(s Sources) *reader {
 	r.live = desc("sessions_live", "Live sessions of all replicas, when they were last counted.")
 	r.liveAt = desc("sessions_live_counted_timestamp_seconds", "When live sessions were last counted.")
 	r.key = desc("signing_key_active_timestamp_seconds", "Since when the key signs that access tokens are signed with.", "algorithm")
+	r.keyOverdue = desc("signing_key_change_overdue_seconds", "For how long a change of signing keys is overdue; 0 where all is in time.")
 	r.expires = desc("tls_certificate_expiry_timestamp_seconds", "When the certificate that the server shows expires; nothing where it speaks plain HTTP.")
 	r.idpUp = desc("idp_up", "1 where the identity provider answered lately, 0 where it does not answer; nothing where nobody asked it lately.", "provider")
 	tally := func(name, help string, labels ...string) *tallyDesc {
@@ -122,6 +124,7 @@ func (r *reader) collectBroker(b Broker, say sayer) {
 	if key := b.Signer(); key != nil && !key.ActiveAt.IsZero() {
 		say(prometheus.GaugeValue, r.key, float64(key.ActiveAt.Unix()), key.Algorithm)
 	}
+	say(prometheus.GaugeValue, r.keyOverdue, b.KeyChangeOverdue().Seconds())
 	for _, p := range b.Providers() {
 		switch h := b.ProviderHealth(p.ID); h.State {
 		case broker.HealthOK, broker.HealthSlow:
