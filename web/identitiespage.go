@@ -161,15 +161,12 @@ func (s *Server) unlinkForm(c *gin.Context, p broker.Principal) error {
 // field says whose identity it is: it is always theirs.
 func (s *Server) changeIdentities(c *gin.Context, p broker.Principal, field string, change func(value, proof string) error) error {
 	c.Set(keyLinking, true)
-	f, err := onlyFields(c, field, "username", fieldProof, fieldAgain)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, identitiesPath, field, "username")
+	if gone || err != nil {
 		return err
 	}
 	if f[field] == nil {
 		return badRequest("the field " + field + " is missing")
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, identitiesPath, f)
 	}
 	if err := change(*f[field], or(f[fieldProof])); err != nil {
 		return s.identitiesAgain(c, p, *f[field], err)

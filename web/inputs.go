@@ -59,16 +59,15 @@ type part struct {
 // With gives a template a thing together with the page.
 func (p page) With(v any) part { return part{p, v} }
 
-// typedIn reads what was typed into forms, with further fields that nobody sees.
-// A field that is not of them is an error.
-func typedIn(c *gin.Context, hidden []string, forms ...[]input) (map[string]*string, error) {
+// namesIn are the fields of forms, with further ones that nobody sees.
+func namesIn(hidden []string, forms ...[]input) []string {
 	names := slices.Clone(hidden)
 	for _, form := range forms {
 		for _, i := range form {
 			names = append(names, i.Name)
 		}
 	}
-	return onlyFields(c, names...)
+	return names
 }
 
 // filled are the fields of a form with what was typed, never a password or a code.

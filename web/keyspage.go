@@ -238,12 +238,9 @@ func keyScopes(scope string) (out []*text) {
 // createOwnKey makes a key and shows it, in this answer and never again: the
 // form's ticket makes a reload ask in vain.
 func (s *Server) createOwnKey(c *gin.Context, p broker.Principal) error {
-	f, err := onlyFields(c, "ticket", "name", "description", "scope", "expires", "until", "username", fieldProof, fieldAgain)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, ownKeysPath, "ticket", "name", "description", "scope", "expires", "until", "username")
+	if gone || err != nil {
 		return err
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, ownKeysPath, f)
 	}
 	if or(f["ticket"]) == "" {
 		return badField("ticket", "the form is not complete")
@@ -293,12 +290,9 @@ func ofTheDay(err error) error {
 
 // changeOwnKey changes name, description and expiry of an own key.
 func (s *Server) changeOwnKey(c *gin.Context, p broker.Principal) error {
-	f, err := onlyFields(c, "name", "description", "expires", "until", fieldProof, fieldAgain)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, ownKeyPath(c), "name", "description", "expires", "until")
+	if gone || err != nil {
 		return err
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, ownKeyPath(c), f)
 	}
 	change := broker.APIKeyChange{Name: f["name"], Description: f["description"]}
 	if change.ExpiresIn, err = keyLife(f, s.broker.Now()); err == nil {
@@ -323,12 +317,9 @@ func (s *Server) updateOwnKey(c *gin.Context, p broker.Principal, change broker.
 
 // switchOwnKey switches an own key off or on.
 func (s *Server) switchOwnKey(c *gin.Context, p broker.Principal) error {
-	f, err := onlyFields(c, "active", fieldProof, fieldAgain)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, ownKeyPath(c), "active")
+	if gone || err != nil {
 		return err
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, ownKeyPath(c), f)
 	}
 	off, done := or(f["active"]) != "1", "on"
 	if off {

@@ -225,12 +225,9 @@ func (s *Server) clientForm(c *gin.Context, p broker.Principal) error {
 		return s.again(c, "office_client", page, &broker.Error{Code: broker.ReadOnlyClient, Message: "this client is built in or stands in the configuration"})
 	}
 	view := page.View.(*clientPageView)
-	typed, err := typedIn(c, []string{"do", "ticket", fieldProof, fieldAgain}, view.Form, view.More, view.Ways, view.Grants)
-	if err != nil {
+	typed, gone, err := s.provenFields(c, p, view.Path, namesIn([]string{"do", "ticket"}, view.Form, view.More, view.Ways, view.Grants)...)
+	if gone || err != nil {
 		return err
-	}
-	if or(typed[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, view.Path, typed)
 	}
 	actProving(c, p, or(typed[fieldProof]))
 	switch or(typed["do"]) {

@@ -200,12 +200,9 @@ func (s *Server) connectForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	typed, err := typedIn(c, []string{fieldProof, fieldAgain}, view.Form)
-	if err != nil {
+	typed, gone, err := s.provenFields(c, p, connectPath(view.Offer.ID), namesIn(nil, view.Form)...)
+	if gone || err != nil {
 		return err
-	}
-	if or(typed[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, connectPath(view.Offer.ID), typed)
 	}
 	actProving(c, p, or(typed[fieldProof]))
 	asked, err := view.Offer.client(typed)

@@ -124,12 +124,9 @@ func (s *Server) revokeKeyForm(c *gin.Context, p broker.Principal) error {
 // changeKeys reads a form of the page: change does what it asks for, and names what
 // was done and the form.
 func (s *Server) changeKeys(c *gin.Context, p broker.Principal, change func(kid string) (done, form string, err error), fields ...string) error {
-	f, err := onlyFields(c, append(fields, fieldProof, fieldAgain)...)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, keysPath, fields...)
+	if gone || err != nil {
 		return err
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, keysPath, f)
 	}
 	actProving(c, p, or(f[fieldProof]))
 	done, form, err := change(or(f["kid"]))

@@ -181,13 +181,10 @@ func (s *Server) createProviderForm(c *gin.Context, p broker.Principal) error {
 	if !ok {
 		return badRequest("there is no such kind of provider")
 	}
-	form := providerForm(known, known.Settings, false)
-	typed, err := typedIn(c, hiddenFields, form)
-	if err != nil {
+	form, id, name := providerForm(known, known.Settings, false), c.Request.PostForm.Get("id"), c.Request.PostForm.Get("name")
+	typed, gone, err := s.provenFields(c, p, secondStepPath(known, id, name), namesIn(hiddenFields, form)...)
+	if gone || err != nil {
 		return err
-	}
-	if or(typed[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, secondStepPath(known, or(typed["id"]), or(typed["name"])), typed)
 	}
 	actProving(c, p, or(typed[fieldProof]))
 	settings, secret, err := readProvider(typed, known.Settings.Type)
@@ -294,12 +291,9 @@ func (s *Server) updateProviderForm(c *gin.Context, p broker.Principal) error {
 		return err
 	}
 	v := view.View.(*providerPageView)
-	typed, err := typedIn(c, hiddenFields, v.Form)
-	if err != nil {
+	typed, gone, err := s.provenFields(c, p, v.Path, namesIn(hiddenFields, v.Form)...)
+	if gone || err != nil {
 		return err
-	}
-	if or(typed[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, v.Path, typed)
 	}
 	actProving(c, p, or(typed[fieldProof]))
 	settings, secret, err := readProvider(typed, v.Type)
@@ -321,12 +315,9 @@ func (s *Server) deleteProviderForm(c *gin.Context, p broker.Principal) error {
 		return err
 	}
 	v := view.View.(*providerPageView)
-	f, err := onlyFields(c, fieldProof, fieldAgain)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, v.Path)
+	if gone || err != nil {
 		return err
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, v.Path, f)
 	}
 	actProving(c, p, or(f[fieldProof]))
 	err = s.broker.DeleteProvider(c.Request.Context(), v.ID)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/gin-gonic/gin"
 
@@ -40,16 +39,15 @@ func (s *Server) provenUserForm(form string, change userChange, at func(*userVie
 		if err != nil {
 			return err
 		}
-		known := fields
-		if form != "" {
-			known = append(slices.Clone(fields), fieldProof, fieldAgain)
+		var f map[string]*string
+		var gone bool
+		if form == "" {
+			f, err = onlyFields(c, fields...)
+		} else {
+			f, gone, err = s.provenFields(c, p, userPath(id), fields...)
 		}
-		f, err := onlyFields(c, known...)
-		if err != nil {
+		if gone || err != nil {
 			return err
-		}
-		if or(f[fieldAgain]) != "" {
-			return s.toLoginAgain(c, p, userPath(id), f)
 		}
 		actProving(c, p, or(f[fieldProof]))
 		done, err := change(c, p, id, f)
@@ -149,12 +147,9 @@ func (s *Server) deleteUserForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	f, err := onlyFields(c, fieldProof, fieldAgain)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, userPath(id))
+	if gone || err != nil {
 		return err
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, userPath(id), f)
 	}
 	actProving(c, p, or(f[fieldProof]))
 	if err := s.broker.DeleteUser(c.Request.Context(), id); err != nil {
@@ -170,12 +165,9 @@ func (s *Server) passwordOfUserForm(c *gin.Context, p broker.Principal) error {
 	if err != nil {
 		return err
 	}
-	f, err := onlyFields(c, "by", "ticket", fieldProof, fieldAgain)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, userPath(id), "by", "ticket")
+	if gone || err != nil {
 		return err
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, userPath(id), f)
 	}
 	by := or(f["by"])
 	if by != byMail && by != byLink && by != byPassword {

@@ -201,12 +201,9 @@ func profileForm(u broker.User, may []broker.Role) []input {
 // newUserForm makes a user. What the person gets in with stands in the answer,
 // and nowhere else.
 func (s *Server) newUserForm(c *gin.Context, p broker.Principal) error {
-	f, err := onlyFields(c, "username", "name", "email", "emailVerified", "role", "how", fieldProof, fieldAgain)
-	if err != nil {
+	f, gone, err := s.provenFields(c, p, newUserPath, "username", "name", "email", "emailVerified", "role", "how")
+	if gone || err != nil {
 		return err
-	}
-	if or(f[fieldAgain]) != "" {
-		return s.toLoginAgain(c, p, newUserPath, f)
 	}
 	actProving(c, p, or(f[fieldProof]))
 	n := broker.NewUser{

@@ -137,7 +137,7 @@ func roleLines(roles map[string]broker.Role) (out []string) {
 }
 
 // hiddenFields are those of the form that are none of the settings.
-var hiddenFields = []string{"kind", "id", fieldProof, fieldAgain}
+var hiddenFields = []string{"kind", "id"}
 
 // readProvider reads the form into settings of that type. The secret is nil
 // where none was typed.

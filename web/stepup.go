@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 
@@ -143,6 +144,16 @@ func (s *Server) inVain(c *gin.Context, p broker.Principal) *text {
 		return nil
 	}
 	return say("{provider} let you in without asking. Log out at {provider} first, then log in again here.", s.providerOr(p.Session.ProviderID))
+}
+
+// provenFields are [onlyFields] of a form of the page at path that asks for a proof.
+// gone: its sender logs in anew first, and is on the way there.
+func (s *Server) provenFields(c *gin.Context, p broker.Principal, path string, names ...string) (f map[string]*string, gone bool, err error) {
+	f, err = onlyFields(c, append(slices.Clone(names), fieldProof, fieldAgain)...)
+	if err == nil && or(f[fieldAgain]) != "" {
+		return nil, true, s.toLoginAgain(c, p, path, f)
+	}
+	return f, false, err
 }
 
 // toLoginAgain leads to a login anew and back to the page at path, where what was
