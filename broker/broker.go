@@ -206,12 +206,9 @@ func New(cfg Config) (*Broker, error) {
 	if !cfg.LocalLogin {
 		cfg.Store = cfg.Store.WithoutPasswords()
 	}
-	b.cfg.Store = countedStore{Store: cfg.Store, meter: b.meter}
+	b.cfg.Store = eventStore{cfg.Store, b.eventsWritten}
 	if cfg.Limiter != nil {
 		b.cfg.Limiter = countedLimiter{cfg.Limiter, b.meter}
-	}
-	if b.cfg.Journal != nil {
-		b.cfg.Store = &journalingStore{Store: b.cfg.Store, write: b.writeJournal}
 	}
 	b.providers.Store(new(b.configuredProviders()))
 	b.keys.Store(&tokens.KeyRing{})

@@ -93,45 +93,6 @@ func (b *Broker) loggedIn(method string, err error) {
 	b.meter.tally(TallyLogins, method, result)
 }
 
-// countedStore counts the events that were written, once they are: a
-// transaction that failed, or that was tried again, counts for nothing.
-type countedStore struct {
-	Store
-	meter   *meter
-	pending *[]Event // inside Tx
-}
-
-// InsertEvent implements Store.
-func (s countedStore) InsertEvent(ctx context.Context, e Event) error {
-	err := s.Store.InsertEvent(ctx, e)
-	switch {
-	case err != nil:
-	case s.pending != nil:
-		*s.pending = append(*s.pending, e)
-	default:
-		s.meter.happened(e)
-	}
-	return err
-}
-
-// Tx implements Store.
-func (s countedStore) Tx(ctx context.Context, f func(Store) error) error {
-	if s.pending != nil { // already inside
-		return s.Store.Tx(ctx, func(inner Store) error { return f(countedStore{inner, s.meter, s.pending}) })
-	}
-	var pending []Event
-	err := s.Store.Tx(ctx, func(inner Store) error {
-		pending = nil // it may be another try
-		return f(countedStore{inner, s.meter, &pending})
-	})
-	if err == nil {
-		for _, e := range pending {
-			s.meter.happened(e)
-		}
-	}
-	return err
-}
-
 // happened counts an event, and what it says of sessions.
 func (m *meter) happened(e Event) {
 	m.tally(TallyEvents, e.Name, "")
