@@ -18,12 +18,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/latchkey-id/latchkey/providers/providertest"
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // rootSecret is a root secret as openssl rand makes it.
@@ -194,9 +194,9 @@ const (
 // nginx puts a real nginx in front, with TLS, and makes it the public address.
 func (w *world) nginx(location string) {
 	w.t.Helper()
-	program, err := exec.LookPath("/usr/sbin/nginx") // test/install.sh has it
+	file, err := exec.LookPath("/usr/sbin/nginx") // test/install.sh has it
 	w.must(err)
-	_, port, _ := net.SplitHostPort(freeAddress(w.t))
+	port := fmt.Sprint(proc.Port(w.t))
 	w.set("LATCHKEY_PUBLIC_URL", "https://localhost:"+port)
 	cert, key := w.certificate("localhost", time.Now().Add(60*24*time.Hour))
 	if !strings.Contains(location, "return") && !strings.Contains(location, "proxy_pass") {
@@ -211,26 +211,8 @@ http {
   server { listen 127.0.0.1:%[2]s ssl; ssl_certificate %[3]s; ssl_certificate_key %[4]s; location / { %[5]s } }
 }
 `, home, port, cert, key, location), 0o600)
-	var log bytes.Buffer
-	c := exec.Command(program, "-p", home, "-c", conf)
-	c.Stdout, c.Stderr, c.SysProcAttr = &log, &log, dieWithUs()
-	started, ended := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		// The parent death signal belongs to the thread that started the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := c.Start()
-		if started <- err; err == nil {
-			_ = c.Wait() // being killed is no failure
-		}
-	}()
-	w.must(<-started)
-	w.t.Cleanup(func() {
-		_ = c.Process.Kill()
-		<-ended
-	})
-	waitFor(w.t, "127.0.0.1:"+port, &log)
+	nginx := proc.Run(w.t, exec.Command(file, "-p", home, "-c", conf))
+	waitFor(w.t, "127.0.0.1:"+port, &nginx.Out)
 }
 
 func waitFor(t *testing.T, address string, log fmt.Stringer) {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // serviceManager hears what a process tells systemd.
@@ -162,8 +164,8 @@ func TestServiceManagerHearsOfNoReadinessWithoutADatabase(t *testing.T) {
 	defer cancel()
 	c := exec.CommandContext(ctx, os.Args[0], "serve")
 	c.Env, c.Stdout, c.Stderr = append(os.Environ(), append(x.environ(), "LATCHKEY_TEST_AS=latchkey")...), x.log, x.log
-	c.SysProcAttr = dieWithUs()
-	if err := c.Start(); err != nil {
+	serving, err := proc.Start(c)
+	if err != nil {
 		t.Fatal(err)
 	}
 	m.expect("STATUS=Waiting for the database")
@@ -174,7 +176,7 @@ func TestServiceManagerHearsOfNoReadinessWithoutADatabase(t *testing.T) {
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	_ = c.Wait()
+	<-serving.Done
 	for said := m.any(time.Millisecond); said != nil; said = m.any(time.Millisecond) {
 		if !slices.Equal(said, []string{"STATUS=Waiting for the database"}) {
 			t.Errorf("without a database the service manager was told %q", said)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/latchkey-id/latchkey/providers/providertest"
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // watchedWorld is the real program as a process of its own, over a folder and a
@@ -35,12 +35,7 @@ const idpClientSecret = "the secret at the identity provider"
 // freeAddress is where nobody listens at the moment.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer probe.Close()
-	return probe.Addr().String()
+	return fmt.Sprint("127.0.0.1:", proc.Port(t))
 }
 
 // newWatchedWorld starts the program. The configuration has what every test

@@ -2,7 +2,6 @@ package ban
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 const hub = "/usr/share/crowdsec/hub"
@@ -41,14 +42,14 @@ func checkCrowdSec(t *testing.T, file, kind string, want []string) {
 			t.Fatal(err)
 		}
 	}
-	put(t, etc("config.yaml"), fmt.Sprintf(crowdsecConfig, dir, hub, freePort(t)))
+	put(t, etc("config.yaml"), fmt.Sprintf(crowdsecConfig, dir, hub, fmt.Sprint("127.0.0.1:", proc.Port(t))))
 	put(t, etc("lapi.yaml"), "")
-	run := func(program string, args ...string) string {
-		command := exec.CommandContext(t.Context(), program, args...)
-		command.SysProcAttr = sysProcAttr()
+	run := func(name string, args ...string) string {
+		command := exec.CommandContext(t.Context(), name, args...)
+		command.SysProcAttr = proc.DieWithUs()
 		out, err := command.CombinedOutput()
 		if err != nil {
-			t.Fatalf("%s: %v: %s", program, err, out)
+			t.Fatalf("%s: %v: %s", name, err, out)
 		}
 		return string(out)
 	}
@@ -64,16 +65,6 @@ func checkCrowdSec(t *testing.T, file, kind string, want []string) {
 	if t.Failed() {
 		t.Log(said)
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 const crowdsecConfig = `

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 const deploy = "../../deploy"
@@ -56,21 +58,8 @@ func checkFail2ban(t *testing.T, w *world, want []string) {
 		jails += fmt.Sprintf("[%s]\nenabled = true\nfilter = latchkey\nlogpath = %s\nmaxretry = 10\n", jail, file)
 	}
 	put(t, etc("jail.d/zz-test.conf"), jails)
-	server := exec.Command("fail2ban-server", "-f", "-c", etc(""), "-s", dir+"/socket", "-p", dir+"/pid",
-		"--logtarget", dir+"/log", "--loglevel", "INFO", "start")
-	server.SysProcAttr, server.Stdout, server.Stderr = sysProcAttr(), w.file(dir+"/out"), w.file(dir+"/err")
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		_ = server.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = server.Process.Kill()
-		<-ended
-	})
+	server := proc.Run(t, exec.Command("fail2ban-server", "-f", "-c", etc(""), "-s", dir+"/socket", "-p", dir+"/pid",
+		"--logtarget", dir+"/log", "--loglevel", "INFO", "start"))
 	jailsOf := []string{"latchkey-file", "latchkey-text"}
 	everything := func() bool {
 		return !slices.ContainsFunc(jailsOf, func(jail string) bool {
@@ -80,8 +69,8 @@ func checkFail2ban(t *testing.T, w *world, want []string) {
 	}
 	for begun := time.Now(); !everything() && time.Since(begun) < 60*time.Second; {
 		select {
-		case <-ended:
-			t.Fatalf("fail2ban ended: %s %s", read(t, dir+"/out"), read(t, dir+"/err"))
+		case <-server.Done:
+			t.Fatalf("fail2ban ended: %s", &server.Out)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,19 +12,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // The brokers that all modules run against.
@@ -60,20 +57,9 @@ func testMain(m *testing.M) int {
 	}
 	code := m.Run()
 	if code != 0 && testing.Verbose() {
-		fmt.Fprintf(os.Stderr, "%s\n%s", &plain.out, &https.out)
+		fmt.Fprintf(os.Stderr, "%s\n%s", &plain.process.Out, &https.process.Out)
 	}
 	return code
-}
-
-// sources looks at everything that the tests are made of, because `go test`
-// takes what it looked at, and only that, for a reason to run them again.
-func sources(root string) error {
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && path != root && slices.Contains([]string{".git", "bin", "data", "node_modules", "shots"}, d.Name()) {
-			return fs.SkipDir
-		}
-		return err
-	})
 }
 
 // startAll builds latchkey and starts a broker of either kind.
@@ -84,14 +70,9 @@ func startAll(dir string) (stop func(), err error) {
 			f()
 		}
 	}
-	if err := sources("../.."); err != nil {
-		return stop, err
-	}
 	binary := filepath.Join(dir, "latchkey")
-	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, "./cmd/latchkey")
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		return stop, fmt.Errorf("go build: %w\n%s", err, out)
+	if err := proc.Build(binary); err != nil {
+		return stop, err
 	}
 	if logouts, err = newReceiver(); err != nil {
 		return stop, err
@@ -104,11 +85,11 @@ func startAll(dir string) (stop func(), err error) {
 		o, err := newOP(filepath.Join(dir, x.scheme), binary, x.scheme)
 		if err == nil {
 			err = o.start(binary)
-			stops = append(stops, o.stop)
 		}
 		if err != nil {
 			return stop, err
 		}
+		stops = append(stops, o.process.Kill)
 		*x.op = o
 	}
 	return stop, nil
@@ -116,11 +97,10 @@ func startAll(dir string) (stop func(), err error) {
 
 // op is one broker: the OpenID provider under test.
 type op struct {
-	issuer string
-	tls    *tls.Config // nil: the standard one
-	dir    string
-	out    output
-	stop   func()
+	issuer  string
+	tls     *tls.Config // nil: the standard one
+	dir     string
+	process *proc.Process
 }
 
 // registrationToken lets clients register themselves.
@@ -136,11 +116,11 @@ func passwordOf(user string) string { return "a password of " + user }
 
 // newOP writes the configuration of a broker and makes its users.
 func newOP(dir, binary, scheme string) (*op, error) {
-	port, err := freePort()
+	port, err := proc.FreePort()
 	if err != nil {
 		return nil, err
 	}
-	o := &op{issuer: fmt.Sprintf("%s://127.0.0.1:%d", scheme, port), dir: dir, stop: func() {}}
+	o := &op{issuer: fmt.Sprintf("%s://127.0.0.1:%d", scheme, port), dir: dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -179,35 +159,11 @@ func (o *op) command(binary string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start runs the broker until stop, and waits until it is ready. Its standard
-// input stays open as long as it may live.
-func (o *op) start(binary string) error {
-	cmd := o.command(binary, "serve")
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &o.out, &o.out, sysProcAttr()
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
+// start runs the broker and waits until it is ready.
+func (o *op) start(binary string) (err error) {
+	if o.process, err = proc.Start(o.command(binary, "serve")); err != nil {
 		return err
 	}
-	started, done := make(chan error), make(chan struct{})
-	go func() {
-		// The parent death signal belongs to the thread that started the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // being killed is no failure
-			close(done)
-		}
-	}()
-	if err := <-started; err != nil {
-		return err
-	}
-	o.stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill() // by its id; fails only if it is gone already
-		_ = stdin.Close()
-		<-done
-	})
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{TLSClientConfig: o.tls, DisableKeepAlives: true}}
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if res, err := client.Get(o.issuer + "/readyz"); err == nil {
@@ -216,13 +172,9 @@ func (o *op) start(binary string) error {
 				return nil
 			}
 		}
-		select {
-		case <-done:
-			return fmt.Errorf("latchkey has ended:\n%s", &o.out)
-		default:
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("latchkey is not ready within 60 s:\n%s", &o.out)
+		if !o.process.Running() || time.Now().After(deadline) {
+			o.process.Kill()
+			return fmt.Errorf("latchkey has ended, or is not ready within 60 s:\n%s", &o.process.Out)
 		}
 	}
 }
@@ -253,32 +205,4 @@ func certificate(dir string) (*x509.CertPool, error) {
 	return pool, errors.Join(
 		os.WriteFile(filepath.Join(dir, "cert.pem"), text, 0o600),
 		os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
-}
-
-// freePort is free now; nothing else asks for it before its process does.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-// output is what a process has written so far.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
 }

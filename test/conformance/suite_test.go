@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/latchkey-id/latchkey/test/document"
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // plan is a test plan of the suite, or a choice of modules.
@@ -103,6 +104,7 @@ type results struct {
 // the table of the documentation with what came of them.
 func runPlan(t *testing.T, p plan) {
 	t.Parallel()
+	proc.Watch(t)
 	res := &results{said: map[string]string{}}
 	t.Cleanup(func() { p.checkTable(t, res) })
 	for _, x := range p.modules {

@@ -8,12 +8,14 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // The doctor is told by a certified provider whether it knows the redirect URI, and
 // asks the program that runs how it sees the doctor.
 func TestDoctorAsksACertifiedProvider(t *testing.T) {
-	port := freePort(t)
+	port := proc.Port(t)
 	base := fmt.Sprintf("http://localhost:%d", port)
 	right, wrong := newOP(t, base, readers, "right"), newOP(t, base, readers, "elsewhere")
 	x := serve(t, port, "providers:\n"+provider("right", "Right", right.issuer)+provider("wrong", "Wrong", wrong.issuer))

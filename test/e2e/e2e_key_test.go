@@ -13,12 +13,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // The OP knows Latchkey by its jwks_uri alone, and neither has a secret of the
 // other. It fetches the keys itself, checks the assertion, and takes none twice.
 func TestPrivateKeyJWT(t *testing.T) {
-	port, opPort := freePort(t), freePort(t)
+	port, opPort := proc.Port(t), proc.Port(t)
 	base, issuer := fmt.Sprintf("http://localhost:%d", port), fmt.Sprintf("http://127.0.0.1:%d", opPort)
 	settings, err := json.Marshal(map[string]any{"port": opPort, "clients": []any{map[string]any{
 		"client_id": "latchkey", "token_endpoint_auth_method": "private_key_jwt", "redirect_uris": []string{base + "/auth/npm/callback"},
@@ -27,8 +29,8 @@ func TestPrivateKeyJWT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	idp := start(t, exec.Command("node", "../interop/op.mjs", string(settings)))
-	idp.until(t, "the OP answers", func() bool { return answers(issuer + "/.well-known/openid-configuration") })
+	idp := proc.Run(t, exec.Command("node", "../interop/op.mjs", string(settings)))
+	idp.Until(t, "the OP answers", func() bool { return proc.Answers(issuer + "/.well-known/openid-configuration") })
 	serve(t, port, fmt.Sprintf("providers:\n  - {id: npm, issuer: %q, client_id: latchkey, token_endpoint_auth: private_key_jwt}\n", issuer))
 
 	jar, err := cookiejar.New(nil)

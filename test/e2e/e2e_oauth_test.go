@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // clientSite is a client's server: it shows what it was sent. Below /on it
@@ -52,7 +54,7 @@ func TestClients(t *testing.T) {
 	site, home := "https://shelf.test:"+portOf(overTLS), "http://home.test:"+portOf(plain)
 	const long = "Volkshochschule Oberammergau-Unterstinkenbrunn, Kursbuchungen" // 60 characters
 	hostile := `\"><svg onload=alert(1)>\u202Etxt.exe ` + strings.Repeat("Aa ", 3000)
-	port := freePort(t)
+	port := proc.Port(t)
 	o := newOP(t, fmt.Sprintf("http://localhost:%d", port), readers, "npm")
 	const password = "a password of a test"
 	public := func(id, name, more string) string {
@@ -70,7 +72,7 @@ func TestClients(t *testing.T) {
 		public("strict", "Strict", fmt.Sprintf("first_party: true, redirect_uris: [%q], providers: [npm]", site+"/strict"))+
 		public("tv", "Living room TV", `grant_types: ["urn:ietf:params:oauth:grant-type:device_code", refresh_token]`),
 		"LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD="+password)
-	doorPort := freePort(t)
+	doorPort := proc.Port(t)
 	door := fmt.Sprintf("http://door.test:%d", doorPort)
 	serve(t, doorPort, "", "LATCHKEY_PUBLIC_URL="+door, "LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD="+password)
 	for _, javaScript := range []bool{true, false} {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // A person logs in to Latchkey's own pages through a certified OP, and out.
@@ -26,12 +28,12 @@ func TestWebLogin(t *testing.T) {
 
 // Setup and login by keyboard alone, and the looks of every page.
 func TestPages(t *testing.T) {
-	x := serve(t, freePort(t), "providers:\n"+
+	x := serve(t, proc.Port(t), "providers:\n"+
 		provider("dark", "Dark", "http://127.0.0.1:9")+
 		provider("long", "Volkshochschule Oberammergau-Unterstinkenbrunn, Anmeldedienst für Mitarbeitende", "https://long.example")+
 		provider("word", "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft", "https://word.example")+
 		provider("short", "Ö", "https://short.example"))
-	bare := serve(t, freePort(t), "local_login: false\n")
+	bare := serve(t, proc.Port(t), "local_login: false\n")
 	const name = "Maximiliane-Wilhelmine von und zu Hohenstein-Schwarzenfels X" // 60 characters
 	node(t, "pages.mjs", map[string]any{
 		"base": x.base, "setup": x.setupLink(t), "bare": bare.base, "name": name, "password": "a few words are better",
@@ -46,7 +48,7 @@ func TestMobileLogin(t *testing.T) {
 	first.logIn(o, "anna")
 	first.alive("anna")
 
-	o.kill()
+	o.Kill()
 	old := first.refreshToken
 	first.refresh()
 	if first.refreshToken == old {

@@ -5,12 +5,14 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // Passkeys in the real browser, with an authenticator that DevTools plays, and the
 // real program.
 func TestPasskeys(t *testing.T) {
-	x := serve(t, freePort(t), "", "LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD="+rootPassword)
+	x := serve(t, proc.Port(t), "", "LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD="+rootPassword)
 	const password = "a password of two people"
 	for _, name := range []string{"anna", "bo"} {
 		cmd := exec.CommandContext(t.Context(), binary, "user", "create", name, "--password-stdin")

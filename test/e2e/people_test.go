@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 const rootPassword = "a password of a test"
@@ -37,7 +39,7 @@ var policies = map[string]string{
 // withPolicies starts a latchkey with these providers, and their OP.
 func withPolicies(t *testing.T, accounts map[string]claims, rules map[string]string) (*latchkey, *op) {
 	t.Helper()
-	port := freePort(t)
+	port := proc.Port(t)
 	ids := slices.Sorted(maps.Keys(rules))
 	o := newOP(t, fmt.Sprintf("http://localhost:%d", port), accounts, ids...)
 	return serve(t, port, "providers:\n"+o.providers(rules), "LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD="+rootPassword), o

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	_ "github.com/ncruces/go-sqlite3/driver" // the database of a latchkey, from outside
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // upstream is what a person's list of sessions says of the login behind this one.
@@ -46,7 +48,7 @@ func (x *latchkey) checkNow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	x.until(t, "no check is under way", func() bool {
+	x.Until(t, "no check is under way", func() bool {
 		res, err := db.ExecContext(t.Context(), `UPDATE upstreams SET next_check_at = 1 WHERE NOT EXISTS (
 			SELECT 1 FROM upstreams WHERE doubtful > 0 AND state = 'alive' AND token <> '')`)
 		if err != nil {
@@ -62,7 +64,7 @@ func (x *latchkey) checkNow(t *testing.T) {
 // does not answer goes on.
 func TestRecheckAtTheOP(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
+	port := proc.Port(t)
 	accounts := maps.Clone(readers)
 	accounts["gone"] = claims{"preferred_username": "gone"}
 	o := newOP(t, fmt.Sprintf("http://localhost:%d", port), accounts, "refreshed", "asked")
@@ -98,7 +100,7 @@ func TestRecheckAtTheOP(t *testing.T) {
 	for range 2 {
 		before := stays.upstream().AliveAt
 		x.checkNow(t)
-		x.until(t, "the login stands at the OP, again", func() bool {
+		x.Until(t, "the login stands at the OP, again", func() bool {
 			u := stays.upstream()
 			return u.State == "alive" && u.AliveAt > before
 		})
@@ -113,17 +115,17 @@ func TestRecheckAtTheOP(t *testing.T) {
 	asked.revoke("asked", "anna")
 	delete(accounts, "gone")
 	o.say(t, accounts)
-	down.kill()
+	down.Kill()
 	before := stays.upstream().AliveAt
 	x.checkNow(t)
 	for _, b := range []*browser{revoked, gone, asked} {
-		x.until(t, "what was taken back ends", func() bool {
+		x.Until(t, "what was taken back ends", func() bool {
 			_, code := b.refresh()
 			return code == "idp_revoked"
 		})
 	}
-	x.until(t, "the other stands", func() bool { return stays.upstream().AliveAt > before })
-	x.until(t, "nothing is known of the logins at the dark OP", func() bool { return dark.upstream().State == "unknown" })
+	x.Until(t, "the other stands", func() bool { return stays.upstream().AliveAt > before })
+	x.Until(t, "nothing is known of the logins at the dark OP", func() bool { return dark.upstream().State == "unknown" })
 	for range 3 {
 		x.checkNow(t)
 		time.Sleep(1100 * time.Millisecond) // as long as serve waits between its looks

@@ -5,17 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // missing names what the tests cannot do without.
@@ -52,118 +50,16 @@ func testMain(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "latchkey")
-	build := exec.Command("go", "build", "-tags", "nomsgpack", "-o", binary, "./cmd/latchkey")
-	build.Dir = filepath.Join("..", "..")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+	if err := proc.Build(binary); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
 
-// output is what a process has written so far.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-// process runs until the test ends, or until it is killed.
-type process struct {
-	out  output
-	cmd  *exec.Cmd
-	done chan struct{}
-	kill func()
-}
-
-// start runs a program. Its standard input stays open as long as it may live.
-func start(t *testing.T, cmd *exec.Cmd) *process {
-	t.Helper()
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &p.out, &p.out, sysProcAttr()
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	started := make(chan error)
-	go func() {
-		// The parent death signal belongs to the thread that started the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // being killed is no failure
-			close(p.done)
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	p.kill = sync.OnceFunc(func() {
-		_ = cmd.Process.Kill() // by its id; fails only if it is gone already
-		_ = stdin.Close()
-		<-p.done
-	})
-	t.Cleanup(func() {
-		p.kill()
-		if t.Failed() {
-			t.Logf("%s:\n%s", filepath.Base(cmd.Path), &p.out)
-		}
-	})
-	return p
-}
-
-// until polls a running process.
-func (p *process) until(t *testing.T, what string, ready func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ready(); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-p.done:
-			t.Fatalf("it has ended, and not: %s", what)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
-}
-
-func answers(target string) bool {
-	client := http.Client{Timeout: 2 * time.Second}
-	res, err := client.Get(target)
-	if err != nil {
-		return false
-	}
-	_ = res.Body.Close()
-	return res.StatusCode == http.StatusOK
-}
-
-// freePort is free now; nothing else asks for it before its process does.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 // latchkey is one broker on a database of its own.
 type latchkey struct {
-	*process
+	*proc.Process
 	base string
 	dir  string // the working directory, with latchkey.yaml
 }
@@ -178,6 +74,7 @@ func provider(id, name, issuer string) string {
 // and the OP's 127.0.0.1, so that they share no cookies.
 func serve(t *testing.T, port int, config string, env ...string) *latchkey {
 	t.Helper()
+	proc.Watch(t)
 	dir := t.TempDir()
 	x := &latchkey{base: fmt.Sprintf("http://localhost:%d", port), dir: dir}
 	config = fmt.Sprintf("public_url: %s\nlisten: 127.0.0.1:%d\ndata_dir: %s\nlog: {format: json}\n%s", x.base, port, filepath.Join(dir, "data"), config)
@@ -186,8 +83,8 @@ func serve(t *testing.T, port int, config string, env ...string) *latchkey {
 	}
 	cmd := exec.Command(binary, "serve")
 	cmd.Dir, cmd.Env = dir, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
-	x.process = start(t, cmd)
-	x.until(t, "latchkey is ready", func() bool { return answers(fmt.Sprintf("http://127.0.0.1:%d/readyz", port)) })
+	x.Process = proc.Run(t, cmd)
+	x.Until(t, "latchkey is ready", func() bool { return proc.Answers(fmt.Sprintf("http://127.0.0.1:%d/readyz", port)) })
 	return x
 }
 
@@ -195,8 +92,8 @@ func serve(t *testing.T, port int, config string, env ...string) *latchkey {
 func (x *latchkey) setupLink(t *testing.T) string {
 	t.Helper()
 	var link string
-	x.until(t, "a log line with event=setup.needed", func() bool {
-		for line := range strings.Lines(x.out.String()) {
+	x.Until(t, "a log line with event=setup.needed", func() bool {
+		for line := range strings.Lines(x.Out.String()) {
 			var entry struct{ Event, URL string }
 			if json.Unmarshal([]byte(line), &entry) == nil && entry.Event == "setup.needed" {
 				link = entry.URL
@@ -221,7 +118,7 @@ var readers = map[string]claims{
 
 // op is the external IdP.
 type op struct {
-	*process
+	*proc.Process
 	port     int
 	issuer   string
 	latchkey string
@@ -232,7 +129,7 @@ type op struct {
 // newOP starts an OP that knows a latchkey's providers of these ids.
 func newOP(t *testing.T, latchkey string, accounts map[string]claims, providers ...string) *op {
 	t.Helper()
-	o := &op{port: freePort(t), latchkey: latchkey, file: filepath.Join(t.TempDir(), "op.json"), known: providers}
+	o := &op{port: proc.Port(t), latchkey: latchkey, file: filepath.Join(t.TempDir(), "op.json"), known: providers}
 	o.issuer = fmt.Sprintf("http://127.0.0.1:%d", o.port)
 	o.say(t, accounts)
 	o.start(t)
@@ -262,14 +159,14 @@ func (o *op) say(t *testing.T, accounts map[string]claims) {
 
 func (o *op) start(t *testing.T) {
 	t.Helper()
-	o.process = start(t, exec.Command("node", "op.mjs", fmt.Sprint(o.port), o.file))
-	o.until(t, "the OP answers", func() bool { return answers(o.issuer + "/.well-known/openid-configuration") })
+	o.Process = proc.Run(t, exec.Command("node", "op.mjs", fmt.Sprint(o.port), o.file))
+	o.Until(t, "the OP answers", func() bool { return proc.Answers(o.issuer + "/.well-known/openid-configuration") })
 }
 
 // withOP starts a latchkey, and an OP that it knows by the id npm.
 func withOP(t *testing.T) (*latchkey, *op) {
 	t.Helper()
-	port := freePort(t)
+	port := proc.Port(t)
 	o := newOP(t, fmt.Sprintf("http://localhost:%d", port), readers, "npm")
 	x := serve(t, port, "providers:\n"+provider("npm", "The Test IdP", o.issuer),
 		"LATCHKEY_ADMIN_USERNAME=root", "LATCHKEY_ADMIN_PASSWORD=a password of a test")

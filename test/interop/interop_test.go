@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // control has the clients log in at oidc-provider, without Latchkey.
@@ -93,7 +95,7 @@ func (w worked) both(step string) bool { return w[withPassword][step] && w[throu
 // try runs one client with a broker and an IdP of its own.
 func try(t *testing.T, c client) (app application, w worked) {
 	t.Helper()
-	base := fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	base := fmt.Sprintf("http://127.0.0.1:%d", proc.Port(t))
 	registration := c.register(base)
 	var key any
 	if c.key != nil {
@@ -102,7 +104,7 @@ func try(t *testing.T, c client) (app application, w worked) {
 	var p provider
 	people := []person{{Way: withPassword, Username: "olga", Password: password}, {Way: throughIdP, Username: "anna"}}
 	if control {
-		p = provider{Origin: startOP(t, freePort(t), registration), Control: true}
+		p = provider{Origin: startOP(t, proc.Port(t), registration), Control: true}
 		people = people[:1]
 	} else {
 		p = startLatchkey(t, registration)
@@ -131,9 +133,9 @@ func startOP(t *testing.T, port int, clients ...registration) string {
 // localhost and theirs is 127.0.0.1: to the browser they are different sites.
 func startLatchkey(t *testing.T, client registration) provider {
 	t.Helper()
-	port := freePort(t)
+	port := proc.Port(t)
 	p := provider{Origin: fmt.Sprintf("http://localhost:%d", port), IdP: idp{Name: "The Test IdP"}}
-	p.IdP.Origin = startOP(t, freePort(t), registration{
+	p.IdP.Origin = startOP(t, proc.Port(t), registration{
 		"client_id": "latchkey", "client_secret": "a secret of a test", "redirect_uris": []string{p.Origin + "/auth/npm/callback"},
 	})
 	dir := t.TempDir()

@@ -5,18 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // What TestMain builds.
@@ -65,17 +61,6 @@ func missing() error {
 	return nil
 }
 
-// sources looks at everything that the tests are made of, because `go test`
-// takes what it looked at, and only that, for a reason to run them again.
-func sources(root string) error {
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && path != root && slices.Contains([]string{".git", "bin", "data", "node_modules", "shots"}, d.Name()) {
-			return fs.SkipDir
-		}
-		return err
-	})
-}
-
 func build(dir string) error {
 	run := func(in, name string, args ...string) error {
 		cmd := exec.Command(name, args...)
@@ -85,12 +70,9 @@ func build(dir string) error {
 		}
 		return nil
 	}
-	if err := sources("../.."); err != nil {
-		return err
-	}
 	binary = filepath.Join(dir, "latchkey")
 	if !control {
-		if err := run("../..", "go", "build", "-tags", "nomsgpack", "-o", binary, "./cmd/latchkey"); err != nil {
+		if err := proc.Build(binary); err != nil {
 			return err
 		}
 	}
@@ -117,88 +99,11 @@ func build(dir string) error {
 	return run(".", esbuild, append(common, "--platform=browser", "clients/oidc-client-ts.mjs")...)
 }
 
-// output is what a process has written so far.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-// start runs a program until the test ends. Its standard input stays open as
-// long as it may live. It is ready when a URL answers 200.
+// start runs a program until the test ends. It is ready when a URL answers 200.
 func start(t *testing.T, ready string, cmd *exec.Cmd) {
 	t.Helper()
-	var out output
-	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &out, &out, sysProcAttr()
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	started, done := make(chan error), make(chan struct{})
-	go func() {
-		// The parent death signal belongs to the thread that started the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // being killed is no failure
-			close(done)
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // by its id; fails only if it is gone already
-		_ = stdin.Close()
-		<-done
-		if t.Failed() {
-			t.Logf("%s:\n%s", filepath.Base(cmd.Path), &out)
-		}
-	})
-	for deadline := time.Now().Add(30 * time.Second); !answers(ready); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-done:
-			t.Fatalf("%s has ended and never answered %s", cmd, ready)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not answer %s within 30 s", cmd, ready)
-		}
-	}
-}
-
-func answers(target string) bool {
-	client := http.Client{Timeout: 2 * time.Second}
-	res, err := client.Get(target)
-	if err != nil {
-		return false
-	}
-	_ = res.Body.Close()
-	return res.StatusCode == http.StatusOK
-}
-
-// freePort is free now; nothing else asks for it before its process does.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	proc.Watch(t)
+	proc.Run(t, cmd).Until(t, ready+" answers", func() bool { return proc.Answers(ready) })
 }
 
 func asJSON(t *testing.T, v any) string {

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Printf("%d %s\n", c.server.cmd.Process.Pid, c.dir.path)
+		fmt.Printf("%d %s\n", c.server.Cmd.Process.Pid, c.dir.path)
 		select {}
 	}
 	os.Exit(Main(m))
@@ -37,7 +37,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid := c.server.cmd.Process.Pid
+	pid := c.server.Cmd.Process.Pid
 	db := open(t, c.URL("postgres"))
 	if got := query1(t, db, "SELECT reset_val FROM pg_settings WHERE name = 'application_name'"); got != "pgtest" {
 		t.Errorf("application_name = %q, want the one set", got)

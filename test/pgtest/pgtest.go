@@ -142,7 +142,7 @@ func (c *Cluster) StartAgain() error {
 	switch {
 	case c.closed:
 		return errors.New("pgtest: the cluster is closed")
-	case c.server != nil && c.server.running():
+	case c.server != nil && c.server.Running():
 		return errors.New("pgtest: the server is running")
 	}
 	return c.launch()
@@ -177,7 +177,7 @@ func (c *Cluster) Close() error {
 func (c *Cluster) stop(sig syscall.Signal) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.server == nil || !c.server.running() {
+	if c.server == nil || !c.server.Running() {
 		return errors.New("pgtest: the server is not running")
 	}
 	err := c.server.stop(sig)

@@ -11,13 +11,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/lib/pq"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 const (
@@ -31,11 +32,7 @@ const (
 var errPortTaken = errors.New("the port is taken")
 
 // server is one run of a program, the postmaster above all.
-type server struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed once the process has ended and is reaped
-	err  error         // how it ended; to be read after done
-}
+type server struct{ *proc.Process }
 
 // create makes the data directory and starts the server on a free port.
 func (c *Cluster) create() error {
@@ -49,8 +46,8 @@ func (c *Cluster) create() error {
 	if err != nil {
 		return fmt.Errorf("starting initdb: %w", err)
 	}
-	if <-s.done; s.err != nil {
-		return fmt.Errorf("initdb: %w\n%s", s.err, &out)
+	if <-s.Done; s.Err != nil {
+		return fmt.Errorf("initdb: %w\n%s", s.Err, &out)
 	}
 	for range 5 {
 		if c.port, err = freePort(); err != nil {
@@ -109,51 +106,27 @@ func (c *Cluster) launch() error {
 	return nil
 }
 
-// run starts a process from an operating system thread that lives as long as
-// the process does. The kernel's parent death signal (see sysProcAttr) goes by
-// the forking thread, not by the Go process: from any other thread it could
-// reach the server in the middle of a test.
 func run(cmd *exec.Cmd) (*server, error) {
-	s := &server{cmd: cmd, done: make(chan struct{})}
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			s.err = cmd.Wait()
-			close(s.done)
-		}
-	}()
-	return s, <-started
-}
-
-func (s *server) running() bool {
-	select {
-	case <-s.done:
-		return false
-	default:
-		return true
-	}
+	p, err := proc.Start(cmd)
+	return &server{p}, err
 }
 
 // stop signals the postmaster and waits until it has ended. The postmaster
 // itself waits for its children, so after it no part of the server is left.
 func (s *server) stop(sig syscall.Signal) error {
-	if err := s.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.Cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stopping postgres: %w", err)
 	}
 	select {
-	case <-s.done:
+	case <-s.Done:
 		return nil
 	case <-time.After(stopTimeout):
 	}
 	err := fmt.Errorf("postgres did not stop on %v within %v and was killed", sig, stopTimeout)
-	if killErr := s.cmd.Process.Kill(); killErr != nil && !errors.Is(killErr, os.ErrProcessDone) {
+	if killErr := s.Cmd.Process.Kill(); killErr != nil && !errors.Is(killErr, os.ErrProcessDone) {
 		return errors.Join(err, killErr)
 	}
-	<-s.done
+	<-s.Done
 	return err
 }
 
@@ -180,8 +153,8 @@ func (c *Cluster) waitReady(s *server) error {
 			return fmt.Errorf("postgres refuses connections: %w", err)
 		}
 		select {
-		case <-s.done:
-			return fmt.Errorf("postgres ended before it accepted connections (%v)", s.err)
+		case <-s.Done:
+			return fmt.Errorf("postgres ended before it accepted connections (%v)", s.Err)
 		case <-ctx.Done():
 			return fmt.Errorf("postgres accepts no connections after %v: %w", startTimeout, err)
 		case <-time.After(pollInterval):

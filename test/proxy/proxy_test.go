@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,6 +28,7 @@ import (
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/test/harness"
+	"github.com/latchkey-id/latchkey/test/proc"
 	"github.com/latchkey-id/latchkey/web"
 )
 
@@ -47,20 +47,9 @@ type world struct {
 	witness  *witness
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{port: freePort(t), witness: &witness{}}
+	w := &world{port: fmt.Sprint(proc.Port(t)), witness: &witness{}}
 	rules, err := broker.CheckForwardRules([]broker.ForwardRule{
 		{Hosts: []string{app + ":" + w.port}, Paths: []string{"/public/*"}, Policy: broker.ForwardAllow},
 		{Hosts: []string{app}, Policy: broker.ForwardLogin},
@@ -103,45 +92,26 @@ func echoes(out http.ResponseWriter, r *http.Request) {
 }
 
 // run starts a proxy and waits until it answers; it ends with the test.
-func (w *world) run(t *testing.T, dir, program string, args ...string) {
+func (w *world) run(t *testing.T, dir, name string, args ...string) {
 	t.Helper()
-	command := exec.Command(program, args...)
-	var log bytes.Buffer
-	command.Stdout, command.Stderr, command.Dir = &log, &log, dir
-	command.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
-	if err := command.Start(); err != nil {
-		t.Fatalf("%v; test/install.sh installs it", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
-	t.Cleanup(func() {
+	command := exec.Command(name, args...)
+	command.Dir, command.Env = dir, append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+	proxy := proc.Run(t, command)
+	t.Cleanup(func() { // before it is killed, so that it ends its workers
 		_ = command.Process.Signal(os.Interrupt)
 		select {
-		case <-ended:
+		case <-proxy.Done:
 		case <-time.After(5 * time.Second):
-			_ = command.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			t.Log(log.String())
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if res, err := w.client(nil).Get("https://id.example.org:" + w.port + "/healthz"); err == nil {
-			if res.Body.Close(); res.StatusCode == 200 {
-				return
-			}
+	proxy.Until(t, "the proxy answers", func() bool {
+		res, err := w.client(nil).Get("https://id.example.org:" + w.port + "/healthz")
+		if err != nil {
+			return false
 		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("it ended: %v", err)
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("it does not answer")
-		}
-	}
+		_ = res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
 }
 
 // shipped is a file of deploy with other addresses in it.

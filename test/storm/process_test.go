@@ -5,17 +5,14 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +21,7 @@ import (
 	_ "github.com/ncruces/go-sqlite3/driver" // registers "sqlite3"
 
 	"github.com/latchkey-id/latchkey/test/pgtest"
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 const (
@@ -45,10 +43,8 @@ func buildAndRun(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "latchkey")
-	build := exec.Command("go", "build", "-o", binary, "github.com/latchkey-id/latchkey/cmd/latchkey")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "building latchkey:", err)
+	if err := proc.Build(binary); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return pgtest.Main(m)
@@ -63,28 +59,14 @@ type process struct {
 	dir     string // its working directory, with its log
 	addr    string
 	env     []string
-	cmd     *exec.Cmd
-	done    chan struct{} // closed once the process has ended and is reaped
+	now     *proc.Process // the last one; nil: none
 }
-
-// readSources has go test notice when the program changes: it would repeat the
-// result of an earlier run, since nothing here imports the program.
-var readSources = sync.OnceValue(func() error {
-	return filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
-		if name := d.Name(); err == nil && d.IsDir() && (name == "node_modules" || strings.HasPrefix(name, ".") && name != "..") {
-			return filepath.SkipDir
-		}
-		return err
-	})
-})
 
 // newProcess prepares a latchkey with an environment made from scratch; more
 // is NAME=value and wins. It is ended with the test.
 func newProcess(tb testing.TB, databaseURL string, more ...string) *process {
 	tb.Helper()
-	if err := readSources(); err != nil {
-		tb.Fatal(err)
-	}
+	proc.Watch(tb)
 	dir := tb.TempDir()
 	p := &process{tb: tb, dir: dir, addr: freeAddress(tb)}
 	p.env = append([]string{
@@ -111,8 +93,7 @@ func start(tb testing.TB, databaseURL string, more ...string) *process {
 	return p
 }
 
-// launch starts the program, from a thread that lives as long as the program
-// does: the parent death signal goes by the thread that forked.
+// launch starts the program.
 func (p *process) launch() {
 	log, err := os.OpenFile(filepath.Join(p.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -120,31 +101,21 @@ func (p *process) launch() {
 		return
 	}
 	defer log.Close() // the program has its own copy
-	cmd, done, started := exec.Command(cmp.Or(p.program, binary), "serve"), make(chan struct{}), make(chan error, 1)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.dir, p.env, log, log, sysProcAttr()
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // how it ended is in cmd.ProcessState
-			close(done)
-		}
-	}()
-	if err := <-started; err != nil {
+	cmd := exec.Command(cmp.Or(p.program, binary), "serve")
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, p.env, log, log
+	now, err := proc.Start(cmd)
+	if err != nil {
 		p.tb.Errorf("starting latchkey: %v", err)
 		return
 	}
-	p.cmd, p.done = cmd, done
+	p.now = now
 }
 
 // kill is kill -9. A process that has ended already is left alone.
 func (p *process) kill() {
-	if p.cmd != nil {
-		_ = p.cmd.Process.Kill() // fails only where it has ended
-		<-p.done
-		p.cmd = nil
+	if p.now != nil {
+		p.now.Kill()
+		p.now = nil
 	}
 }
 
@@ -152,20 +123,11 @@ func (p *process) kill() {
 func (p *process) exitCode(within time.Duration) int {
 	p.tb.Helper()
 	select {
-	case <-p.done:
-		return p.cmd.ProcessState.ExitCode()
+	case <-p.now.Done:
+		return p.now.Cmd.ProcessState.ExitCode()
 	case <-time.After(within):
 		p.tb.Fatalf("latchkey still runs after %v", within)
 		return 0
-	}
-}
-
-func (p *process) running() bool {
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
 	}
 }
 
@@ -193,8 +155,8 @@ func (p *process) waitFor(path string, status int, within time.Duration) time.Du
 		switch {
 		case got == status:
 			return took
-		case !p.running():
-			p.tb.Fatalf("latchkey has ended: %v", p.cmd.ProcessState)
+		case !p.now.Running():
+			p.tb.Fatalf("latchkey has ended: %v", p.now.Cmd.ProcessState)
 		case took > within:
 			p.tb.Fatalf("%s answers %d after %v, want %d", path, got, within, status)
 		}
@@ -204,7 +166,7 @@ func (p *process) waitFor(path string, status int, within time.Duration) time.Du
 
 func (p *process) signal(sig syscall.Signal) {
 	p.tb.Helper()
-	if err := p.cmd.Process.Signal(sig); err != nil {
+	if err := p.now.Cmd.Process.Signal(sig); err != nil {
 		p.tb.Fatal(err)
 	}
 }

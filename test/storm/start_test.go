@@ -133,7 +133,7 @@ func TestTerminateDrains(t *testing.T) {
 	for p.status("/healthz") != 0 && time.Since(began) < 10*time.Second {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if !p.running() || len(answered) != 0 {
+	if !p.now.Running() || len(answered) != 0 {
 		t.Fatal("nothing was under way any more when the listener was closed")
 	}
 	time.Sleep(grace / 2)

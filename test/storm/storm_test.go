@@ -156,7 +156,7 @@ func (s *storm) end(faults string) {
 	s.over()
 	s.gone.Wait()
 	for _, n := range s.nodes {
-		if n.cmd == nil {
+		if n.now == nil {
 			n.launch()
 		}
 		n.waitFor("/readyz", http.StatusOK, 30*time.Second)
