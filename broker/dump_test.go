@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -92,7 +88,7 @@ func TestStolenDumpHoldsNoCredential(t *testing.T) {
 		}
 		secrets["signing key"], secrets["signing key, base64"] = string(private), base64.RawURLEncoding.EncodeToString(private)
 
-		dump := w.dump(t)
+		dump := harness.Dump(t, w.url)
 		for _, there := range []string{"anna", "ida-at-the-idp", login.Session.ID, "$argon2id$"} {
 			if !bytes.Contains(dump, []byte(there)) {
 				t.Errorf("the dump does not hold %q: it is not the whole database", there)
@@ -153,69 +149,4 @@ func rememberIdP(t *testing.T, w *world, idp *scriptedIdP, secrets map[string]st
 func challengeOf(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
-}
-
-// dump is every table as text; of a file, its bytes as well.
-func (w *world) dump(t *testing.T) []byte {
-	t.Helper()
-	db := w.raw(t)
-	list := `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`
-	var out bytes.Buffer
-	if file, ok := strings.CutPrefix(w.url, "sqlite:"); ok {
-		list = `SELECT name FROM sqlite_master WHERE type = 'table'`
-		for _, name := range []string{file, file + "-wal"} {
-			raw, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			out.Write(raw)
-		}
-	}
-	tables := column(t, db, list)
-	if len(tables) < 10 {
-		t.Fatalf("only %d tables: %v", len(tables), tables)
-	}
-	for _, table := range tables {
-		rows, err := db.Query(`SELECT * FROM "` + table + `"`)
-		if err != nil {
-			t.Fatal(err)
-		}
-		columns, _ := rows.Columns()
-		values, into := make([]any, len(columns)), make([]any, len(columns))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		for rows.Next() {
-			if err := rows.Scan(into...); err != nil {
-				t.Fatal(err)
-			}
-			for i, v := range values {
-				if text, ok := v.([]byte); ok {
-					v = string(text)
-				}
-				fmt.Fprintf(&out, "%s.%s=%v\n", table, columns[i], v)
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out.Bytes()
-}
-
-func column(t *testing.T, db *sql.DB, query string) (out []string) {
-	t.Helper()
-	rows, err := db.Query(query)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, s)
-	}
-	return out
 }

@@ -329,7 +329,7 @@ func TestStolenDumpHoldsNoImportedToken(t *testing.T) {
 	onEachKept(t, believing(t), func(t *testing.T, w *world) {
 		f := absFile(t, w, 5)
 		w.importFile(t, f, fromPocket)
-		dump := w.dump(t)
+		dump := harness.Dump(t, w.url)
 		for _, s := range f.Sessions {
 			for _, raw := range []string{s.Refresh, s.Previous} {
 				if raw != "" && bytes.Contains(dump, []byte(raw[len(raw)-43:])) {

@@ -373,7 +373,7 @@ func TestStolenOutboxHoldsNoLink(t *testing.T) {
 		mailed(t, w.Rig, "bertha", "bertha@example.org")
 		forget(t, w.Rig, "bertha@example.org")
 		secret := box.letters[0].Secret
-		if dump := string(w.dump(t)); strings.Contains(dump, secret) || !strings.Contains(dump, "451 come later") {
+		if dump := string(harness.Dump(t, w.url)); strings.Contains(dump, secret) || !strings.Contains(dump, "451 come later") {
 			t.Error("the outbox holds the link, or is not in the dump")
 		}
 		if strings.Contains(w.Log.String(), secret) {

@@ -585,7 +585,7 @@ func TestStolenDumpHoldsNoTokenOfTheIdP(t *testing.T) {
 			w.respond(providertest.EndpointToken, providertest.Body(500+i, form, fmt.Sprintf(`{"error":"bad %s","error_description":%q}`, token, token)))
 			w.checkIn(recheckEvery)
 		}
-		dump := string(base.dump(t))
+		dump := string(harness.Dump(t, base.url))
 		if len(tokens) < 3 || !strings.Contains(dump, "upstreams.token=") {
 			t.Fatalf("%d tokens", len(tokens))
 		}

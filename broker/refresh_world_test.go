@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -92,16 +91,7 @@ func (w *world) another(t *testing.T) *world {
 // database in memory.
 func (w *world) raw(t *testing.T) *sql.DB {
 	t.Helper()
-	driver, dsn := "postgres", w.url
-	if file, ok := strings.CutPrefix(w.url, "sqlite:"); ok {
-		driver, dsn = "sqlite3", "file:"+file
-	}
-	db, err := sql.Open(driver, dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
+	return harness.Open(t, w.url)
 }
 
 func (w *world) exec(t *testing.T, statement string) {

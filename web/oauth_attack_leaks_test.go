@@ -2,12 +2,9 @@ package web_test
 
 import (
 	"bytes"
-	"database/sql"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,65 +14,6 @@ import (
 	"github.com/latchkey-id/latchkey/providers/providertest"
 	"github.com/latchkey-id/latchkey/test/harness"
 )
-
-// dumpOf is every table of a SQLite database as text, and the bytes of its files.
-func dumpOf(t *testing.T, file string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	for _, name := range []string{file, file + "-wal"} {
-		raw, err := os.ReadFile(name)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-		out.Write(raw)
-	}
-	db, err := sql.Open("sqlite3", "file:"+file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	names, err := db.Query(`SELECT name FROM sqlite_master WHERE type = 'table'`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tables := []string{}
-	for names.Next() {
-		var name string
-		if err := names.Scan(&name); err != nil {
-			t.Fatal(err)
-		}
-		tables = append(tables, name)
-	}
-	if err := errors.Join(names.Err(), names.Close()); err != nil || len(tables) < 15 {
-		t.Fatal(err, tables)
-	}
-	for _, table := range tables {
-		rows, err := db.Query(`SELECT * FROM "` + table + `"`)
-		if err != nil {
-			t.Fatal(err)
-		}
-		columns, _ := rows.Columns()
-		values, into := make([]any, len(columns)), make([]any, len(columns))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		for rows.Next() {
-			if err := rows.Scan(into...); err != nil {
-				t.Fatal(err)
-			}
-			for i, v := range values {
-				if text, ok := v.([]byte); ok {
-					v = string(text)
-				}
-				fmt.Fprintf(&out, "%s.%s=%v\n", table, columns[i], v)
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return out.Bytes()
-}
 
 // secretsOfARun walks every way through the provider, to its end and only
 // begun, rightly and wrongly, and returns what was secret on the way.
@@ -183,7 +121,7 @@ func TestNoSecretOfTheProviderAtRest(t *testing.T) {
 	x.User(t, "root", broker.RoleRoot)
 	x.User(t, "alice", broker.RoleUser)
 	secrets := secretsOfARun(t, x, idp)
-	dump, log := dumpOf(t, file), x.log.String()
+	dump, log := harness.Dump(t, "sqlite:"+file), x.log.String()
 	for _, there := range []string{"alice", "s-anna", "asking", "the state of who waits"} {
 		if !bytes.Contains(dump, []byte(there)) {
 			t.Errorf("the dump does not hold %q: it is not the whole database", there)
