@@ -29,6 +29,16 @@ type Authorization struct {
 	DPoPThumbprint string         `json:"dpop_jkt,omitempty"` // the only key that may redeem it; empty: any
 }
 
+// authorization is of the user, and by the login, that somebody is there with.
+func (p *Principal) authorization() Authorization {
+	s := p.Session
+	return Authorization{
+		UserID: p.User.ID, ParentID: s.ID,
+		ProviderID: s.ProviderID, IdPSubject: s.IdPSubject, IdPSession: s.IdPSession, AMR: s.AMR, AuthTime: s.AuthTime,
+		UpstreamID: s.UpstreamID, VouchedAt: s.VouchedAt,
+	}
+}
+
 // SessionRequest is what a client asked for beyond the scope. It is kept with
 // the session, because refreshed tokens have it as well.
 type SessionRequest struct {

@@ -279,11 +279,8 @@ func (a *authorizationAsked) waiting() *Waiting {
 
 // authorization is what the person's yes gives.
 func (a *authorizationAsked) authorization(who *Principal) Authorization {
-	s := who.Session
-	return Authorization{
-		UserID: who.User.ID, ParentID: s.ID, Scope: a.scope, Request: a.extra, Nonce: a.request.Nonce,
-		ProviderID: s.ProviderID, IdPSubject: s.IdPSubject, IdPSession: s.IdPSession, AMR: s.AMR, AuthTime: s.AuthTime,
-		UpstreamID: s.UpstreamID, VouchedAt: s.VouchedAt,
-		FollowsParent: !a.client.Native(), DPoPThumbprint: a.request.DPoPThumbprint,
-	}
+	out := who.authorization()
+	out.Scope, out.Request, out.Nonce = a.scope, a.extra, a.request.Nonce
+	out.FollowsParent, out.DPoPThumbprint = !a.client.Native(), a.request.DPoPThumbprint
+	return out
 }

@@ -127,10 +127,10 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 	if err != nil {
 		return err
 	}
-	decision, s, given := DeviceDenied, who.Session, proven()
+	decision, given := DeviceDenied, proven()
 	if said.Allow {
 		decision = DeviceAllowed
-		if !c.TakesWay(s.ProviderID) {
+		if !c.TakesWay(who.Session.ProviderID) {
 			return refuse(AccessDenied, c.DisplayName()+" takes another way of logging in; log out here and log in with that one, then type the code again")
 		}
 		if err := b.readUpstream(ctx, &c, &who); err != nil {
@@ -144,11 +144,8 @@ func (b *Broker) DecideDevice(ctx context.Context, who Principal, userCode strin
 		}
 	}
 	// The device is not this browser: it outlives the browser's session.
-	granted := Authorization{
-		UserID: who.User.ID, ParentID: s.ID, Scope: d.Scope, Request: d.Request,
-		ProviderID: s.ProviderID, IdPSubject: s.IdPSubject, IdPSession: s.IdPSession, AMR: s.AMR, AuthTime: s.AuthTime,
-		UpstreamID: s.UpstreamID, VouchedAt: s.VouchedAt,
-	}
+	granted := who.authorization()
+	granted.Scope, granted.Request = d.Scope, d.Request
 	return given.counted(ctx, b.retryTx(ctx, func(store Store) error {
 		if err := given.take(ctx, store); err != nil {
 			return err

@@ -204,15 +204,11 @@ func (b *Broker) ContinueForward(ctx context.Context, state string, who Principa
 	if !slices.ContainsFunc(b.cfg.Forward.of(s.app.Host), mine) {
 		return "", refuse(GroupNotAllowed, "you are logged in, and "+s.app.Host+" is not for you; an administrator can change that")
 	}
-	code, session := b.newSecret(forwardSecretBytes), who.Session
+	code, given := b.newSecret(forwardSecretBytes), who.authorization()
+	given.FollowsParent = true
 	row := AuthorizationCode{
 		ID: hash("forward code", code), ClientID: s.app.clientID(), RedirectURI: s.app.callback(), Challenge: s.challenge,
-		ExpiresAt: b.now().Add(codeLife),
-		Authorization: Authorization{
-			UserID: who.User.ID, ParentID: session.ID, FollowsParent: true,
-			ProviderID: session.ProviderID, IdPSubject: session.IdPSubject, IdPSession: session.IdPSession, AMR: session.AMR, AuthTime: session.AuthTime,
-			UpstreamID: session.UpstreamID, VouchedAt: session.VouchedAt,
-		},
+		Authorization: given, ExpiresAt: b.now().Add(codeLife),
 	}
 	if err := b.retry(ctx, func() error { return b.cfg.Store.InsertCode(ctx, row) }); err != nil {
 		return "", err

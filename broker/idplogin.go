@@ -2,8 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"net/url"
 	"strings"
@@ -359,11 +357,11 @@ func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verif
 	if err != nil {
 		return nil, err
 	}
-	if len(verifier) < 43 || len(verifier) > 128 || strings.ContainsFunc(verifier, notUnreserved) {
-		return nil, refuse(CodeInvalid, "the code_verifier has 43 to 128 unreserved characters")
+	challenge, err := checkVerifier(verifier)
+	if err != nil {
+		return nil, err
 	}
-	sum := sha256.Sum256([]byte(verifier))
-	want := Grant{ID: hash("code", code), ProviderID: p.ID, State: state, Challenge: base64.RawURLEncoding.EncodeToString(sum[:])}
+	want := Grant{ID: hash("code", code), ProviderID: p.ID, State: state, Challenge: challenge}
 	now := b.now()
 	device.Program = true
 	s := b.newSession(&appClient, "", device, now)
@@ -416,8 +414,6 @@ func (b *Broker) refuseCode(ctx context.Context, want Grant, device Device) erro
 	}
 	return refuse(CodeReused, "the code was redeemed already; the session that it made has been ended")
 }
-
-func notUnreserved(r rune) bool { return notBase64URL(r) && r != '.' && r != '~' }
 
 // EndSessionURL is where a browser ends the IdP's own session after a logout
 // here, or "".

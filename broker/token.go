@@ -48,13 +48,15 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 		return nil, err
 	}
 	want := AuthorizationCode{ID: hash("authorization code", x.Code), ClientID: by.Client.ID, RedirectURI: x.RedirectURI}
-	switch {
-	case x.Code == "":
+	if x.Code == "" {
 		return nil, invalidRequest("code is missing")
-	case x.Verifier != "" && (len(x.Verifier) < 43 || len(x.Verifier) > 128 || strings.ContainsFunc(x.Verifier, notUnreserved)):
-		return nil, refuse(CodeInvalid, "the code_verifier has 43 to 128 unreserved characters")
-	case x.Verifier != "":
-		want.Challenge = challengeOf(x.Verifier)
+	}
+	if x.Verifier != "" {
+		challenge, err := checkVerifier(x.Verifier)
+		if err != nil {
+			return nil, err
+		}
+		want.Challenge = challenge
 	}
 	if err := b.codeTrusted(ctx, &by.Client, want); err != nil {
 		return nil, err
@@ -88,6 +90,17 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 	}
 	return b.mintNew(ctx, by, u, s, code.Authorization.Nonce, now)
 }
+
+// checkVerifier returns the challenge of a verifier of the right form (RFC 7636
+// section 4.1); CodeInvalid.
+func checkVerifier(verifier string) (challenge string, err error) {
+	if len(verifier) < 43 || len(verifier) > 128 || strings.ContainsFunc(verifier, notUnreserved) {
+		return "", refuse(CodeInvalid, "the code_verifier has 43 to 128 unreserved characters")
+	}
+	return challengeOf(verifier), nil
+}
+
+func notUnreserved(r rune) bool { return notBase64URL(r) && r != '.' && r != '~' }
 
 func challengeOf(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
