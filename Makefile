@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit storm fuzz bench interop conformance attacks screens operations deb release clean
+.PHONY: build test check unit storm fuzz bench interop conformance attacks screens operations traefik deb release clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -92,6 +92,12 @@ attacks:
 # Types every command of docs/operations.md on a Debian machine in a box; as root.
 operations: deb
 	go run ./test/operations -deb $(DIST)/latchkey_$(VERSION)_$(ARCH).deb
+
+# Forward auth behind a real Traefik, as `make test` tries it behind nginx and Caddy;
+# docs/forward-auth.md says where the program comes from.
+TRAEFIK ?= $(shell command -v traefik)
+traefik:
+	TRAEFIK=$(abspath $(TRAEFIK)) go test -count=1 -tags $(TAGS),traefik -v -run Traefik ./test/proxy
 
 # Takes the pictures of every page again: docs/screens.
 screens:

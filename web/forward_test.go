@@ -156,6 +156,7 @@ func TestForwardAsTraefikAsks(t *testing.T) {
 	_, jars := x.loggedInAt("alice", "https://app1.test/")
 	client := []option{
 		header("Accept", "*/*"), header("Accept-Encoding", "gzip"), header("Content-Type", "application/json"), header("X-Original-Url", "/public/x"),
+		header("Remote-User", "root"), header("X_Forwarded_Uri", "/public/x"), // of the client: they go along in the question
 		header("X-Forwarded-For", "198.51.100.7"), header("X-Forwarded-Server", "traefik"), header("X-Forwarded-Port", "443"), header("X-Real-Ip", "198.51.100.7"),
 		about("https://app1.test/page?x=1", "X-Forwarded-Method", "POST", "X-Forwarded-Host", "app1.test"),
 	}
