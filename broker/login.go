@@ -153,31 +153,21 @@ func (b *Broker) startSession(ctx context.Context, u User, amr []string, device 
 // startSessionAfter is startSession with what has to happen first in its
 // transaction.
 func (b *Broker) startSessionAfter(ctx context.Context, u User, amr []string, device Device, fill func(*Session), first func(Store) error) (*Login, error) {
+	now := b.now()
+	s := b.newSession(&appClient, u.ID, device, now)
+	s.AMR, s.Scope = amr, AppScope
+	fill(&s)
 	var login *Login
+	again := false
 	err := b.retry(ctx, func() error {
-		now := b.now()
-		s := b.newSession(&appClient, u.ID, device, now)
-		s.AMR, s.Scope = amr, AppScope
-		fill(&s)
-		var made User
-		err := b.cfg.Store.Tx(ctx, func(store Store) (err error) {
-			if err := first(store); err != nil {
-				return err
-			}
-			if made, err = b.addSession(ctx, store, s, u.PasswordHash); err == nil {
-				err = enough(made, s)
-			}
-			if err != nil {
-				return err
-			}
-			if err := b.noteLanguage(ctx, store, made, device); err != nil {
-				return err
-			}
-			if err := b.replaceBrowser(ctx, store, s, device); err != nil {
-				return err
-			}
-			return b.capSessions(ctx, store, s)
-		})
+		made, err := User{}, error(NotFound)
+		if again { // an earlier try may have committed, and only its answer was lost
+			_, made, err = b.cfg.Store.SessionByID(ctx, s.ID)
+		}
+		again = true
+		if errors.Is(err, NotFound) {
+			made, err = b.commitSession(ctx, u, s, device, first)
+		}
 		if err != nil {
 			return err
 		}
@@ -185,6 +175,29 @@ func (b *Broker) startSessionAfter(ctx context.Context, u User, amr []string, de
 		return err
 	})
 	return login, err
+}
+
+// commitSession is the transaction of startSessionAfter.
+func (b *Broker) commitSession(ctx context.Context, u User, s Session, device Device, first func(Store) error) (made User, err error) {
+	err = b.cfg.Store.Tx(ctx, func(store Store) (err error) {
+		if err := first(store); err != nil {
+			return err
+		}
+		if made, err = b.addSession(ctx, store, s, u.PasswordHash); err == nil {
+			err = enough(made, s)
+		}
+		if err != nil {
+			return err
+		}
+		if err := b.noteLanguage(ctx, store, made, device); err != nil {
+			return err
+		}
+		if err := b.replaceBrowser(ctx, store, s, device); err != nil {
+			return err
+		}
+		return b.capSessions(ctx, store, s)
+	})
+	return made, err
 }
 
 // noteLanguage keeps the language that a person reads pages in, for mail.
