@@ -86,6 +86,12 @@ const (
 	postgresIdle   = 5 * time.Minute
 	statementLimit = 5 * time.Second
 	connectLimit   = 5 * time.Second
+	// turnLimit is how long a statement waits for a connection, and for its turn to
+	// write on SQLite: who waits longer is better told to come again.
+	turnLimit = 5 * time.Second
+	// rowLimit is how long a statement waits for a row that another transaction holds:
+	// the connection is of use to others meanwhile. The broker tries again.
+	rowLimit = time.Second
 	// lockLimit is how long a migration waits for a table; whoever uses the table
 	// after it waits behind it. It is tried again then.
 	lockLimit = 500 * time.Millisecond
@@ -111,7 +117,7 @@ func (d *dialect) lock(unlocked bool) (release func(), err error) {
 }
 
 func openSQLite(d *dialect) (pools, error) {
-	p := pools{writing: make(chan struct{}, 1)}
+	p := pools{writing: newTurns(1)}
 	if d.path == "" {
 		// The driver drops a connection whose transaction was cancelled, so the
 		// database must not live in a connection.
@@ -178,7 +184,8 @@ func (d *dialect) postgresDSN(settings map[string]string) string {
 }
 
 func openPostgres(d *dialect) (pools, error) {
-	writer, err := openPool("postgres", d.postgresDSN(nil), postgresOpen)
+	patient := map[string]string{"lock_timeout": fmt.Sprint(rowLimit.Milliseconds())}
+	writer, err := openPool("postgres", d.postgresDSN(patient), postgresOpen)
 	if err != nil {
 		return pools{}, fmt.Errorf("database_url: %w", redactURL(err))
 	}
@@ -186,7 +193,8 @@ func openPostgres(d *dialect) (pools, error) {
 	if d.pooler {
 		return pools{writer: writer, relaxed: writer, reader: writer}, nil
 	}
-	relaxed, err := openPool("postgres", d.postgresDSN(map[string]string{"synchronous_commit": "off"}), postgresOpen)
+	patient["synchronous_commit"] = "off"
+	relaxed, err := openPool("postgres", d.postgresDSN(patient), postgresOpen)
 	return pools{writer: writer, relaxed: relaxed, reader: writer}, err
 }
 
@@ -221,7 +229,7 @@ func isLockTimeout(err error) bool {
 }
 
 func openPool(driver, dsn string, size int) (*pool, error) {
-	p := &pool{}
+	p := &pool{places: newTurns(size)}
 	var err error
 	if driver == "postgres" {
 		p.rewrite = postgresText
@@ -376,6 +384,13 @@ func (d *dialect) isUnique(err error) bool {
 func (d *dialect) isImpossibleText(err error) bool {
 	pe, ok := errors.AsType[*pq.Error](err)
 	return ok && (pe.Code == "22021" || pe.Code == "22P05")
+}
+
+// isDemoted reports whether PostgreSQL takes no writes any more (25006): the
+// connections that there are stay with a server that is no primary.
+func (d *dialect) isDemoted(err error) bool {
+	pe, ok := errors.AsType[*pq.Error](err)
+	return ok && pe.Code == "25006"
 }
 
 // retryTx runs a transaction again after PostgreSQL chose it as the victim of a

@@ -43,3 +43,11 @@ func LookAt(n int) (back func()) {
 
 // TrimLimits keeps so many counts of the limiter.
 var TrimLimits = (*Store).trimLimits
+
+// Narrow leaves each pool so many connections.
+func (s *Store) Narrow(n int) {
+	for _, p := range []*pool{s.pools.reader, s.pools.relaxed, s.pools.writer} {
+		p.db.SetMaxOpenConns(n)
+		p.places = newTurns(n)
+	}
+}

@@ -55,7 +55,7 @@ func lookAtFile(d *dialect) (pools, error) {
 		how += "&immutable=1"
 	}
 	one, err := openPool("sqlite3", fileDSN(d.path)+how, 1)
-	return pools{writer: one, relaxed: one, reader: one, writing: make(chan struct{}, 1)}, err
+	return pools{writer: one, relaxed: one, reader: one, writing: newTurns(1)}, err
 }
 
 func lookAtPostgres(d *dialect) (pools, error) {

@@ -2,6 +2,9 @@ package storage
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"reflect"
 	"sync"
 
 	"github.com/jmoiron/sqlx"
@@ -13,6 +16,8 @@ import (
 // once is a third of a small statement's time.
 type pool struct {
 	db *sqlx.DB
+	// places are as many as there are connections.
+	places *turns
 	// prepared maps a query's text to *sqlx.Stmt. The texts are constants of this
 	// package, so it is bounded.
 	prepared sync.Map
@@ -24,6 +29,12 @@ type pool struct {
 	rewrite func(query string) string
 	// trace is [Options.Trace], or nil.
 	trace func(query string)
+}
+
+// forget closes the connections that rest, so that the next ones are new.
+func (p *pool) forget() {
+	p.db.SetMaxIdleConns(0)
+	p.db.SetMaxIdleConns(cap(p.places.taken))
 }
 
 // text is a query as this pool's database reads it.
@@ -90,7 +101,11 @@ func (p prepared) ExecContext(ctx context.Context, args ...any) (result, error) 
 	return p.stmt.ExecContext(ctx, args...)
 }
 func (p prepared) GetContext(ctx context.Context, into any, args ...any) error {
-	return p.stmt.GetContext(ctx, into, args...)
+	rows, err := p.stmt.QueryxContext(ctx, args...)
+	if err != nil {
+		return err
+	}
+	return only(rows, into)
 }
 func (p prepared) SelectContext(ctx context.Context, into any, args ...any) error {
 	return p.stmt.SelectContext(ctx, into, args...)
@@ -105,8 +120,33 @@ func (d direct) ExecContext(ctx context.Context, args ...any) (result, error) {
 	return d.on.ExecContext(ctx, d.query, args...)
 }
 func (d direct) GetContext(ctx context.Context, into any, args ...any) error {
-	return sqlx.GetContext(ctx, d.on, into, d.query, args...)
+	rows, err := d.on.QueryxContext(ctx, d.query, args...)
+	if err != nil {
+		return err
+	}
+	return only(rows, into)
 }
 func (d direct) SelectContext(ctx context.Context, into any, args ...any) error {
 	return sqlx.SelectContext(ctx, d.on, into, d.query, args...)
+}
+
+// only reads the one row that there is, or sql.ErrNoRows. It reads on to the end:
+// SQLite writes its log back, once that is long, where a statement ends by itself, and
+// not where what it has to say is left.
+func only(rows *sqlx.Rows, into any) (err error) {
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if !rows.Next() {
+		if rows.Err() != nil {
+			return rows.Err()
+		}
+		return sql.ErrNoRows
+	}
+	if _, one := into.(sql.Scanner); !one && reflect.TypeOf(into).Elem().Kind() == reflect.Struct {
+		err = rows.StructScan(into)
+	} else {
+		err = rows.Scan(into)
+	}
+	for err == nil && rows.Next() {
+	}
+	return errors.Join(err, rows.Err())
 }

@@ -21,7 +21,7 @@ func (s *Store) PoolStats() (out []PoolStats) {
 	for p, name := range names {
 		d := p.db.Stats()
 		out = append(out, PoolStats{
-			Name: name, Max: d.MaxOpenConnections, InUse: d.InUse, Idle: d.Idle, Waits: d.WaitCount, Waited: d.WaitDuration,
+			Name: name, Max: d.MaxOpenConnections, InUse: d.InUse, Idle: d.Idle, Waits: p.places.waits.Load(), Waited: time.Duration(p.places.waited.Load()),
 		})
 	}
 	return out

@@ -43,9 +43,9 @@ type pools struct {
 	writer  *pool // commits are durable when they return
 	relaxed *pool // commits may be lost by a crash of the machine
 	reader  *pool
-	writing chan struct{} // SQLite's one writer; nil on PostgreSQL
-	close   func()        // what is left to do once all are closed, or nil
-	unlock  func()        // lets others replace the file
+	writing *turns // at SQLite's one writer; nil on PostgreSQL
+	close   func() // what is left to do once all are closed, or nil
+	unlock  func() // lets others replace the file
 }
 
 // Tx runs f in one durable transaction, again after a serialization failure.
@@ -57,20 +57,17 @@ func (s *Store) Tx(ctx context.Context, f func(broker.Store) error) error {
 		return errLooking
 	}
 	return s.d.retryTx(ctx, func() error {
-		release, err := s.lockWriter(ctx)
-		if err != nil {
-			return err
-		}
-		defer release()
-		tx, err := s.pools.writer.db.BeginTxx(ctx, nil)
-		if err != nil {
-			return s.d.translate(ctx, err)
-		}
-		defer func() { _ = tx.Rollback() }() // after a panic too; nothing once committed
-		if err := f(&Store{pools: s.pools, tx: tx, d: s.d, away: s.away, noPasswords: s.noPasswords}); err != nil {
-			return err
-		}
-		return s.d.translate(ctx, tx.Commit())
+		return s.write(ctx, s.pools.writer, func() error {
+			tx, err := s.pools.writer.db.BeginTxx(ctx, nil)
+			if err != nil {
+				return s.d.translate(ctx, err)
+			}
+			defer func() { _ = tx.Rollback() }() // after a panic too; nothing once committed
+			if err := f(&Store{pools: s.pools, tx: tx, d: s.d, away: s.away, noPasswords: s.noPasswords}); err != nil {
+				return err
+			}
+			return s.d.translate(ctx, tx.Commit())
+		})
 	})
 }
 
@@ -80,21 +77,37 @@ func (s *Store) inTx(ctx context.Context, f func(*Store) error) error {
 	return s.Tx(ctx, func(tx broker.Store) error { return f(tx.(*Store)) })
 }
 
-// lockWriter waits its turn on SQLite: two connections that write would only
-// meet in its busy handler.
-func (s *Store) lockWriter(ctx context.Context) (release func(), err error) {
+// write is [Store.use] for what writes. On SQLite it waits its turn first: two
+// connections that write would only meet in its busy handler.
+func (s *Store) write(ctx context.Context, p *pool, do func() error) error {
 	if s.looking {
-		return nil, errLooking
+		return errLooking
 	}
 	if s.pools.writing == nil || s.tx != nil {
-		return func() {}, nil
+		return s.use(ctx, p, do)
 	}
-	select {
-	case s.pools.writing <- struct{}{}:
-		return func() { <-s.pools.writing }, nil
-	case <-ctx.Done():
-		return nil, broker.Unavailable(ctx.Err())
+	release, err := s.pools.writing.take(ctx)
+	if err != nil {
+		return err
 	}
+	defer release()
+	return s.use(ctx, p, do)
+}
+
+// use does something with a connection of the pool, or of the transaction.
+func (s *Store) use(ctx context.Context, p *pool, do func() error) error {
+	if s.tx != nil {
+		return do()
+	}
+	release, err := p.places.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err = do(); err != nil && s.d.isDemoted(err) {
+		p.forget()
+	}
+	return err
 }
 
 // exec runs a durable write and returns how many rows it touched.
@@ -102,37 +115,31 @@ func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, err
 	return s.execIn(ctx, s.pools.writer, query, args...)
 }
 
-func (s *Store) execIn(ctx context.Context, p *pool, query string, args ...any) (int64, error) {
-	release, err := s.lockWriter(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer release()
-	stmt, err := p.prepare(ctx, s.tx, query)
-	if err != nil {
-		return 0, s.d.translate(ctx, err)
-	}
-	result, err := stmt.ExecContext(ctx, args...)
-	if err != nil {
-		return 0, s.d.translate(ctx, err)
-	}
-	n, err := result.RowsAffected()
-	return n, s.d.translate(ctx, err)
+func (s *Store) execIn(ctx context.Context, p *pool, query string, args ...any) (n int64, err error) {
+	err = s.write(ctx, p, func() error {
+		stmt, err := p.prepare(ctx, s.tx, query)
+		if err != nil {
+			return s.d.translate(ctx, err)
+		}
+		result, err := stmt.ExecContext(ctx, args...)
+		if err != nil {
+			return s.d.translate(ctx, err)
+		}
+		n, err = result.RowsAffected()
+		return s.d.translate(ctx, err)
+	})
+	return n, err
 }
 
 // writeRow runs a write that returns one row; broker.NotFound where it wrote none.
 func (s *Store) writeRow(ctx context.Context, p *pool, into any, query string, args ...any) error {
-	release, err := s.lockWriter(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	return s.getIn(ctx, p, into, query, args...)
+	return s.write(ctx, p, func() error { return s.getIn(ctx, p, into, query, args...) })
 }
 
 // get reads one row; broker.NotFound.
 func (s *Store) get(ctx context.Context, into any, query string, args ...any) error {
-	return s.getIn(ctx, s.pools.reader, into, query, args...)
+	p := s.pools.reader
+	return s.use(ctx, p, func() error { return s.getIn(ctx, p, into, query, args...) })
 }
 
 func (s *Store) getIn(ctx context.Context, p *pool, into any, query string, args ...any) error {
@@ -156,15 +163,17 @@ func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?, "
 
 // list reads rows.
 func (s *Store) list(ctx context.Context, into any, query string, args ...any) error {
-	stmt, err := s.pools.reader.prepare(ctx, s.tx, query)
-	if err != nil {
+	return s.use(ctx, s.pools.reader, func() error {
+		stmt, err := s.pools.reader.prepare(ctx, s.tx, query)
+		if err != nil {
+			return s.d.translate(ctx, err)
+		}
+		err = stmt.SelectContext(ctx, into, args...)
+		if s.d.isImpossibleText(err) {
+			return nil // there is no such row
+		}
 		return s.d.translate(ctx, err)
-	}
-	err = stmt.SelectContext(ctx, into, args...)
-	if s.d.isImpossibleText(err) {
-		return nil // there is no such row
-	}
-	return s.d.translate(ctx, err)
+	})
 }
 
 // Ping asks the database whether it answers.
