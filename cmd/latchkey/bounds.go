@@ -30,7 +30,7 @@ var ordinary = bounds{
 // server is an HTTP server, and the listener that it has to serve.
 func (b bounds) server(h http.Handler, l net.Listener, log *slog.Logger) (*http.Server, net.Listener) {
 	// The database and the files need descriptors too.
-	guests := newCrowd(l, min(b.connections, openFiles()/2))
+	guests := newCrowd(l, min(b.connections, openFiles()/2), log)
 	return &http.Server{
 		Handler: attended(h), ReadHeaderTimeout: b.header, ReadTimeout: b.read, WriteTimeout: b.write, IdleTimeout: b.idle,
 		MaxHeaderBytes: b.headerBytes, ConnState: guests.changed, ConnContext: introduced, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),

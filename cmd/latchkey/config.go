@@ -57,6 +57,7 @@ type config struct {
 	adminPassword string
 
 	running   *running                // the process that serves by it; nil: none
+	lostLines func() int64            // of the log; nil: none is
 	readAgain func() (*config, error) // what a reload reads; nil: there is none
 	level     *slog.LevelVar          // of the log; nil: it is another one's
 	bounds    bounds                  // of the HTTP server

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -20,6 +22,7 @@ import (
 type crowd struct {
 	net.Listener
 	most  int
+	log   *slog.Logger
 	mu    sync.Mutex
 	room  *sync.Cond // somebody left, may go, or nobody comes any more
 	here  []*guest
@@ -41,8 +44,8 @@ type guest struct {
 	sending int    // writes under way
 }
 
-func newCrowd(l net.Listener, most int) *crowd {
-	c := &crowd{Listener: l, most: max(most, 1), of: map[string]*int{}}
+func newCrowd(l net.Listener, most int, log *slog.Logger) *crowd {
+	c := &crowd{Listener: l, most: max(most, 1), log: log, of: map[string]*int{}}
 	c.room = sync.NewCond(&c.mu)
 	return c
 }
@@ -51,6 +54,9 @@ func newCrowd(l net.Listener, most int) *crowd {
 func (c *crowd) Accept() (net.Conn, error) {
 	conn, err := c.Listener.Accept()
 	if err != nil {
+		if !errors.Is(err, net.ErrClosed) {
+			c.log.Warn("no connection can be taken", "event", "accept.failed", "error", err)
+		}
 		return nil, err
 	}
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())

@@ -32,7 +32,7 @@ func (r *running) serveMetrics(listen string) error {
 	if err != nil {
 		return fmt.Errorf("metrics.listen: %w", err)
 	}
-	r.metrics = metrics.New(metrics.Sources{Version: version, Broker: r.metricsBroker, Pools: r.pools, Hashing: r.hashing, Expires: r.certificates.expires})
+	r.metrics = metrics.New(metrics.Sources{Version: version, Broker: r.metricsBroker, Pools: r.pools, Hashing: r.hashing, Expires: r.certificates.expires, LostLines: r.lostLines})
 	r.metrics.Configured(time.Now(), false, true)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", r.metrics.Handler())

@@ -12,7 +12,7 @@ import (
 // among it: other programs count those lines.
 var seldom = map[string]bool{
 	"request.failed": true, "idp.failed": true, "auth.idp.refused": true, "auth.redirect_uri.refused": true, "not_ready": true,
-	"idp.discovery.failed": true, "logout.failed": true, "tracing.failed": true,
+	"idp.discovery.failed": true, "logout.failed": true, "tracing.failed": true, "accept.failed": true,
 }
 
 const quietFor = 10 * time.Second

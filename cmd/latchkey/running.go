@@ -18,6 +18,7 @@ type running struct {
 	log          *slog.Logger
 	level        *slog.LevelVar
 	manager      *manager
+	lostLines    func() int64            // of the log; nil: none is
 	read         func() (*config, error) // the configuration of the moment; nil: it stays
 	front        *front
 	config       atomic.Pointer[config] // in effect; nil until requests are served
@@ -34,7 +35,7 @@ type running struct {
 
 // run makes what serves by this configuration.
 func (c *config) run(ctx context.Context, log *slog.Logger) (*running, error) {
-	r := &running{log: log, level: c.level, manager: &manager{log: log}, read: c.readAgain, front: newFront()}
+	r := &running{log: log, level: c.level, manager: &manager{log: log}, read: c.readAgain, lostLines: c.lostLines, front: newFront()}
 	c.running = r
 	if err := r.serveCertificates(ctx, c); err != nil {
 		return r, err

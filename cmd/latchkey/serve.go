@@ -44,7 +44,10 @@ func (p *program) serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := c.logger(p.stdout)
+			out := newLogSink(p.stdout)
+			defer out.close(leaveTimeout)
+			log := c.logger(out)
+			out.log, c.lostLines = log, out.lost.Load
 			slog.SetDefault(log)
 			c.readAgain = p.loadConfig
 			tuneMemory(p.getenv)

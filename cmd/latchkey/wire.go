@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/mattn/go-isatty"
-
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/oauth2"
 	"github.com/latchkey-id/latchkey/providers/oidc"
@@ -270,9 +268,7 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	c.level = &slog.LevelVar{}
 	_ = c.level.UnmarshalText([]byte(c.Log.Level)) // checked with the configuration
 	options := &slog.HandlerOptions{Level: c.level}
-	file, ok := w.(*os.File)
-	terminal := ok && isatty.IsTerminal(file.Fd())
-	if c.Log.Format == "text" || c.Log.Format == "" && terminal {
+	if c.Log.Format == "text" || c.Log.Format == "" && isTerminal(w) {
 		return slog.New(newQuiet(slog.NewTextHandler(w, options)))
 	}
 	return slog.New(newQuiet(slog.NewJSONHandler(w, options)))

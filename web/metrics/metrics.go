@@ -62,6 +62,8 @@ type Sources struct {
 	Hashing func() *Hashing
 	// Expires is when the certificate of the server expires; zero: there is none.
 	Expires func() time.Time
+	// LostLines is how many lines of the log were lost; nil: none is.
+	LostLines func() int64
 }
 
 // Metrics are all numbers of a process. It implements broker.Watcher.

@@ -23,7 +23,7 @@ type reader struct {
 	key, keyOverdue                               *prometheus.Desc
 	outbox, outboxAge                             *prometheus.Desc
 	tallies                                       map[string]*tallyDesc
-	idpUp                                         *prometheus.Desc
+	idpUp, lost                                   *prometheus.Desc
 	poolMax, poolOpen, poolWaits, poolWaitSeconds *prometheus.Desc
 	hashRunning, hashParallel                     *prometheus.Desc
 	hashWaiting, hashRoom                         *prometheus.Desc
@@ -50,6 +50,7 @@ func newReader(s Sources) *reader {
 	r.keyOverdue = desc("signing_key_change_overdue_seconds", "For how long a change of signing keys is overdue; 0 where all is in time.")
 	r.expires = desc("tls_certificate_expiry_timestamp_seconds", "When the certificate that the server shows expires; nothing where it speaks plain HTTP.")
 	r.idpUp = desc("idp_up", "1 where the identity provider answered lately, 0 where it does not answer; nothing where nobody asked it lately.", "provider")
+	r.lost = desc("log_lines_lost_total", "Lines of the log that nothing took in time.")
 	tally := func(name, help string, labels ...string) *tallyDesc {
 		return &tallyDesc{desc(name, help, labels...), len(labels)}
 	}
@@ -94,6 +95,9 @@ func (r *reader) Collect(to chan<- prometheus.Metric) {
 	say(prometheus.GaugeValue, r.build, 1, r.Version, runtime.Version())
 	if at := r.Expires(); !at.IsZero() {
 		say(prometheus.GaugeValue, r.expires, float64(at.Unix()))
+	}
+	if r.LostLines != nil {
+		say(prometheus.CounterValue, r.lost, float64(r.LostLines()))
 	}
 	r.collectPools(say)
 	r.collectHashing(say)
