@@ -59,6 +59,7 @@ type process struct {
 	dir     string // its working directory, with its log
 	addr    string
 	env     []string
+	out     *os.File      // where it logs; nil: into its folder
 	now     *proc.Process // the last one; nil: none
 }
 
@@ -103,6 +104,9 @@ func (p *process) launch() {
 	defer log.Close() // the program has its own copy
 	cmd := exec.Command(cmp.Or(p.program, binary), "serve")
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, p.env, log, log
+	if p.out != nil {
+		cmd.Stdout, cmd.Stderr = p.out, p.out
+	}
 	now, err := proc.Start(cmd)
 	if err != nil {
 		p.tb.Errorf("starting latchkey: %v", err)
