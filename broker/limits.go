@@ -187,7 +187,7 @@ func (b *Broker) failedBy(ctx context.Context, quota Quota, kind failure, refusa
 		if err != nil {
 			return Unavailable(err)
 		}
-		if i == 1 {
+		if i == 0 {
 			tellLimit(ctx, state)
 		}
 	}
