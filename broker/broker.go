@@ -59,7 +59,7 @@ type Config struct {
 	Providers []Provider
 	// NewIdP makes the IdP of a provider that was added while running. trusted:
 	// its issuer may be at a private address. nil: none can be added.
-	NewIdP         func(s ProviderSettings, secret string, trusted bool) (IdP, error)
+	NewIdP         func(s ProviderSettings, secret string, trusted bool) IdP
 	PublicURL      string // the issuer, without a trailing slash
 	Algorithm      string // of access tokens; empty: ES256
 	Lifetimes      Lifetimes

@@ -415,8 +415,8 @@ func TestStolenSigningKeyRevoked(t *testing.T) {
 // process changed, by one small statement.
 func TestChangesReachOtherProcesses(t *testing.T) {
 	_, rigs := replicas(t, func(c *broker.Config) {
-		c.NewIdP = func(s broker.ProviderSettings, _ string, _ bool) (broker.IdP, error) {
-			return &namedIdP{issuer: s.Issuer}, nil
+		c.NewIdP = func(s broker.ProviderSettings, _ string, _ bool) broker.IdP {
+			return &namedIdP{issuer: s.Issuer}
 		}
 	}, 0, 0)
 	a, b := rigs[0], rigs[1]

@@ -94,9 +94,9 @@ func (b *Broker) openProvider(ctx context.Context, row StoredProvider, before []
 
 func (b *Broker) newIdP(s ProviderSettings, secret string) (IdP, error) {
 	if b.cfg.NewIdP == nil {
-		return nil, errors.New("no identity provider can be added here")
+		return nil, refuse(InvalidRequest, "no identity provider can be added here")
 	}
-	return b.cfg.NewIdP(s, secret, s.AllowPrivate)
+	return b.cfg.NewIdP(s, secret, s.AllowPrivate), nil
 }
 
 // openProviderSecret opens a client secret; one that was sealed under an
@@ -267,7 +267,7 @@ func (b *Broker) checkNewProvider(ctx context.Context, s ProviderSettings, secre
 	}
 	idp, err := b.newIdP(s, secret)
 	if err != nil {
-		return s, &Error{Code: InvalidRequest, Message: "the provider cannot be used: " + err.Error(), Err: err}
+		return s, err
 	}
 	return s, b.mayVouchForRoot(ctx, idp.Issuer())
 }

@@ -34,8 +34,8 @@ type madeIdP struct {
 }
 
 func makingIdPs(c *broker.Config) {
-	c.NewIdP = func(s broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
-		return &madeIdP{sayingIdP: sayingIdP{issuer: s.Issuer}, settings: s, secret: secret, trusted: trusted}, nil
+	c.NewIdP = func(s broker.ProviderSettings, secret string, trusted bool) broker.IdP {
+		return &madeIdP{sayingIdP: sayingIdP{issuer: s.Issuer}, settings: s, secret: secret, trusted: trusted}
 	}
 }
 

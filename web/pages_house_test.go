@@ -45,16 +45,12 @@ func furnish(t testing.TB, f furniture) *house {
 	h := &house{file: filepath.Join(t.TempDir(), "house.db"), secrets: map[string]string{}}
 	f.url = cmp.Or(f.url, "https://shelf.example/a")
 	h.site = newSite(t, setup{database: "sqlite:" + h.file, broker: func(c *broker.Config) {
-		newIdP := func(s broker.ProviderSettings, _ string, _ bool) (broker.IdP, error) {
-			return oidc.New(oidc.Config{Issuer: s.Issuer, ClientID: "latchkey", Cache: c.Store.(*storage.Store), Now: c.Now}), nil
+		newIdP := func(s broker.ProviderSettings, _ string, _ bool) broker.IdP {
+			return oidc.New(oidc.Config{Issuer: s.Issuer, ClientID: "latchkey", Cache: c.Store.(*storage.Store), Now: c.Now})
 		}
 		configured := f.provider("openid")
-		idp, err := newIdP(configured, "", true)
-		if err != nil {
-			t.Fatal(err)
-		}
 		c.MailSender, c.LetterWriter = noMail{}, letters(t)
-		c.NewIdP, c.Providers = newIdP, []broker.Provider{{ProviderSettings: configured, IdP: idp}}
+		c.NewIdP, c.Providers = newIdP, []broker.Provider{{ProviderSettings: configured, IdP: newIdP(configured, "", true)}}
 	}})
 	h.root, h.alice = h.pageLogin("root"), h.pageLogin("alice")
 	h.secret("the password of root", harness.PasswordOf("root"))

@@ -18,12 +18,12 @@ import (
 func providersSite(t testing.TB, idp bool) (x *site, root option) {
 	t.Helper()
 	s := setup{broker: func(c *broker.Config) {
-		c.NewIdP = func(p broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
+		c.NewIdP = func(p broker.ProviderSettings, secret string, trusted bool) broker.IdP {
 			cfg := oidc.Config{Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: secret, Cache: c.Store.(*storage.Store), Now: c.Now}
 			if !trusted {
 				cfg.HTTPClient = oidc.NewPublicHTTPClient()
 			}
-			return oidc.New(cfg), nil
+			return oidc.New(cfg)
 		}
 	}}
 	if idp {

@@ -148,11 +148,11 @@ func TestDryRunOnAPage(t *testing.T) {
 }
 
 func addsProviders(c *broker.Config) {
-	c.NewIdP = func(p broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
+	c.NewIdP = func(p broker.ProviderSettings, secret string, trusted bool) broker.IdP {
 		cfg := oidc.Config{Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: secret, Now: c.Now}
 		if !trusted {
 			cfg.HTTPClient = oidc.NewPublicHTTPClient()
 		}
-		return oidc.New(cfg), nil
+		return oidc.New(cfg)
 	}
 }

@@ -37,6 +37,7 @@ type stepUp struct {
 	Only   bool   // and nothing else
 	When   *text  // what the form asks for it; nil: whatever is done by it
 	Open   bool   // the form was sent and refused
+	Bare   bool   // there is nothing to type in the form
 	Vain   *text  // that there was a login anew, and it did not help; nil: there was none
 }
 
@@ -49,7 +50,9 @@ func (s *Server) stepUp(c *gin.Context, p broker.Principal, form string) (stepUp
 // letIn is what a yes to this client, or to a device (nil), asks of whoever is logged in.
 func (s *Server) letIn(c *gin.Context, p broker.Principal, client *broker.Client) (stepUp, error) {
 	asked, err := s.broker.LetInAsked(c.Request.Context(), p, client)
-	return s.askFor(c, p, "let-in", asked), err
+	ask := s.askFor(c, p, "let-in", asked)
+	ask.Bare = true
+	return ask, err
 }
 
 // askFor is a form of this name that asks for that.

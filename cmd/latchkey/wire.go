@@ -82,8 +82,8 @@ func (c *config) brokerThat(ctx context.Context, replay bool, store *storage.Sto
 		KeyRotation: c.Tokens.KeyRotation.Duration(), Command: c.running == nil,
 		Clients: c.brokerClients(), RegistrationToken: c.RegistrationToken, HS256Secret: []byte(c.Tokens.HS256Secret),
 		Forward: c.ForwardAuth.Rules,
-		NewIdP: func(s broker.ProviderSettings, secret string, trusted bool) (broker.IdP, error) {
-			return c.newIdP(s, secret, trusted, store, sign), nil
+		NewIdP: func(s broker.ProviderSettings, secret string, trusted bool) broker.IdP {
+			return c.newIdP(s, secret, trusted, store, sign)
 		},
 		Journal: c.journal(), Replay: replay, Uptime: c.serviceTime(), ClientKeys: rp.NewKeys(nil), LogoutSender: rp.NewSender(),
 		OneTimeCodes: totp.Codes{},

@@ -26,7 +26,7 @@ func (posing) Try(_ context.Context, req broker.IdPRequest) []broker.TrialStep {
 
 // addable lets providers be added on the pages.
 func addable(c *broker.Config) {
-	c.NewIdP = func(s broker.ProviderSettings, secret string, _ bool) (broker.IdP, error) {
-		return posing{oidc.New(oidc.Config{Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: secret, Cache: c.Store.(*storage.Store), Now: c.Now})}, nil
+	c.NewIdP = func(s broker.ProviderSettings, secret string, _ bool) broker.IdP {
+		return posing{oidc.New(oidc.Config{Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: secret, Cache: c.Store.(*storage.Store), Now: c.Now})}
 	}
 }
