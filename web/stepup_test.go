@@ -57,6 +57,20 @@ func TestLogInAgainInVainSaysToLogOutThere(t *testing.T) {
 	x.again(b, "/account/password").says("Log out at p1 first")
 }
 
+// A form with nothing to type in promises to keep nothing.
+func TestLogInAgainPromisesNothingWhereNothingIsTyped(t *testing.T) {
+	x := linkStart(t, nil)
+	tv := broker.Client{ID: "tv", GrantTypes: []string{broker.GrantDeviceCode}, TokenEndpointAuthMethod: broker.AuthNone}
+	if _, _, err := x.Broker.CreateClient(t.Context(), tv); err != nil {
+		t.Fatal(err)
+	}
+	x.idp.Script(func(s *providertest.Script) { s.SessionAge = time.Hour })
+	b := x.through("p1", "anna")
+	x.wait(6 * time.Minute)
+	d := x.do(http.MethodPost, "/oauth2/device_authorization", form("client_id", "tv", "scope", "openid")).want(200)
+	b.open(d.text("verification_uri_complete")).want(200).says("For this, log in again. You come back here.").saysNot("what you typed")
+}
+
 // An IdP that says nothing of when somebody logged in there may have let in whoever
 // sits at the machine.
 func TestSilentLoginWithoutAuthTimeIsNoProof(t *testing.T) {
