@@ -16,7 +16,9 @@ DIST ?= dist/$(ARCH)
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # Settings of whoever builds must not show in what is built.
 GOENVS := env -u GOOS -u GOARCH GOFLAGS=-trimpath GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= CGO_ENABLED=0
-TOOL := $(GOENVS) go tool -modfile=deploy/tools/go.mod
+TOOLS := -modfile=deploy/tools/go.mod
+# Run and not `go tool`, which compiles without -trimpath: the bill of materials has the hash of the program that wrote it.
+SBOM := $(GOENVS) go run $(TOOLS) github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod bin
 
 SHARED := caddy crowdsec fail2ban grafana nginx prometheus traefik
 
@@ -27,8 +29,8 @@ deb:
 	chmod -R u=rwX,go=rX $(DIST)/share
 	$(GOENVS) GOOS=linux GOARCH=$(ARCH) go build -buildvcs=false -tags $(TAGS) -ldflags "$(LDFLAGS)" -o $(DIST)/latchkey ./cmd/latchkey
 	for shell in bash zsh fish; do $(GOENVS) go run -tags $(TAGS) ./cmd/latchkey completion $$shell >$(DIST)/completion/latchkey.$$shell || exit 1; done
-	$(TOOL) cyclonedx-gomod bin -json -noserial -notimestamp -version $(VERSION) -output $(DIST)/sbom.json $(DIST)/latchkey
-	ARCH=$(ARCH) VERSION=$(VERSION) DIST=$(DIST) $(TOOL) nfpm package --config deploy/nfpm.yaml --packager deb --target $(DIST)
+	$(SBOM) -json -noserial -notimestamp -version $(VERSION) -output $(DIST)/sbom.json $(DIST)/latchkey
+	ARCH=$(ARCH) VERSION=$(VERSION) DIST=$(DIST) $(GOENVS) go tool $(TOOLS) nfpm package --config deploy/nfpm.yaml --packager deb --target $(DIST)
 
 # What a release offers: program, package and bill of materials for each
 # architecture, and their checksums.
