@@ -28,7 +28,7 @@ is_out() {
 }
 guess() {
   for i in $(seq 1 12); do
-    curl -sS -o /dev/null --interface "$1" --connect-to ::127.0.0.1: -H 'content-type: application/json' -d "{\"username\":\"root\",\"password\":\"guess $i\"}" $site/login || true
+    curl -sS --max-time 20 -o /dev/null --interface "$1" --connect-to ::127.0.0.1: -H 'content-type: application/json' -d "{\"username\":\"root\",\"password\":\"guess $i\"}" $site/login || true
   done
 }
 shut_out() { ! curl -sS --max-time 3 -o /dev/null --interface "$1" --connect-to ::127.0.0.1: $site/readyz; }
@@ -168,6 +168,8 @@ refreshes kept`},
 never 'grep -F -f /root/before /etc/latchkey/latchkey.yaml'
 runuser -u latchkey -- latchkey config check
 refreshes kept`},
+	},
+	"Trouble": {
 		{at: "journalctl --no-pager -o cat", promise: "at the end of all that the doctor is content", after: `content
 systemctl --no-pager --failed --plain --no-legend | tee /root/failed
 never "grep -E 'latchkey|postgres|nginx|fail2ban|crowdsec|prometheus' /root/failed"

@@ -66,7 +66,7 @@ func fetch(blocks []guide.Block) error {
 	for _, b := range blocks {
 		for line := range strings.Lines(b.Text) {
 			if names, ok := strings.CutPrefix(line, "apt-get install -y "); ok && !strings.Contains(names, "./") {
-				c := exec.Command("apt-get", append([]string{"install", "-y", "--download-only", "-o", "APT::Keep-Downloaded-Packages=true"}, strings.Fields(names)...)...)
+				c := exec.Command("apt-get", append([]string{"install", "-y", "--download-only", "-o", "APT::Keep-Downloaded-Packages=true", "-o", "DPkg::Lock::Timeout=300"}, strings.Fields(names)...)...)
 				if out, err := c.CombinedOutput(); err != nil {
 					return fmt.Errorf("apt-get: %w\n%s", err, out)
 				}
