@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit storm fuzz bench interop conformance attacks screens operations traefik deb release clean
+.PHONY: build test check unit storm leaks fuzz bench interop conformance attacks screens operations traefik deb release clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -72,6 +72,11 @@ unit:
 storm:
 	./test/install.sh
 	LATCHKEY_TEST_STORM=long LATCHKEY_WRITE=1 go test -count=1 -timeout 3h -v -run 'TestKillSQLite|TestKillOneOfTwoOnPostgres|TestCrashPostgres' ./test/storm
+
+# An hour of everything, and what the program keeps of it, into docs/proof.md.
+leaks:
+	./test/install.sh
+	LATCHKEY_TEST_STORM=long LATCHKEY_WRITE=1 go test -count=1 -timeout 2h -v -run TestLeaks ./test/storm
 
 # Every fuzz target for longer.
 fuzz:

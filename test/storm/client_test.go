@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,11 +19,17 @@ import (
 
 // The guarantee of the refresh rule holds while the grace is at least three
 // times the longest exchange of an honest client. The grace is the shortest
-// that the configuration allows, so that a storm has many generations.
-const (
-	grace       = time.Second
-	clientLimit = 300 * time.Millisecond
-)
+// that the configuration allows, so that a storm has many generations; in a long
+// storm, which has ten thousand clients, both are longer: else those who gave up
+// would be most of the load.
+var grace, clientLimit = patience()
+
+func patience() (grace, clientLimit time.Duration) {
+	if os.Getenv(stormVariable) == "long" {
+		return 5 * time.Second, 1500 * time.Millisecond
+	}
+	return time.Second, 300 * time.Millisecond
+}
 
 // reply is an answer as far as tests look at it.
 type reply struct {

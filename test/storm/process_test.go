@@ -79,7 +79,7 @@ func newProcess(tb testing.TB, databaseURL string, more ...string) *process {
 	tb.Cleanup(func() {
 		p.kill()
 		if tb.Failed() {
-			tb.Logf("the log of %s ends:\n%s", p.addr, tail(p.output(), 4<<10))
+			tb.Logf("the log of %s ends:\n%s", p.addr, tail(p.output(), 16<<10))
 		}
 	})
 	return p
@@ -162,6 +162,8 @@ func (p *process) waitFor(path string, status int, within time.Duration) time.Du
 		case !p.now.Running():
 			p.tb.Fatalf("latchkey has ended: %v", p.now.Cmd.ProcessState)
 		case took > within:
+			p.signal(syscall.SIGQUIT) // what it does instead stands in its log then
+			<-p.now.Done
 			p.tb.Fatalf("%s answers %d after %v, want %d", path, got, within, status)
 		}
 		time.Sleep(20 * time.Millisecond)

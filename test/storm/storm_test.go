@@ -18,10 +18,10 @@ import (
 // size is how big a storm is.
 type size struct {
 	sessions  int
-	refreshes int // at least; 0: as many as there are
-	faults    int // kills, at least
-	crashes   int // of PostgreSQL, at least
-	lasts     time.Duration
+	refreshes int           // at least; 0: as many as there are
+	faults    int           // kills, at least
+	crashes   int           // of PostgreSQL, at least
+	lasts     time.Duration // at least
 	pause     time.Duration // of each client between two exchanges, about
 	victims   int           // of thieves
 }
@@ -32,16 +32,19 @@ var (
 	long  = size{sessions: 10_000, lasts: 15 * time.Minute, pause: 7 * time.Second, faults: 200, crashes: 50, refreshes: 1_000_000, victims: 100}
 )
 
-// stormSize is short, unless LATCHKEY_TEST_STORM is "long".
+// stormVariable chooses the size.
+const stormVariable = "LATCHKEY_TEST_STORM"
+
+// stormSize is short, unless the variable is "long".
 func stormSize(tb testing.TB) size {
 	tb.Helper()
-	switch text := os.Getenv("LATCHKEY_TEST_STORM"); text {
+	switch text := os.Getenv(stormVariable); text {
 	case "":
 		return short
 	case "long":
 		return long
 	default:
-		tb.Fatalf("LATCHKEY_TEST_STORM=%s: want long, or nothing", text)
+		tb.Fatalf("%s=%s: want long, or nothing", stormVariable, text)
 		return size{}
 	}
 }
@@ -73,7 +76,7 @@ func newStorm(t *testing.T, url string, nodes ...*process) *storm {
 	s := &storm{T: t, size: stormSize(t), url: url, nodes: nodes, db: openDB(t, url)}
 	all := crowd(nodes[0], s.db, s.sessions+s.size.victims)
 	s.rows = len(all) + 1 // with the one that the crowd was made of
-	s.ctx, s.over = context.WithTimeout(context.Background(), s.lasts+2*time.Minute)
+	s.ctx, s.over = context.WithTimeout(context.Background(), 3*s.lasts+2*time.Minute)
 	t.Cleanup(func() {
 		s.over()
 		s.gone.Wait()
@@ -107,8 +110,11 @@ func newStorm(t *testing.T, url string, nodes ...*process) *storm {
 	return s
 }
 
-// rages reports whether the storm goes on.
-func (s *storm) rages() bool { return s.ctx.Err() == nil && time.Since(s.began) < s.lasts }
+// rages reports whether the storm goes on: for its time, and until there were
+// enough refreshes, on a machine that is slower.
+func (s *storm) rages() bool {
+	return s.ctx.Err() == nil && (time.Since(s.began) < s.lasts || int(s.counts.refreshes.Load()) < s.refreshes)
+}
 
 // wait lets the storm do its work.
 func (s *storm) wait(d time.Duration) {
