@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -154,6 +155,7 @@ func (l *Limiter) gatesOf(q broker.Quota) (*gates, error) {
 }
 
 func newGates(store throttled.GCRAStoreCtx, q broker.Quota) (count, look *throttled.GCRARateLimiterCtx, err error) {
+	store = bounded{store, q.Window}
 	quota := throttled.RateQuota{MaxRate: throttled.PerDuration(q.Max, q.Window), MaxBurst: q.Max - 1}
 	if count, err = throttled.NewGCRARateLimiterCtx(store, quota); err != nil {
 		return nil, nil, err
@@ -162,6 +164,29 @@ func newGates(store throttled.GCRAStoreCtx, q broker.Quota) (count, look *thrott
 	look, err = throttled.NewGCRARateLimiterCtx(unwritten{store}, quota)
 	return count, look, err
 }
+
+// bounded keeps what was counted by a clock that was ahead, and was set back, from
+// standing for as long as that: no key is further from free than a window away.
+type bounded struct {
+	throttled.GCRAStoreCtx
+	window time.Duration
+}
+
+func (b bounded) GetWithTime(ctx context.Context, key string) (int64, time.Time, error) {
+	for range mostSwaps {
+		value, now, err := b.GCRAStoreCtx.GetWithTime(ctx, key)
+		most := now.Add(b.window).UnixNano()
+		if err != nil || value <= most {
+			return value, now, err
+		}
+		if ok, err := b.CompareAndSwapWithTTL(ctx, key, value, most, b.window); ok || err != nil {
+			return most, now, err
+		}
+	}
+	return 0, time.Time{}, errBusyKey
+}
+
+var errBusyKey = errors.New("a limit was counted by too many at once")
 
 // unwritten keeps throttled from writing down what it only looks at.
 type unwritten struct{ throttled.GCRAStoreCtx }

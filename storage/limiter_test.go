@@ -177,6 +177,38 @@ func TestOwnQuotasStayInTheProcess(t *testing.T) {
 	}
 }
 
+// Whoever fails while a clock is a year ahead is shut out for a window when it is
+// right again, and not for the year; and whoever was shut out gets no guess for it.
+func TestClockThatWasAheadShutsNobodyOut(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	try := func(t *testing.T, store *storage.Store) {
+		clock := harness.NewClock()
+		l := limiter(t, storage.LimiterOptions{Store: store, Now: clock.Now})
+		clock.Advance(year)
+		count(t, l, "alice", 5)
+		count(t, l, "bob", 1)
+		clock.Advance(-year)
+		if !exceeded(t, l, "alice") {
+			t.Error("alice's guesses are forgotten")
+		}
+		if exceeded(t, l, "bob"); count(t, l, "bob", 1) != 0 {
+			t.Error("what bob has left is not known, and he has something")
+		}
+		clock.Advance(2*time.Minute + time.Second)
+		for _, name := range []string{"alice", "bob"} {
+			if exceeded(t, l, name) || count(t, l, name, 2) != 1 {
+				t.Errorf("%s has not one attempt after a fifth of the window", name)
+			}
+		}
+		clock.Advance(10*time.Minute + time.Second)
+		if got := count(t, l, "bob", 6); got != 5 {
+			t.Errorf("bob has %d attempts after the window, want 5", got)
+		}
+	}
+	t.Run("in a process", func(t *testing.T) { try(t, nil) })
+	onBothDatabases(t, func(t *testing.T, url string) { try(t, open(t, url)) })
+}
+
 // redisServer is Debian's, at one port, stopped and started again.
 type redisServer struct {
 	t       *testing.T
