@@ -304,7 +304,7 @@ func (b *Broker) wait(ctx context.Context, asked *authorizationAsked, who *Princ
 		return step, nil // it waits already
 	}
 	if !asked.request.begun {
-		if err := b.begins(ctx, asked.request.Device); err != nil {
+		if err := b.begins(ctx, asked.request.Device, asked.request); err != nil {
 			return Step{}, err
 		}
 	}

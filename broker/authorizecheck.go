@@ -250,7 +250,7 @@ func (b *Broker) PushAuthorization(ctx context.Context, c Client, r Authorizatio
 	if err != nil {
 		return Pushed{}, err
 	}
-	if err := b.begins(ctx, r.Device); err != nil {
+	if err := b.begins(ctx, r.Device, asked.request); err != nil {
 		return Pushed{}, err
 	}
 	name, now := b.newSecret(32), b.now()

@@ -35,7 +35,7 @@ func (b *Broker) BeginDevice(ctx context.Context, by Caller, scope, resource str
 	if err := b.checkResource(&by.Client, resource); err != nil {
 		return DeviceAuthorization{}, err
 	}
-	if err := b.begins(ctx, by.Device); err != nil {
+	if err := b.begins(ctx, by.Device, nil); err != nil {
 		return DeviceAuthorization{}, err
 	}
 	now := b.now()

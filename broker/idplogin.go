@@ -34,7 +34,7 @@ func (b *Broker) BeginApp(ctx context.Context, r AppRequest) (AuthRequest, error
 	if err := b.checkAppRequest(r); err != nil {
 		return AuthRequest{}, err
 	}
-	if err := b.begins(ctx, r.Device); err != nil {
+	if err := b.begins(ctx, r.Device, nil); err != nil {
 		return AuthRequest{}, err
 	}
 	if r.State == "" {
@@ -149,7 +149,7 @@ type IdPAsk struct {
 // sendToIdP asks where to send the browser before anything is stored: an IdP
 // that is dark leaves no rows behind.
 func (b *Broker) sendToIdP(ctx context.Context, p *Provider, l IdPLogin, ask IdPAsk, device Device) (to, state string, err error) {
-	if err := b.begins(ctx, device); err != nil {
+	if err := b.begins(ctx, device, l); err != nil {
 		return "", "", err
 	}
 	ctx, span := BeginSpan(ctx, SpanWork, "broker.sendToIdP")

@@ -37,7 +37,7 @@ func (b *Broker) KeepAuthorization(ctx context.Context, r AuthorizationRequest, 
 		step, err = b.decide(ctx, &asked, nil)
 		return Kept{}, step.Answer, err
 	}
-	if err := b.begins(ctx, r.Device); err != nil {
+	if err := b.begins(ctx, r.Device, asked.request); err != nil {
 		return Kept{}, nil, err
 	}
 	kept, err := b.keep(ctx, "pushed", PendingAuthorization{ClientID: asked.client.ID, Request: asked.request}, pushedLife)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"time"
@@ -205,10 +206,26 @@ func (b *Broker) failedLogin(ctx context.Context, name string, device Device) er
 	return b.failed(ctx, failedPassword, refusal, keys, device, "username", cleanText(name, MaxUsername))
 }
 
-// begins counts a login that is begun and leaves a row behind. It bounds rows,
-// not people: a household never comes near.
-func (b *Broker) begins(ctx context.Context, device Device) error {
-	return b.within(ctx, b.cfg.Limits.Starts, "starts of "+AddressOf(device.IP), "too many logins were begun from this address and not finished")
+// startBytes is what a login that is begun may leave behind for one of its quota.
+const startBytes = 4 << 10
+
+// begins counts a login that is begun and leaves a row behind, with what it keeps
+// of the request; nil: little. A long request counts for several, so that the quota
+// bounds the bytes that an address can fill as well. It bounds rows, not people: a
+// household never comes near.
+func (b *Broker) begins(ctx context.Context, device Device, kept any) error {
+	text, err := json.Marshal(kept)
+	if err != nil {
+		return Unavailable(err)
+	}
+	quota := b.cfg.Limits.Starts
+	for range min(1+len(text)/startBytes, quota.Max) {
+		err := b.within(ctx, quota, "starts of "+AddressOf(device.IP), "too many logins were begun from this address and not finished")
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // MayAskTheWorld counts a request into the world that whoever acts asks for.

@@ -12,7 +12,7 @@ func (b *Broker) BeginPasskeyLogin(ctx context.Context, device Device) (options 
 	if !b.PasskeysOffered() {
 		return nil, "", errNoPasskeys
 	}
-	if err := b.begins(ctx, device); err != nil {
+	if err := b.begins(ctx, device, nil); err != nil {
 		return nil, "", err
 	}
 	secret = b.newSecret(32)

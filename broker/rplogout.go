@@ -80,7 +80,7 @@ func (b *Broker) planLogout(ctx context.Context, asked AskedLogout, who *Princip
 // KeepLogout keeps a logout request for one browser: until that browser comes with
 // its cookies, or the person at it has answered.
 func (b *Broker) KeepLogout(ctx context.Context, plan LogoutPlan, device Device) (Kept, error) {
-	if err := b.begins(ctx, device); err != nil {
+	if err := b.begins(ctx, device, plan.AskedLogout); err != nil {
 		return Kept{}, err
 	}
 	return b.keep(ctx, "logout", PendingAuthorization{ClientID: plan.ClientID, Logout: &plan.AskedLogout}, pendingLife)
