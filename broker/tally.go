@@ -120,7 +120,7 @@ func (l countedLimiter) Check(ctx context.Context, q Quota, key string) (LimitSt
 // Count implements Limiter.
 func (l countedLimiter) Count(ctx context.Context, q Quota, key string) (LimitState, error) {
 	state, err := l.Limiter.Count(ctx, q, key)
-	if kind := limitKind(key); kind == "starts" || kind == "trials" {
+	if slices.Contains(countedKinds, limitKind(key)) {
 		l.tally(key, TallyOK, state.Refused, err)
 	} else {
 		l.tally(key, TallyFailed, false, err)
@@ -138,10 +138,14 @@ func (l countedLimiter) tally(key, decision string, refused bool, err error) {
 	l.meter.tally(TallyLimits, limitKind(key), decision)
 }
 
+// countedKinds are what counts whether it fails or not.
+var countedKinds = []string{"starts", "trials", "registrations", "forgotten"}
+
 // limitKind is what a key of the limiter is about, without who it is.
 func limitKind(key string) string {
 	for prefix, kind := range map[string]string{
 		"address ": "address", "account ": "account", "session ": "session", "API key from ": "api_key", "client ": "client", "starts of ": "starts", "trials of ": "trials",
+		"registrations of ": "registrations", "registration of ": "registration_token", "forgotten ": "forgotten",
 	} {
 		if strings.HasPrefix(key, prefix) {
 			return kind

@@ -183,6 +183,13 @@ func TestLimitedRoutesSayWhereOneStands(t *testing.T) {
 			a.standsAt(0, true)
 		})
 	}
+	for _, tally := range x.Broker.Tallies() {
+		kind, decision := tally.Labels[0], tally.Labels[1]
+		counted := slices.Contains([]string{"starts", "trials", "registrations", "forgotten"}, kind)
+		if tally.Name == broker.TallyLimits && (kind == "other" || counted && decision == broker.TallyFailed) {
+			t.Errorf("the metrics say of %s: %s", kind, decision)
+		}
+	}
 }
 
 // A refresh has no limit: it asks for none, and says none. Nor does what asks for
