@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -98,6 +99,56 @@ func TestX01BodyTooLargeOnEveryRoute(t *testing.T) {
 		}
 	}
 	x.quietLog()
+}
+
+// unending is a body without end that counts what is read of it.
+type unending struct{ read int }
+
+func (u *unending) Read(p []byte) (int, error) {
+	u.read += len(p)
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func (u *unending) Close() error { return nil }
+
+// X01: of a body without end no route reads more than it takes, whatever the body
+// claims to be; one that has a use for it refuses it.
+func TestX01NoRouteReadsBeyondTheBound(t *testing.T) {
+	const bound, ahead = 64 << 10, 4 << 10
+	x := newProvider(t, setup{idp: startIdP(t)})
+	handler, err := web.New(web.Config{Broker: x.Broker, LocalLogin: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := x.login("root").access
+	refused := 0
+	for _, route := range allRoutes(t, x) {
+		method, path, _ := strings.Cut(route, " ")
+		if method == http.MethodGet || method == http.MethodHead {
+			continue
+		}
+		for _, kind := range []string{"application/x-www-form-urlencoded", "application/json", "multipart/form-data; boundary=x"} {
+			endless := &unending{}
+			r := httptest.NewRequest(method, path, endless)
+			r.Header.Set("Content-Type", kind)
+			r.Header.Set("Expect", "100-continue")
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			if endless.read > bound+ahead || w.Code >= 500 {
+				t.Errorf("%s, %s: %d bytes were read, and %d answered", route, kind, endless.read, w.Code)
+			}
+			if w.Code == http.StatusRequestEntityTooLarge {
+				refused++
+			}
+		}
+	}
+	if refused < 30 {
+		t.Errorf("only %d were refused for their length", refused)
+	}
 }
 
 // X01: nothing is decompressed.

@@ -1,7 +1,10 @@
 package web_test
 
 import (
+	"bufio"
+	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -227,9 +230,29 @@ func TestForwardSideDoors(t *testing.T) {
 		}
 	}
 	for name, value := range map[string]string{
-		"User-Agent": "GoogleHC/1.0", "Upgrade": "websocket", "X-Forwarded-For": "127.0.0.1", "X-Http-Method-Override": "OPTIONS", "Authorization": "Basic cm9vdDpyb290",
+		"User-Agent": "GoogleHC/1.0", "user-agent": "kube-probe/1.30", "Upgrade": "websocket", "X-Forwarded-For": "127.0.0.1", "X-Http-Method-Override": "OPTIONS", "Authorization": "Basic cm9vdDpyb290",
 	} {
 		x.asks("https://app1.test/x", header(name, value)).want(401)
+	}
+	const said = "X-Forwarded-Proto: https\r\nX-Forwarded-Host: app1.test\r\nX-Forwarded-Uri: /x\r\nX-Forwarded-Method: GET\r\n"
+	for what, text := range map[string]string{
+		"HTTP/1.0 without a host": "GET /forward-auth HTTP/1.0\r\n" + said + "\r\n",
+		"a chunked body":          "GET /forward-auth HTTP/1.1\r\nHost: x\r\n" + said + "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+		"an upgrade":              "GET /forward-auth HTTP/1.1\r\nHost: x\r\n" + said + "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+	} {
+		conn, err := net.Dial("tcp", x.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.WriteString(conn, text); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || res.StatusCode != http.StatusUnauthorized || res.Header.Get("Remote-User") != "" {
+			t.Errorf("%s: %+v %v", what, res, err)
+		}
+		_ = conn.Close()
 	}
 }
 

@@ -65,6 +65,37 @@ func TestP02OneNetworkIsOneAddress(t *testing.T) {
 	x.login("alice", from("[2001:db8:1:3::1]"))
 }
 
+// Behind several trusted proxies it is the address that the outermost of them saw
+// which counts, whatever a client wrote before it.
+func TestP02ForgedForwardedForBehindSeveralProxies(t *testing.T) {
+	x := newSite(t, setup{failures: 5, web: trust("192.0.2.1/32", "10.0.0.0/8", "2001:db8:ffff::/48")})
+	const attacker, inner = "203.0.113.9", "10.0.0.7"
+	through := func(client string) option {
+		return func(r *http.Request) {
+			r.Header.Set(peerHeader, inner+":4711")
+			r.Header["X-Forwarded-For"] = []string{client + ", 192.0.2.1, 2001:db8:ffff::1"}
+		}
+	}
+	forged := []string{
+		"198.51.100.1, ", "10.0.0.8, ", "192.0.2.1, 10.0.0.9, ", "127.0.0.1, ", "::1, ", "not an address, ", ", , ", "198.51.100.1:80, ", strings.Repeat("10.0.0.1, ", 100), "::ffff:",
+	}
+	for n, before := range forged {
+		want := http.StatusUnauthorized
+		if n >= 5 {
+			want = http.StatusTooManyRequests
+		}
+		x.sendLogin(fmt.Sprint("nobody", n), "wrong", through(before+attacker)).want(want)
+	}
+	twice := func(r *http.Request) {
+		through(attacker)(r)
+		r.Header["X-Forwarded-For"] = append([]string{"198.51.100.1, 198.51.100.2"}, r.Header["X-Forwarded-For"]...)
+	}
+	x.sendLogin("alice", harness.PasswordOf("alice"), twice).want(429)
+	x.sendLogin("alice", harness.PasswordOf("alice"), through("203.0.113.10")).want(200)
+	x.sendLogin("alice", harness.PasswordOf("alice"), from(attacker), header("X-Forwarded-For", "203.0.113.10")).want(429) // past the proxies
+	x.sendLogin("alice", harness.PasswordOf("alice"), from(inner)).want(200)                                               // a proxy itself failed at nothing
+}
+
 // startsOf are the ways to begin a login that then waits for a person.
 func startsOf(x *site) map[string]func(ip string) *answer {
 	app := newApp(x)
