@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit storm leaks fuzz bench interop conformance attacks screens operations traefik deb release clean
+.PHONY: build test check unit storm leaks fuzz bench interop conformance attacks reliability screens operations traefik deb release clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -95,6 +95,11 @@ conformance:
 attacks:
 	./test/install.sh
 	go run ./test/attacks
+
+# Does to Latchkey again what may go wrong, and writes docs/reliability.md.
+reliability:
+	./test/install.sh
+	go run ./test/attacks -list reliability
 
 # Types every command of docs/operations.md on a Debian machine in a box; as root.
 operations: deb

@@ -10,56 +10,62 @@ import (
 
 const top = "../.."
 
-func committed(t *testing.T) []row {
-	t.Helper()
-	list, err := readRows("rows.yaml")
-	if err != nil {
-		t.Fatal(err)
+// each runs a test on every list.
+func each(t *testing.T, test func(t *testing.T, c catalog, list []row)) {
+	for name, c := range catalogs {
+		t.Run(name, func(t *testing.T) {
+			list, err := readRows(c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, c, list)
+		})
 	}
-	return list
 }
 
-// TestEveryRowIsTried: each attack names tests that exist, or says why there is
+// TestEveryRowIsTried: each row names tests that exist, or says why there is
 // nothing to try, and the list is the one that it was.
 func TestEveryRowIsTried(t *testing.T) {
-	list := committed(t)
-	for _, f := range faults(list, top) {
-		t.Error(f)
-	}
-	if len(list) < 97 {
-		t.Errorf("there are %d attacks: a row was lost", len(list))
-	}
+	each(t, func(t *testing.T, c catalog, list []row) {
+		for _, f := range c.faults(list, top) {
+			t.Error(f)
+		}
+		if len(list) < c.least {
+			t.Errorf("there are %d rows: one was lost", len(list))
+		}
+	})
 }
 
-// TestDocumentIsOfTheseRows: docs/attacks.md was made from this list, and everything
+// TestDocumentIsOfTheseRows: the document was made from this list, and everything
 // in it held.
 func TestDocumentIsOfTheseRows(t *testing.T) {
-	list := committed(t)
-	seen := results{}
-	for _, r := range list {
-		for _, name := range r.Tests {
-			seen[name] = "pass"
+	each(t, func(t *testing.T, c catalog, list []row) {
+		seen := results{}
+		for _, r := range list {
+			for _, name := range r.Tests {
+				seen[name] = "pass"
+			}
 		}
-	}
-	raw, err := os.ReadFile(filepath.Join(top, document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := strings.Split(table(list, seen), "\n")
-	got := strings.Split(string(raw), "\n")
-	for _, line := range got {
-		if !slices.Contains(want, line) {
-			t.Errorf("the document says %q; make it again: make attacks", line)
+		raw, err := os.ReadFile(filepath.Join(top, c.document))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("the document has %d lines, want %d", len(got), len(want))
-	}
+		want := strings.Split(c.table(list, seen), "\n")
+		got := strings.Split(string(raw), "\n")
+		for _, line := range got {
+			if !slices.Contains(want, line) {
+				t.Errorf("the document says %q; make it again", line)
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("the document has %d lines, want %d", len(got), len(want))
+		}
+	})
 }
 
 // TestFaultsAreFound: a list that is wrong is no list.
 func TestFaultsAreFound(t *testing.T) {
-	here := []string{"test/attacks.TestFaultsAreFound"}
+	here, attacks := []string{"test/attacks.TestFaultsAreFound"}, catalogs["attacks"]
 	for _, c := range []struct {
 		row  row
 		want string
@@ -70,15 +76,16 @@ func TestFaultsAreFound(t *testing.T) {
 		{row{ID: "X99", Attack: "a", Tests: []string{"test/nowhere.TestFaultsAreFound"}}, "there is no test"},
 		{row{ID: "X99", Tests: here}, "not described"},
 		{row{ID: "X9", Attack: "a", Tests: here}, "no id"},
+		{row{ID: "R01", Attack: "a", Tests: here}, "no id"},
 		{row{ID: "X99", Attack: "a", Tests: here}, ""},
 	} {
-		got := strings.Join(faults([]row{c.row}, top), " ")
+		got := strings.Join(attacks.faults([]row{c.row}, top), " ")
 		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%+v: %q, want %q", c.row, got, c.want)
 		}
 	}
 	twice := row{ID: "X99", Attack: "a", Tests: here}
-	if got := faults([]row{twice, twice}, top); len(got) != 1 {
+	if got := attacks.faults([]row{twice, twice}, top); len(got) != 1 {
 		t.Errorf("twice: %q", got)
 	}
 }

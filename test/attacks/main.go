@@ -1,6 +1,6 @@
-// Command attacks writes docs/attacks.md: which attacks Latchkey is tried with, by
-// which tests, and what came of them. The list of attacks is rows.yaml, beside this
-// file. Without -from it runs the tests.
+// Command attacks writes docs/attacks.md or docs/reliability.md: what Latchkey is tried
+// with, by which tests, and what came of them. The lists are rows.yaml and
+// reliability.yaml, beside this file. Without -from it runs the tests.
 package main
 
 import (
@@ -14,25 +14,29 @@ import (
 	"strings"
 )
 
-const document = "docs/attacks.md"
-
 func main() {
 	from := flag.String("from", "", "files that go test -json wrote, comma separated, instead of a run")
 	top := flag.String("top", ".", "top folder of the repository")
+	name := flag.String("list", "attacks", "attacks or reliability")
 	flag.Parse()
-	if err := run(*top, *from); err != nil {
+	c, ok := catalogs[*name]
+	if !ok {
+		fmt.Fprintln(os.Stderr, "attacks: there is no list", *name)
+		os.Exit(2)
+	}
+	if err := c.run(*top, *from); err != nil {
 		fmt.Fprintln(os.Stderr, "attacks:", err)
 		os.Exit(1)
 	}
 }
 
-func run(top, from string) error {
-	list, err := readRows(filepath.Join(top, "test/attacks/rows.yaml"))
+func (c catalog) run(top, from string) error {
+	list, err := readRows(filepath.Join(top, "test/attacks", c.file))
 	if err != nil {
 		return err
 	}
-	if bad := faults(list, top); len(bad) > 0 {
-		return fmt.Errorf("rows.yaml:\n  %s", strings.Join(bad, "\n  "))
+	if bad := c.faults(list, top); len(bad) > 0 {
+		return fmt.Errorf("%s:\n  %s", c.file, strings.Join(bad, "\n  "))
 	}
 	seen := results{}
 	if from == "" {
@@ -43,7 +47,7 @@ func run(top, from string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(top, document), []byte(table(list, seen)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(top, c.document), []byte(c.table(list, seen)), 0o644); err != nil {
 		return err
 	}
 	for _, r := range list {

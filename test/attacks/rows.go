@@ -18,12 +18,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// row is an attack. It has tests, or a reason why there is nothing to try.
+// row is an attack, or a fault and what must hold meanwhile. It has tests, or a
+// reason why there is nothing to try.
 type row struct {
 	ID     string   `yaml:"id"`
 	Attack string   `yaml:"attack"`
+	Fault  string   `yaml:"fault"`
+	Must   string   `yaml:"must"`
 	Tests  []string `yaml:"tests"` // folder.TestName
 	Not    string   `yaml:"not"`
+	Open   string   `yaml:"open"` // what of it no test shows
 }
 
 func readRows(file string) (list []row, err error) {
@@ -41,20 +45,21 @@ func split(test string) (folder, name string) {
 	return test[:max(i, 0)], test[i+1:]
 }
 
-var rowID = regexp.MustCompile(`^[UNOTSPKAWFQX][0-9]{2}$`)
+var rowID = regexp.MustCompile(`^[A-Z][0-9]{2}$`)
 
 // faults are rows that say nothing, and tests that do not exist below top.
-func faults(list []row, top string) (out []string) {
+func (c catalog) faults(list []row, top string) (out []string) {
 	known := map[string]map[string]bool{}
 	seen := map[string]bool{}
 	for _, r := range list {
 		add := func(format string, args ...any) { out = append(out, r.ID+": "+fmt.Sprintf(format, args...)) }
-		if !rowID.MatchString(r.ID) || seen[r.ID] {
+		if !rowID.MatchString(r.ID) || c.groups[r.ID[0]] == "" || seen[r.ID] {
 			add("is no id, or twice in the list")
 		}
 		seen[r.ID] = true
-		if r.Attack == "" || strings.ContainsAny(r.Attack+r.Not, "|\n") {
-			add("the attack is not described in one line")
+		what := c.cells(r)
+		if slices.Contains(what, "") || strings.ContainsAny(strings.Join(what, "")+r.Not+r.Open, "|\n") {
+			add("is not described, each part in one line")
 		}
 		if (len(r.Tests) == 0) == (r.Not == "") {
 			add("needs either tests or a reason why it does not apply")
@@ -140,35 +145,30 @@ func (s results) verdict(r row) string {
 	return out
 }
 
-var groups = map[byte]string{
-	'U': "Identity providers", 'N': "Redirects and native apps", 'O': "The OpenID provider", 'T': "Tokens", 'S': "Sessions and cookies",
-	'P': "Passwords and accounts", 'K': "API keys", 'A': "Administration", 'W': "Pages", 'F': "Forward auth", 'Q': "The database", 'X': "Floods",
+// verdictCell is the verdict, and what it does not cover.
+func (s results) verdictCell(r row) string {
+	out := s.verdict(r)
+	if r.Open != "" {
+		out += "; not shown: " + r.Open
+	}
+	return out
 }
 
-const head = `# Attacks
-
-What Latchkey is attacked with in its own tests, and by which of them. A test works over HTTP where not said otherwise by its folder, and looks
-at the answer, at what must not have happened, and at the audit log where the attack is worth an event.
-
-This page is made: ` + "`make attacks`" + ` runs the tests and writes it, from the list in ` + "`test/attacks/rows.yaml`" + `. "Holds" means that every test of the
-row passed then. ` + "`make test`" + ` fails when a test that is named here does not exist.
-`
-
 // table is the whole document.
-func table(list []row, seen results) string {
+func (c catalog) table(list []row, seen results) string {
 	var out strings.Builder
-	out.WriteString(head)
+	out.WriteString(c.head)
 	group := byte(0)
 	for _, r := range list {
 		if r.ID[0] != group {
 			group = r.ID[0]
-			fmt.Fprintf(&out, "\n## %s\n\n| id | attack | tests | verdict |\n|---|---|---|---|\n", groups[group])
+			fmt.Fprintf(&out, "\n## %s\n\n| id | %s | tests | verdict |\n|%s\n", c.groups[group], strings.Join(c.columns, " | "), strings.Repeat("---|", len(c.columns)+3))
 		}
 		what := r.Not
 		if what == "" {
 			what = "`" + strings.Join(r.Tests, "`<br>`") + "`"
 		}
-		fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", r.ID, r.Attack, what, seen.verdict(r))
+		fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", r.ID, strings.Join(c.cells(r), " | "), what, seen.verdictCell(r))
 	}
 	return out.String()
 }
