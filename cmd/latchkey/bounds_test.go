@@ -282,7 +282,7 @@ func TestX02SlowConnectionsSlowNobodyDown(t *testing.T) {
 			_ = conn.Close()
 		}
 		t.Logf("round %d: %v alone, %v among 1000 slow connections", round, alone, among)
-		if among <= 2*alone {
+		if among <= 2*alone+10*time.Millisecond { // which a garbage collection may take
 			return
 		}
 	}
