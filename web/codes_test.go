@@ -49,6 +49,19 @@ func TestChallenges(t *testing.T) {
 	x.refresh(gone.refresh).refused(401, broker.LoggedOut, web.VerdictLogin)
 }
 
+// A clock that was set back makes tokens of the future, of which nothing is proven
+// bad: a refresh gets one of now.
+func TestClockThatWasSetBackAsksForARefresh(t *testing.T) {
+	x := newSite(t, setup{})
+	p := x.login("alice")
+	x.Clock.Advance(-time.Hour)
+	a := x.me(p.access).refused(401, broker.TokenExpired, web.VerdictRefresh)
+	if said := a.Header.Get("WWW-Authenticate"); !strings.Contains(said, "from the future: a clock was set") {
+		t.Errorf("challenge %q", said)
+	}
+	x.me(x.refresh(p.refresh).pair().access).want(200)
+}
+
 // Where an administrator asked for it, the app is told to remove its data: in
 // header and body, of the refresh and of the API alike.
 func TestWipe(t *testing.T) {

@@ -312,6 +312,9 @@ func tokenError(err error) error {
 	if errors.Is(err, verify.ErrUnknownKey) { // one that was taken back: a refresh gets a token of another
 		return &broker.Error{Code: broker.TokenExpired, Message: "the access token was signed with a key that is not in use any more", Err: err}
 	}
+	if errors.Is(err, verify.ErrFuture) { // a clock was set back: a refresh gets a token of now
+		return &broker.Error{Code: broker.TokenExpired, Message: "the access token is from the future: a clock was set", Err: err}
+	}
 	for is, code := range map[error]broker.Code{
 		verify.ErrNoToken: broker.NoToken, verify.ErrExpired: broker.TokenExpired, verify.ErrWrongType: broker.WrongTokenType,
 		verify.ErrUnavailable: broker.TemporarilyUnavailable, verify.ErrProof: broker.InvalidDPoPProof, verify.ErrBound: broker.KeyMismatch,

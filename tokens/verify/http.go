@@ -105,7 +105,7 @@ func code(err error) string {
 // or [Verifier.VerifyRequest].
 func Describe(err error) string {
 	for _, known := range []error{
-		ErrNoToken, ErrExpired, ErrWrongType, ErrAudience, ErrRevoked, ErrBound, ErrUnbound, ErrBinding, ErrUnavailable,
+		ErrNoToken, ErrExpired, ErrFuture, ErrWrongType, ErrAudience, ErrRevoked, ErrBound, ErrUnbound, ErrBinding, ErrUnavailable,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()

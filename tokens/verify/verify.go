@@ -24,8 +24,11 @@ const Leeway = 60 * time.Second
 // keys, or the list of ended sessions, could not be had, and the answer is 503,
 // never 401.
 var (
-	ErrNoToken   = errors.New("no access token")
-	ErrExpired   = errors.New("the access token has expired")
+	ErrNoToken = errors.New("no access token")
+	ErrExpired = errors.New("the access token has expired")
+	// ErrFuture: by the clock here it was issued in the future, so one of the two
+	// clocks was set. A refresh gets a token of now.
+	ErrFuture    = errors.New("the access token is from the future")
 	ErrMalformed = errors.New("the access token is malformed or not from this issuer")
 	ErrWrongType = errors.New("the token is not an access token")
 	ErrAudience  = errors.New("the access token is for another audience")
@@ -223,10 +226,12 @@ const maxLife = 366 * 24 * 60 * 60
 
 func (v *Verifier) checkTimes(c Claims) error {
 	now, leeway := v.cfg.Now().Unix(), int64(v.cfg.Leeway/time.Second)
-	if c.ExpiresAt <= 0 || c.IssuedAt <= 0 || c.IssuedAt > now+leeway || c.NotBefore > now+leeway || c.ExpiresAt-c.IssuedAt > maxLife {
+	switch {
+	case c.ExpiresAt <= 0 || c.IssuedAt <= 0 || c.ExpiresAt-c.IssuedAt > maxLife:
 		return ErrMalformed
-	}
-	if now >= c.ExpiresAt+leeway {
+	case c.IssuedAt > now+leeway || c.NotBefore > now+leeway:
+		return ErrFuture
+	case now >= c.ExpiresAt+leeway:
 		return ErrExpired
 	}
 	return nil

@@ -292,12 +292,12 @@ func TestTimes(t *testing.T) {
 		"exp fraction":               {with(body, "exp", json.RawMessage("9999999999.5")), verify.ErrMalformed},
 		"exp 2^63-1":                 {with(body, "exp", json.RawMessage("9223372036854775807")), verify.ErrMalformed},
 		"exp 2^53":                   {with(body, "exp", json.RawMessage("9007199254740992")), verify.ErrMalformed},
-		"nbf in the future":          {with(body, "nbf", at(61*time.Second)), verify.ErrMalformed},
+		"nbf in the future":          {with(body, "nbf", at(61*time.Second)), verify.ErrFuture},
 		"nbf soon":                   {with(body, "nbf", at(59*time.Second)), nil},
 		"no iat":                     {with(body, "iat", nil), verify.ErrMalformed},
 		"iat soon":                   {with(body, "iat", at(time.Minute)), nil},
-		"iat in the future":          {with(body, "iat", at(61*time.Second)), verify.ErrMalformed},
-		"iat in an hour":             {with(body, "iat", at(time.Hour), "exp", at(2*time.Hour)), verify.ErrMalformed},
+		"iat in the future":          {with(body, "iat", at(61*time.Second)), verify.ErrFuture},
+		"iat in an hour":             {with(body, "iat", at(time.Hour), "exp", at(2*time.Hour)), verify.ErrFuture},
 	} {
 		r.want(name, r.signed(head, tc.claims), tc.want)
 	}
