@@ -90,8 +90,9 @@ const (
 	// write on SQLite: who waits longer is better told to come again.
 	turnLimit = 5 * time.Second
 	// rowLimit is how long a statement waits for a row that another transaction holds:
-	// the connection is of use to others meanwhile. The broker tries again.
-	rowLimit = time.Second
+	// the connection is of use to others meanwhile. The broker tries again. It is longer
+	// than PostgreSQL's deadlock_timeout (1 s), or no deadlock would be told as one.
+	rowLimit = 2 * time.Second
 	// lockLimit is how long a migration waits for a table; whoever uses the table
 	// after it waits behind it. It is tried again then.
 	lockLimit = 500 * time.Millisecond
@@ -175,6 +176,7 @@ func (d *dialect) postgresDSN(settings map[string]string) string {
 	setDefault("application_name", "latchkey")
 	if !d.pooler {
 		setDefault("statement_timeout", fmt.Sprint(statementLimit.Milliseconds()))
+		setDefault("lock_timeout", fmt.Sprint(rowLimit.Milliseconds()))
 		for name, value := range settings {
 			q.Set(name, value)
 		}
@@ -184,8 +186,7 @@ func (d *dialect) postgresDSN(settings map[string]string) string {
 }
 
 func openPostgres(d *dialect) (pools, error) {
-	patient := map[string]string{"lock_timeout": fmt.Sprint(rowLimit.Milliseconds())}
-	writer, err := openPool("postgres", d.postgresDSN(patient), postgresOpen)
+	writer, err := openPool("postgres", d.postgresDSN(nil), postgresOpen)
 	if err != nil {
 		return pools{}, fmt.Errorf("database_url: %w", redactURL(err))
 	}
@@ -193,8 +194,7 @@ func openPostgres(d *dialect) (pools, error) {
 	if d.pooler {
 		return pools{writer: writer, relaxed: writer, reader: writer}, nil
 	}
-	patient["synchronous_commit"] = "off"
-	relaxed, err := openPool("postgres", d.postgresDSN(patient), postgresOpen)
+	relaxed, err := openPool("postgres", d.postgresDSN(map[string]string{"synchronous_commit": "off"}), postgresOpen)
 	return pools{writer: writer, relaxed: relaxed, reader: writer}, err
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"reflect"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -18,6 +20,7 @@ type pool struct {
 	db *sqlx.DB
 	// places are as many as there are connections.
 	places *turns
+	forgot atomic.Int64 // when forget last did something, in Unix ns
 	// prepared maps a query's text to *sqlx.Stmt. The texts are constants of this
 	// package, so it is bounded.
 	prepared sync.Map
@@ -31,8 +34,14 @@ type pool struct {
 	trace func(query string)
 }
 
-// forget closes the connections that rest, so that the next ones are new.
+// forget closes the connections that rest, so that the next ones are new. Not more
+// than once a second: a server that takes no writes for long is asked by the
+// connections that there are.
 func (p *pool) forget() {
+	now, last := time.Now().UnixNano(), p.forgot.Load()
+	if now-last < int64(time.Second) || !p.forgot.CompareAndSwap(last, now) {
+		return
+	}
 	p.db.SetMaxIdleConns(0)
 	p.db.SetMaxIdleConns(cap(p.places.taken))
 }

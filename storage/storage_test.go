@@ -398,7 +398,7 @@ func TestRefreshesAreHeapOnlyUpdates(t *testing.T) {
 // Two transactions that lock in opposite order: PostgreSQL throws one of them
 // out, and it runs again.
 func TestDeadlockVictimRunsAgain(t *testing.T) {
-	s := open(t, pgtest.Shared(t).NewDatabase(t)+"&deadlock_timeout=20")
+	s := open(t, pgtest.Shared(t).NewDatabase(t))
 	for _, name := range []string{"anna", "bob"} {
 		if err := s.InsertUser(ctx, newUser(name)); err != nil {
 			t.Fatal(err)
