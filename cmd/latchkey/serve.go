@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -44,6 +46,7 @@ func (p *program) serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			signal.Ignore(syscall.SIGPIPE) // where whoever reads the log has gone, the lines are lost and nothing else
 			out := newLogSink(p.stdout)
 			defer out.close(leaveTimeout)
 			log := c.logger(out)

@@ -107,6 +107,29 @@ func TestFileDescriptorsRunOut(t *testing.T) {
 	}
 }
 
+// Whoever read the log has gone: its lines are lost, and requests are answered as ever.
+func TestReaderOfTheLogHasGone(t *testing.T) {
+	t.Parallel()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	p := newProcess(t, sqliteURL(t))
+	p.out = write
+	p.launch()
+	p.waitFor("/readyz", http.StatusOK, 30*time.Second)
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if r := call(p, "POST", "/login", "", `{"username":"storm","password":"wrong"}`); r.status != http.StatusUnauthorized {
+			t.Errorf("a failed login: %v", r)
+		}
+	}
+	login(p)
+}
+
 // R41: nobody reads the log, and the pipe that it goes to is full. Requests are
 // answered as ever, and the log goes on once it is read.
 func TestLogIsNotRead(t *testing.T) {
