@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -152,6 +153,8 @@ func dashboardAsksForWhatIsThere(t *testing.T, text string) {
 		t.Fatal(err)
 	}
 	asked := 0
+	type recording struct{ Record, Expr string }
+	var queries []recording
 	for _, p := range board.Panels {
 		if p.Type != "row" && len(p.Targets) == 0 {
 			t.Errorf("panel %s asks nothing", p.Title)
@@ -159,8 +162,19 @@ func dashboardAsksForWhatIsThere(t *testing.T, text string) {
 		for _, target := range p.Targets {
 			asked++
 			asksForWhatIsThere(t, text, "panel "+p.Title, target.Expr)
+			queries = append(queries, recording{fmt.Sprint("panel:", asked), grafanaVariable.ReplaceAllString(target.Expr, "5m")})
 		}
 	}
+	// That Prometheus can read the queries it says itself, of rules.
+	rules, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": queries}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "dashboard.yml")
+	if err := os.WriteFile(file, rules, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	promtool(t, "", "check", "rules", file)
 	if asked < 20 {
 		t.Errorf("the dashboard asks for %d things", asked)
 	}
@@ -168,9 +182,12 @@ func dashboardAsksForWhatIsThere(t *testing.T, text string) {
 
 var (
 	metricInQuery = regexp.MustCompile(`\b(latchkey_[a-z_]+|process_[a-z_]+|go_[a-z_]+|up)\b(\{[^}]*\})?`)
-	labelInQuery  = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)\s*"`)
-	labelsOfSums  = regexp.MustCompile(`\b(?:by|without) \(([a-z_, ]+)\)`)
-	ofTheScrape   = []string{"instance", "job", "le"} // labels that Prometheus gives, or a histogram has
+	// grafanaVariable is how long Grafana says that a rate looks back.
+	grafanaVariable = regexp.MustCompile(`\$__rate_interval`)
+
+	labelInQuery = regexp.MustCompile(`([a-z_]+)\s*(?:=~|!~|!=|=)\s*"`)
+	labelsOfSums = regexp.MustCompile(`\b(?:by|without) \(([a-z_, ]+)\)`)
+	ofTheScrape  = []string{"instance", "job", "le"} // labels that Prometheus gives, or a histogram has
 )
 
 // asksForWhatIsThere walks the metrics and the labels of a query.
