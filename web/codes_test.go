@@ -53,6 +53,7 @@ func TestChallenges(t *testing.T) {
 // bad: a refresh gets one of now.
 func TestClockThatWasSetBackAsksForARefresh(t *testing.T) {
 	x := newSite(t, setup{})
+	x.Clock.Advance(2 * time.Hour) // so that its key is older than what the clock is set back by
 	p := x.login("alice")
 	x.Clock.Advance(-time.Hour)
 	a := x.me(p.access).refused(401, broker.TokenExpired, web.VerdictRefresh)

@@ -349,7 +349,7 @@ func TestCache(t *testing.T) {
 	*r.at = now.Add(2 * time.Hour)
 	r.want("expired in the cache", token, verify.ErrExpired)
 	*r.at = now.Add(-time.Hour)
-	r.want("not issued yet", token, verify.ErrMalformed)
+	r.want("not issued yet", token, verify.ErrFuture)
 	*r.at = now
 	forged := token[:len(token)-4] + "AAAA"
 	for range 2 {
