@@ -12,12 +12,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/storage"
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // cli runs commands as a shell would, over one data folder.
@@ -240,29 +240,17 @@ func TestDemoOnce(t *testing.T) {
 }
 
 // tail is a log that can be waited for.
-type tail struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *tail) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
+type tail struct{ proc.Output }
 
 func (l *tail) find(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		l.mu.Lock()
-		m := re.FindStringSubmatch(l.buf.String())
-		l.mu.Unlock()
-		if m != nil {
+		if m := re.FindStringSubmatch(l.String()); m != nil {
 			return m[1]
 		}
 	}
-	t.Fatalf("the log never had %s:\n%s", pattern, l.buf.String())
+	t.Fatalf("the log never had %s:\n%s", pattern, l)
 	return ""
 }
 

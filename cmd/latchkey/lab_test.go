@@ -56,8 +56,8 @@ func startLab(ctx context.Context, t *testing.T, scenario string) *labRun {
 // report is that of a lab that has ended.
 func (l *labRun) report() (report lab.Report) {
 	l.t.Helper()
-	if err := json.Unmarshal(l.out.buf.Bytes(), &report); err != nil {
-		l.t.Fatalf("%v: %s %s", err, l.out.buf.String(), l.errs.buf.String())
+	if err := json.Unmarshal([]byte(l.out.String()), &report); err != nil {
+		l.t.Fatalf("%v: %s %s", err, l.out.String(), l.errs.String())
 	}
 	return report
 }

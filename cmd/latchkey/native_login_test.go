@@ -100,7 +100,7 @@ func TestLogin(t *testing.T) {
 	if out := c.must("", "token"); out != "A1\n" {
 		t.Fatal(out)
 	}
-	if shown := u.stdout.buf.String(); strings.Contains(shown, "A1") || strings.Contains(shown, "R1") {
+	if shown := u.stdout.String(); strings.Contains(shown, "A1") || strings.Contains(shown, "R1") {
 		t.Fatal("a login prints its tokens")
 	}
 

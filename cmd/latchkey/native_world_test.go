@@ -202,9 +202,9 @@ func (u *underWay) wait(t *testing.T) (int, string) {
 	t.Helper()
 	select {
 	case code := <-u.code:
-		return code, u.stdout.buf.String() + u.stderr.buf.String()
+		return code, u.stdout.String() + u.stderr.String()
 	case <-time.After(40 * time.Second):
-		t.Fatalf("the command does not end:\n%s", u.stderr.buf.String())
+		t.Fatalf("the command does not end:\n%s", u.stderr.String())
 		return 0, ""
 	}
 }

@@ -187,7 +187,7 @@ func TestWithoutAServiceManagerNothingIsSaid(t *testing.T) {
 	m := newServiceManager(t)
 	x := newFreshWorld(t, "", nil)
 	x.stop()
-	if said := m.any(time.Millisecond); said != nil || strings.Contains(x.log.text(), "notify") {
-		t.Errorf("told %q\n%s", said, x.log.text())
+	if said := m.any(time.Millisecond); said != nil || strings.Contains(x.log.String(), "notify") {
+		t.Errorf("told %q\n%s", said, x.log.String())
 	}
 }

@@ -36,13 +36,13 @@ func (x *watchedWorld) hangUp() map[string]any {
 			return line
 		}
 	}
-	x.t.Fatalf("no answer to SIGHUP:\n%s", x.log.text())
+	x.t.Fatalf("no answer to SIGHUP:\n%s", x.log.String())
 	return nil
 }
 
 var reloadLine = regexp.MustCompile(`(?m)^.*"event":"config\.(?:reloaded|refused)".*$`)
 
-func (x *watchedWorld) answers() []string { return reloadLine.FindAllString(x.log.text(), -1) }
+func (x *watchedWorld) answers() []string { return reloadLine.FindAllString(x.log.String(), -1) }
 
 func changedIn(line map[string]any) (out []string) {
 	list, _ := line["changed"].([]any)

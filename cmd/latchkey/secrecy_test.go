@@ -55,13 +55,13 @@ func TestNothingSaysASecret(t *testing.T) {
 	if len(l.secrets) < 60 {
 		t.Errorf("the tour used only %d secrets", len(l.secrets))
 	}
-	setup := regexp.MustCompile(`(?m)^.*"event":"setup\.needed".*$`).ReplaceAllString(x.log.text(), "")
+	setup := regexp.MustCompile(`(?m)^.*"event":"setup\.needed".*$`).ReplaceAllString(x.log.String(), "")
 	l.isIn("the log", setup)
 	l.isIn("an error", strings.Join(l.errors, "\n"))
 	l.isIn("the metrics", said)
 	l.isIn("a trace", sink.all())
-	if len(sink.spans()) < 100 || !strings.Contains(x.log.text(), `"level":"WARN"`) {
-		t.Errorf("%d spans, and a log of %d bytes", len(sink.spans()), len(x.log.text()))
+	if len(sink.spans()) < 100 || !strings.Contains(x.log.String(), `"level":"WARN"`) {
+		t.Errorf("%d spans, and a log of %d bytes", len(sink.spans()), len(x.log.String()))
 	}
 }
 

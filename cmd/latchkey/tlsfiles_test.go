@@ -94,7 +94,7 @@ func TestCertificateFiles(t *testing.T) {
 	if text := x.metrics(); !strings.Contains(text, want) {
 		t.Errorf("there is no %s", want)
 	}
-	if text := x.log.text(); strings.Contains(text, "PRIVATE KEY") {
+	if text := x.log.String(); strings.Contains(text, "PRIVATE KEY") {
 		t.Error("the log has a private key")
 	}
 }

@@ -112,7 +112,7 @@ func (x *watchedWorld) start() {
 		select {
 		case err := <-x.ended:
 			if err != nil {
-				x.t.Errorf("serve: %v\n%s", err, x.log.text())
+				x.t.Errorf("serve: %v\n%s", err, x.log.String())
 			}
 		case <-time.After(30 * time.Second):
 			x.t.Error("serve did not end")
@@ -120,12 +120,6 @@ func (x *watchedWorld) start() {
 		cancel()
 	})
 	x.log.find(x.t, `"event":"(ready)"`)
-}
-
-func (l *tail) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
 }
 
 // mobileLogin logs anna in as an app does.
