@@ -52,6 +52,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{port: fmt.Sprint(proc.Port(t)), witness: &witness{}}
 	rules, err := broker.CheckForwardRules([]broker.ForwardRule{
 		{Hosts: []string{app + ":" + w.port}, Paths: []string{"/public/*"}, Policy: broker.ForwardAllow},
+		{Hosts: []string{app}, Paths: []string{"/api/*"}, Policy: broker.ForwardKey},
 		{Hosts: []string{app}, Policy: broker.ForwardLogin},
 		{Hosts: []string{staff + ":" + w.port}, Policy: broker.ForwardLogin, Groups: []string{"staff"}},
 	}, "id.example.org")
@@ -59,7 +60,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.Rig = harness.New(t, "", func(c *broker.Config) { c.PublicURL, c.Forward = "https://id.example.org:"+w.port, rules })
-	w.User(t, "mallory", broker.RoleUser)
+	u := w.User(t, "mallory", broker.RoleUser)
+	u.Name, u.Email, u.Groups = "Mällory", "mallory@example.org", []string{"guests", "a,b"}
+	if err := w.Store.UpdateProfile(t.Context(), u, ""); err != nil {
+		t.Fatal(err)
+	}
 	handler, err := web.New(web.Config{Broker: w.Broker, LocalLogin: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}})
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +88,7 @@ func echoes(out http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n, _ := io.Copy(io.Discard, r.Body)
-	fmt.Fprintf(out, "%s %s app, %d bytes\n", r.Method, r.URL.Path, n)
+	fmt.Fprintf(out, "%s %s app, %d bytes\ntarget: %s\n", r.Method, r.URL.Path, n, r.RequestURI)
 	for name, values := range r.Header {
 		for _, value := range values {
 			fmt.Fprintf(out, "%s: %s\n", strings.ToLower(strings.ReplaceAll(name, "_", "-")), value)
@@ -253,7 +258,8 @@ func (w *world) attack(t *testing.T) {
 	if a := w.send(t, mallory, "GET", staff, "/", "", "Accept", "text/html"); a.status != 403 || strings.Contains(a.body, " app,") {
 		t.Errorf("another group: %d %s", a.status, a.body)
 	}
-	w.programs(t, nobody)
+	w.programs(t, nobody, mallory)
+	w.returns(t)
 	w.send(t, mallory, "POST", "id.example.org", "/session/end", "")
 	if a := w.send(t, mallory, "GET", app, "/page", "", "Accept", "application/json"); a.status != 401 {
 		t.Errorf("after the logout: %d", a.status)
@@ -263,18 +269,41 @@ func (w *world) attack(t *testing.T) {
 // mallory is somebody who is logged in to the app.
 func (w *world) mallory(t *testing.T) *http.Client {
 	t.Helper()
+	mallory, in := w.comesIn(t, "/page?x=1&y=2")
+	if !strings.HasPrefix(in.body, "GET /page app") || !strings.Contains(in.body, "remote-user: mallory\n") {
+		t.Fatalf("not in: %d %s", in.status, in.body)
+	}
+	return mallory
+}
+
+// comesIn is a browser that opens a page of the app, is sent to the login, and comes back
+// to the page.
+func (w *world) comesIn(t *testing.T, target string) (*http.Client, answer) {
+	t.Helper()
 	jar, _ := cookiejar.New(nil)
-	mallory := w.client(jar)
-	page := w.send(t, mallory, "GET", app, "/page?x=1&y=2", "", "Accept", "text/html")
+	browser := w.client(jar)
+	page := w.send(t, browser, "GET", app, target, "", "Accept", "text/html")
 	if !strings.Contains(page.body, "Continue to "+app) {
 		t.Fatalf("no login: %d %s", page.status, page.body)
 	}
 	form := url.Values{"username": {"mallory"}, "password": {harness.PasswordOf("mallory")}, "next": {next.FindStringSubmatch(page.body)[1]}}
-	in := w.send(t, mallory, "POST", "id.example.org", "/login/password", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
-	if in.status != 200 || !strings.HasPrefix(in.body, "GET /page app") || !strings.Contains(in.body, "remote-user: mallory\n") {
+	in := w.send(t, browser, "POST", "id.example.org", "/login/password", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+	if in.status != 200 {
 		t.Fatalf("not in: %d %s", in.status, in.body)
 	}
-	return mallory
+	return browser, in
+}
+
+// returns comes back to the address that was asked for, each byte of it.
+func (w *world) returns(t *testing.T) {
+	for _, target := range []string{
+		"/a/b?x=1&y=%26z&z=%C3%A4", "/a/b?z=%c3%a4&q=a+b%20c%2Bd&&=&e=", "/a%20b/%C3%A4?to=https%3A%2F%2Fx.test%2F%3Fa%3D1%23f&r=https://x.test/?a=b", "/a?%25=%2525;b=;c",
+		"/a?", "/a??b?", "/a?q=" + strings.Repeat("%E2%82%AC", 200), "/?a[]=1&b={2}&c='~!$()*,|^`",
+	} {
+		if _, in := w.comesIn(t, target); !strings.Contains(in.body, "\ntarget: "+target+"\n") {
+			t.Errorf("not back at %s: %s", target, in.body)
+		}
+	}
 }
 
 // F01, F02: what a client says of itself reaches no app, and what it says of its
@@ -356,8 +385,8 @@ func (w *world) sideDoors(t *testing.T, nobody, mallory *http.Client) {
 	}
 }
 
-// programs come with a key or an access token.
-func (w *world) programs(t *testing.T, nobody *http.Client) {
+// programs come with a key or an access token; to some paths with a key alone.
+func (w *world) programs(t *testing.T, nobody, mallory *http.Client) {
 	u, err := w.Store.UserByUsername(t.Context(), "mallory")
 	if err != nil {
 		t.Fatal(err)
@@ -366,12 +395,32 @@ func (w *world) programs(t *testing.T, nobody *http.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, token := range map[string]string{"key": key.Reveal(), "token": w.Login(t, "mallory").AccessToken.Reveal()} {
-		if a := w.send(t, nobody, "GET", app, "/page", "", "Authorization", "Bearer "+token); a.status != 200 || !strings.Contains(a.body, "remote-user: mallory\n") {
-			t.Errorf("%s: %d %s", what, a.status, a.body)
+	passes := func(what string, a answer) {
+		for _, line := range []string{
+			"remote-user: mallory\n", "remote-name: M%C3%A4llory\n", "remote-email: mallory@example.org\n", "remote-groups: guests,a%2Cb\n",
+		} {
+			if a.status != 200 || strings.Count(a.body, line) != 1 {
+				t.Errorf("%s: %d %s, want %s", what, a.status, a.body, line)
+			}
 		}
-		if a := w.send(t, nobody, "GET", app, "/page", "", "Authorization", "Bearer "+token+"x"); a.status != 401 || a.header.Get("WWW-Authenticate") == "" {
+	}
+	token := w.Login(t, "mallory").AccessToken.Reveal()
+	for what, bearer := range map[string]string{"key": key.Reveal(), "token": token} {
+		passes(what, w.send(t, nobody, "GET", app, "/page", "", "Authorization", "Bearer "+bearer, "Remote-User", "root"))
+		if a := w.send(t, nobody, "GET", app, "/page", "", "Authorization", "Bearer "+bearer+"x"); a.status != 401 || a.header.Get("WWW-Authenticate") == "" {
 			t.Errorf("bad %s: %d %v", what, a.status, a.header)
+		}
+	}
+	passes("key, alone", w.send(t, nobody, "POST", app, "/api/x", "body", "Authorization", "Bearer "+key.Reveal()))
+	passes("key, beside a cookie", w.send(t, mallory, "GET", app, "/api/x", "", "Authorization", "Bearer "+key.Reveal()))
+	for what, a := range map[string]answer{
+		"a cookie": w.send(t, mallory, "GET", app, "/api/x", "", "Accept", "text/html"), "a token": w.send(t, nobody, "GET", app, "/api/x", "", "Authorization", "Bearer "+token),
+		"a cookie and a bad key": w.send(t, mallory, "GET", app, "/api/x", "", "Authorization", "Bearer "+key.Reveal()+"x"),
+		"a key in the address":   w.send(t, nobody, "GET", app, "/api/x?token="+key.Reveal(), ""),
+		"a header of another":    w.send(t, nobody, "GET", app, "/api/x", "", "X-API-Key", key.Reveal()), "nothing": w.send(t, nobody, "GET", app, "/api/x", "", "Accept", "text/html"),
+	} {
+		if a.status != 401 && a.status != 403 || strings.Contains(a.body, " app,") {
+			t.Errorf("%s, where a key alone opens: %d %s", what, a.status, a.body)
 		}
 	}
 }
