@@ -147,30 +147,3 @@ func (x *site) grant(b *browser, client string) string {
 	}, basic(client, webSecret))
 	return a.want(http.StatusOK).json()["access_token"].(string)
 }
-
-// Traefik's ForwardAuth asks with GET, all headers of the client but those of the
-// connection, and its own X-Forwarded-*; it passes on the Location as it is, so that has
-// to be absolute, and of each answer of 200 the headers that it is told to.
-func TestForwardAsTraefikAsks(t *testing.T) {
-	x := forwardSite(t)
-	_, jars := x.loggedInAt("alice", "https://app1.test/")
-	client := []option{
-		header("Accept", "*/*"), header("Accept-Encoding", "gzip"), header("Content-Type", "application/json"), header("X-Original-Url", "/public/x"),
-		header("Remote-User", "root"), header("X_Forwarded_Uri", "/public/x"), // of the client: they go along in the question
-		header("X-Forwarded-For", "198.51.100.7"), header("X-Forwarded-Server", "traefik"), header("X-Forwarded-Port", "443"), header("X-Real-Ip", "198.51.100.7"),
-		about("https://app1.test/page?x=1", "X-Forwarded-Method", "POST", "X-Forwarded-Host", "app1.test"),
-	}
-	a := x.do("GET", "/forward-auth?mode=redirect", client...).want(303)
-	if to := a.Header.Get("Location"); !strings.HasPrefix(to, "https://app1.test/.latchkey/login?") {
-		t.Error(to)
-	}
-	own := cookie(appCookie, jars["app1.test"].jar[appCookie])
-	for _, proto := range []string{"https", "wss"} {
-		a = x.do("GET", "/forward-auth?mode=redirect", append(client, own, header("X-Forwarded-Proto", proto))...).want(200)
-		for _, name := range []string{"Remote-User", "Remote-Name", "Remote-Email", "Remote-Groups", "Remote-Session"} {
-			if len(a.Header.Values(name)) != 1 {
-				t.Errorf("%s: %q", name, a.Header.Values(name))
-			}
-		}
-	}
-}
