@@ -368,6 +368,18 @@ func (d *dialect) translateOpen(err error) error {
 	return broker.Unavailable(err)
 }
 
+// running is the context of what runs on a connection. On PostgreSQL whoever gives up
+// then is not heard any more: lib/pq breaks a statement off by a second connection and
+// throws the first away, so that people who go away cost the server more than those
+// who stay. The limits above end what hangs, and what ran for nobody is an answer that
+// was lost.
+func (d *dialect) running(ctx context.Context) context.Context {
+	if d.goose == goose.DialectPostgres {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
+}
+
 func (d *dialect) isUnique(err error) bool {
 	if pe, ok := errors.AsType[*pq.Error](err); ok {
 		return pe.Code == "23505"

@@ -57,7 +57,7 @@ func (s *Store) Tx(ctx context.Context, f func(broker.Store) error) error {
 		return errLooking
 	}
 	return s.d.retryTx(ctx, func() error {
-		return s.write(ctx, s.pools.writer, func() error {
+		return s.write(ctx, s.pools.writer, func(ctx context.Context) error {
 			tx, err := s.pools.writer.db.BeginTxx(ctx, nil)
 			if err != nil {
 				return s.d.translate(ctx, err)
@@ -79,7 +79,7 @@ func (s *Store) inTx(ctx context.Context, f func(*Store) error) error {
 
 // write is [Store.use] for what writes. On SQLite it waits its turn first: two
 // connections that write would only meet in its busy handler.
-func (s *Store) write(ctx context.Context, p *pool, do func() error) error {
+func (s *Store) write(ctx context.Context, p *pool, do func(context.Context) error) error {
 	if s.looking {
 		return errLooking
 	}
@@ -95,16 +95,19 @@ func (s *Store) write(ctx context.Context, p *pool, do func() error) error {
 }
 
 // use does something with a connection of the pool, or of the transaction.
-func (s *Store) use(ctx context.Context, p *pool, do func() error) error {
+func (s *Store) use(ctx context.Context, p *pool, do func(context.Context) error) error {
 	if s.tx != nil {
-		return do()
+		if ctx.Err() != nil {
+			return broker.Unavailable(ctx.Err())
+		}
+		return do(s.d.running(ctx))
 	}
 	release, err := p.places.take(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err = do(); err != nil && s.d.isDemoted(err) {
+	if err = do(s.d.running(ctx)); err != nil && s.d.isDemoted(err) {
 		p.forget()
 	}
 	return err
@@ -116,7 +119,7 @@ func (s *Store) exec(ctx context.Context, query string, args ...any) (int64, err
 }
 
 func (s *Store) execIn(ctx context.Context, p *pool, query string, args ...any) (n int64, err error) {
-	err = s.write(ctx, p, func() error {
+	err = s.write(ctx, p, func(ctx context.Context) error {
 		stmt, err := p.prepare(ctx, s.tx, query)
 		if err != nil {
 			return s.d.translate(ctx, err)
@@ -133,13 +136,13 @@ func (s *Store) execIn(ctx context.Context, p *pool, query string, args ...any) 
 
 // writeRow runs a write that returns one row; broker.NotFound where it wrote none.
 func (s *Store) writeRow(ctx context.Context, p *pool, into any, query string, args ...any) error {
-	return s.write(ctx, p, func() error { return s.getIn(ctx, p, into, query, args...) })
+	return s.write(ctx, p, func(ctx context.Context) error { return s.getIn(ctx, p, into, query, args...) })
 }
 
 // get reads one row; broker.NotFound.
 func (s *Store) get(ctx context.Context, into any, query string, args ...any) error {
 	p := s.pools.reader
-	return s.use(ctx, p, func() error { return s.getIn(ctx, p, into, query, args...) })
+	return s.use(ctx, p, func(ctx context.Context) error { return s.getIn(ctx, p, into, query, args...) })
 }
 
 func (s *Store) getIn(ctx context.Context, p *pool, into any, query string, args ...any) error {
@@ -163,7 +166,7 @@ func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?, "
 
 // list reads rows.
 func (s *Store) list(ctx context.Context, into any, query string, args ...any) error {
-	return s.use(ctx, s.pools.reader, func() error {
+	return s.use(ctx, s.pools.reader, func(ctx context.Context) error {
 		stmt, err := s.pools.reader.prepare(ctx, s.tx, query)
 		if err != nil {
 			return s.d.translate(ctx, err)

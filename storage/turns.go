@@ -21,6 +21,9 @@ func newTurns(n int) *turns { return &turns{taken: make(chan struct{}, n)} }
 
 // take waits for a turn, but not for ever.
 func (t *turns) take(ctx context.Context) (release func(), err error) {
+	if ctx.Err() != nil {
+		return nil, broker.Unavailable(ctx.Err())
+	}
 	release = func() { <-t.taken }
 	select {
 	case t.taken <- struct{}{}:
