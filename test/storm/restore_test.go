@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/latchkey-id/latchkey/test/pgtest"
 	"github.com/latchkey-id/latchkey/tokens"
 )
 
@@ -149,24 +148,42 @@ type restored struct {
 	}
 }
 
-// newRestored has a server with many devices, and a backup that was made while
+// newRestored has a server with many devices, and backups that were made while
 // they refreshed: none of them was refused (R17).
-func newRestored(t *testing.T, database string, devices int, more ...string) *restored {
+func newRestored(t *testing.T, database string, devices int, backup func(r *restored), more ...string) *restored {
 	r := &restored{process: start(t, database, append(more, "LATCHKEY_SESSION_LIMIT=0")...)}
 	db := openDB(t, database)
 	r.devices = crowd(r.process, db, devices)
 	_ = db.Close()
 	stop := refreshing(r.process, r.devices)
-	r.backup = filepath.Join(t.TempDir(), "backup")
-	for i := range 2 {
-		r.must(append([]string{"backup", "--json", r.backup}, [][]string{nil, {"--force"}}[i]...)...)
-	}
+	backup(r)
 	n, refused := stop()
 	if len(refused) > 0 {
 		t.Errorf("%d of %d refreshes during the backup were refused: %s", len(refused), n, refused[0])
 	}
 	t.Logf("%d refreshes during two backups", n)
+	if info, err := os.Stat(r.backup); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the backup: %v, %v; want it for its owner alone", info.Mode(), err)
+	}
 	return r
+}
+
+// byCommand backs up twice, as latchkey does it.
+func byCommand(r *restored) {
+	r.backup = filepath.Join(r.tb.TempDir(), "backup")
+	r.must("backup", "--json", r.backup)
+	r.must("backup", "--json", r.backup, "--force")
+}
+
+// restore restores as latchkey does it.
+func (r *restored) restore() {
+	r.tb.Helper()
+	if err := json.Unmarshal([]byte(r.must("restore", "--json", r.backup)), &r.json); err != nil {
+		r.tb.Fatal(err)
+	}
+	if r.json.Ended != len(r.devices)/4 {
+		r.tb.Errorf("%d sessions ended again, want %d", r.json.Ended, len(r.devices)/4)
+	}
 }
 
 // R36, R17: everybody who was logged in goes on, everybody who was ended stays
@@ -174,14 +191,11 @@ func newRestored(t *testing.T, database string, devices int, more ...string) *re
 func TestRestoreSQLite(t *testing.T) {
 	database := sqliteURL(t)
 	file := strings.TrimPrefix(database, "sqlite:")
-	r := newRestored(t, database, 200)
-	if info, err := os.Stat(r.backup); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the backup: %v, %v; want it for its owner alone", info.Mode(), err)
-	}
+	r := newRestored(t, database, 200, byCommand)
 	if _, errs, err := r.run("restore", r.backup); err == nil || !strings.Contains(errs, "stop it first") {
 		t.Errorf("a restore while the server runs: %v %s", err, errs)
 	}
-	r.endAndRestore(t)
+	r.endAndRestore(t, r.restore)
 	if r.json.Kept == "" || !strings.HasPrefix(r.json.Kept, file+".before-") {
 		t.Errorf("the old database is kept as %q", r.json.Kept)
 	}
@@ -190,62 +204,9 @@ func TestRestoreSQLite(t *testing.T) {
 	}
 }
 
-func TestRestorePostgres(t *testing.T) {
-	database := pgtest.Shared(t).NewDatabase(t)
-	r := newRestored(t, database, 200, "LATCHKEY_JOURNAL_FILE="+filepath.Join(t.TempDir(), "ends.journal"))
-	if info, err := os.Stat(r.backup); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the backup: %v, %v; want it for its owner alone", info.Mode(), err)
-	}
-	if _, errs, err := r.run("restore", r.backup); err == nil || !strings.Contains(errs, "stop it first") {
-		t.Errorf("a restore while the server runs: %v %s", err, errs)
-	}
-	r.endAndRestore(t)
-	schema, _ := strings.CutPrefix(r.json.Kept, "schema ")
-	db := openDB(t, database)
-	if n := number(t, db, `SELECT COUNT(*) FROM `+schema+`.sessions`); n < 200 {
-		t.Errorf("the schema that was kept has %d sessions", n)
-	}
-	r.must("backup", "--force", r.backup) // without what was kept
-	r.kill()
-	raw, err := os.ReadFile(r.backup)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string]string{"cut": string(raw[:len(raw)*3/4]), "text": strings.Repeat("text ", 100), "empty": ""} {
-		file := filepath.Join(t.TempDir(), name)
-		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, errs, err := r.run("restore", file); err == nil || !strings.Contains(errs, "no backup") {
-			t.Errorf("restore of %s: %v %s", name, err, errs)
-		}
-	}
-	before := number(t, db, `SELECT COUNT(*) FROM sessions`)
-	for range 6 { // killed at any point: the old tables or the new ones, all of them
-		cmd := exec.Command(binary, "restore", r.backup)
-		cmd.Dir, cmd.Env = r.dir, r.env
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(rand.N(time.Second))
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if n := number(t, db, `SELECT COUNT(*) FROM sessions`); n != before {
-			t.Fatalf("%d sessions, want %d", n, before)
-		}
-	}
-	r.launch()
-	r.waitFor("/readyz", http.StatusOK, 30*time.Second)
-	for i, d := range r.devices {
-		if res := d.refresh(r.process); (res.status == http.StatusOK) != (i%4 != 0) {
-			t.Fatalf("device %d: %v", i, res)
-		}
-	}
-}
-
 // endAndRestore ends every fourth device, kills the server right after, and
 // restores the backup.
-func (r *restored) endAndRestore(t *testing.T) {
+func (r *restored) endAndRestore(t *testing.T, restore func()) {
 	time.Sleep(grace + 10*time.Millisecond) // so that the next refresh is a new generation
 	for i, d := range r.devices {
 		if i%4 == 0 {
@@ -260,12 +221,7 @@ func (r *restored) endAndRestore(t *testing.T) {
 	access := accessOf(refreshOnce(r.process, lateToken))
 	r.must("key", "revoke", kidOf(access))
 	r.kill()
-	if err := json.Unmarshal([]byte(r.must("restore", "--json", r.backup)), &r.json); err != nil {
-		t.Fatal(err)
-	}
-	if r.json.Ended != len(r.devices)/4 {
-		t.Errorf("%d sessions ended again, want %d", r.json.Ended, len(r.devices)/4)
-	}
+	restore()
 	r.launch()
 	r.waitFor("/readyz", http.StatusOK, 30*time.Second)
 	for i, d := range r.devices {
