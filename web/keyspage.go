@@ -197,7 +197,7 @@ func (s *Server) ownKey(c *gin.Context, p broker.Principal) (page, *ownKeyView, 
 	v := s.ownKeyView(k.APIKey)
 	out.View = &v
 	ask, err := s.stepUp(c, p, "key")
-	v.Proof, v.Switch = ask.only(say("To have it count for longer, prove that it is you:")), ask.of("switch")
+	v.Proof, v.Switch = ask.only(say("To have it count for longer, prove that it is you:")), ask.bare("switch")
 	v.Form = keyForm(append([]option{{Value: asItIs, Text: say("as it does now")}}, lifeOptions()...))
 	if v.Form[0].Value, v.Form[1].Value = k.Name, k.Description; v.Imported {
 		v.Form = v.Form[:2]

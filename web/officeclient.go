@@ -204,8 +204,9 @@ func (s *Server) pageOfClient(c *gin.Context, p broker.Principal, found *broker.
 	view := s.clientViewOf(found, secret)
 	view.Ticket, view.Proofs = s.broker.FormTicket(p.User.ID), map[string]*stepUp{}
 	ask, err := s.stepUp(c, p, doSave)
-	for _, do := range []string{doSave, doSecret, doDelete} {
-		view.Proofs[do] = new(ask.of(do))
+	view.Proofs[doSave] = &ask
+	for _, do := range []string{doSecret, doDelete} {
+		view.Proofs[do] = new(ask.bare(do))
 	}
 	page.View = &view
 	return page, err

@@ -61,8 +61,8 @@ const formRotate = "rotate"
 func formRevoke(kid string) string { return "revoke-" + kid }
 
 func (s *Server) keysOffice(c *gin.Context, p broker.Principal) (page, *keysView, error) {
-	ask, err := s.stepUp(c, p, formRotate)
-	view := &keysView{JWKS: s.endpoints()["jwks"], Proof: ask}
+	ask, err := s.stepUp(c, p, "")
+	view := &keysView{JWKS: s.endpoints()["jwks"], Proof: ask.bare(formRotate)}
 	keys := s.broker.SigningKeys()
 	newest, waiting := map[string]broker.KeyState{}, map[string]bool{} // of those that may sign, and of those that wait, by algorithm
 	for _, k := range keys {
@@ -72,7 +72,7 @@ func (s *Server) keysOffice(c *gin.Context, p broker.Principal) (page, *keysView
 		}
 	}
 	for _, k := range keys {
-		row := keyRow{ID: k.ID, Algorithm: k.Algorithm, Shared: k.Algorithm == "HS256", Good: k.Signs || newest[k.Algorithm].ID == k.ID, Created: s.moment(k.CreatedAt), Proof: ask.of(formRevoke(k.ID))}
+		row := keyRow{ID: k.ID, Algorithm: k.Algorithm, Shared: k.Algorithm == "HS256", Good: k.Signs || newest[k.Algorithm].ID == k.ID, Created: s.moment(k.CreatedAt), Proof: ask.bare(formRevoke(k.ID))}
 		row.State, row.What = keyState(k, newest[k.Algorithm].ID == k.ID)
 		view.Keys = append(view.Keys, row)
 	}

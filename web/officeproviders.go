@@ -276,7 +276,7 @@ func (s *Server) providerView(c *gin.Context, p broker.Principal) (page, error) 
 	view.View = &providerPageView{
 		ProviderView: v, Kind: providerTypes[v.Type], Health: s.healthOf(v.Health), Known: known, There: s.registrationOf(known, v.ID),
 		Path: providersPath + "/" + url.PathEscape(v.ID), Sessions: "/admin/sessions?" + url.Values{"provider": {v.ID}}.Encode(),
-		Form: providerForm(known, v.ProviderSettings, v.HasSecret), Proof: ask, Deleting: ask.of("delete"), Claims: dryRunInput(known),
+		Form: providerForm(known, v.ProviderSettings, v.HasSecret), Proof: ask, Deleting: ask.bare("delete"), Claims: dryRunInput(known),
 	}
 	if trial, ok := s.broker.LastTrial(found); ok && trial.Result == broker.CheckFailed {
 		view.View.(*providerPageView).Trial = viewTrial(trial)

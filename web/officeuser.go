@@ -160,14 +160,17 @@ func formOfRow(form, id string) string { return form + "-" + id }
 func (s *Server) userProofs(c *gin.Context, p broker.Principal, v *userView) error {
 	ask, err := s.stepUp(c, p, formProfile)
 	v.Proofs = map[string]*stepUp{}
-	forms := []string{formPermissions, formFactors, formPassword, formState, formDelete}
+	bare := []string{formFactors, formState, formDelete}
 	for _, i := range v.Identities {
-		forms = append(forms, formOfRow(formUnlink, i.ID))
+		bare = append(bare, formOfRow(formUnlink, i.ID))
 	}
 	for _, k := range v.Keys {
-		forms = append(forms, formOfRow(formKey, k.ID))
+		bare = append(bare, formOfRow(formKey, k.ID))
 	}
-	for _, form := range forms {
+	for _, form := range bare {
+		v.Proofs[form] = new(ask.bare(form))
+	}
+	for _, form := range []string{formPassword, formPermissions} {
 		v.Proofs[form] = new(ask.of(form))
 	}
 	v.Proofs[formProfile] = new(ask.only(say("To change the username, the address or the role, prove that it is you:")))

@@ -37,7 +37,7 @@ type stepUp struct {
 	Only   bool   // and nothing else
 	When   *text  // what the form asks for it; nil: whatever is done by it
 	Open   bool   // the form was sent and refused
-	Bare   bool   // there is nothing to type in the form
+	Bare   bool   // nothing else is typed in the form, so that nothing is kept
 	Vain   *text  // that there was a login anew, and it did not help; nil: there was none
 }
 
@@ -50,9 +50,7 @@ func (s *Server) stepUp(c *gin.Context, p broker.Principal, form string) (stepUp
 // letIn is what a yes to this client, or to a device (nil), asks of whoever is logged in.
 func (s *Server) letIn(c *gin.Context, p broker.Principal, client *broker.Client) (stepUp, error) {
 	asked, err := s.broker.LetInAsked(c.Request.Context(), p, client)
-	ask := s.askFor(c, p, "let-in", asked)
-	ask.Bare = true
-	return ask, err
+	return s.askFor(c, p, "", asked).bare("let-in"), err
 }
 
 // askFor is a form of this name that asks for that.
@@ -71,10 +69,17 @@ func (s *Server) askFor(c *gin.Context, p broker.Principal, form string, asked b
 
 // of is the same for another form of the page.
 func (u stepUp) of(form string) stepUp {
-	u.Form, u.Inputs = form, filled(u.Inputs, nil)
+	u.Form, u.Inputs, u.Bare = form, filled(u.Inputs, nil), false
 	for i := range u.Inputs {
 		u.Inputs[i].ID = proofID(form)
 	}
+	return u
+}
+
+// bare is the same for another form of the page, in which nothing but the proof is typed.
+func (u stepUp) bare(form string) stepUp {
+	u = u.of(form)
+	u.Bare = true
 	return u
 }
 

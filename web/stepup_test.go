@@ -2,10 +2,13 @@ package web_test
 
 import (
 	"net/http"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/html"
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/providertest"
@@ -69,6 +72,69 @@ func TestLogInAgainPromisesNothingWhereNothingIsTyped(t *testing.T) {
 	x.wait(6 * time.Minute)
 	d := x.do(http.MethodPost, "/oauth2/device_authorization", form("client_id", "tv", "scope", "openid")).want(200)
 	b.open(d.text("verification_uri_complete")).want(200).says("For this, log in again. You come back here.").saysNot("what you typed")
+}
+
+// So it is on every page: a form promises to keep what is typed where something is.
+func TestLogInAgainPromisesToKeepWhatCanBeTyped(t *testing.T) {
+	x, list := stepUpWorld(t)
+	b := x.stolen("root")
+	x.losesPassword("root")
+	for _, g := range list {
+		if g.asks == "let-in" || g.asks == "key" || g.asks == "profile" { // the first has a test of its own; the others ask now and then
+			continue
+		}
+		at := g.path
+		if b.send(http.MethodGet, at, htmlOnly).Status != http.StatusOK { // it only takes what is sent
+			at = path.Dir(at)
+		}
+		b.open(at).want(200).promises(g.asks)
+	}
+	x, b, _ = officeAt(t)
+	b.submit("/admin/providers/new", newPocket()...).want(303)
+	x.Clock.Advance(6 * time.Minute)
+	x.losesPassword("root")
+	b.open("/admin/providers/pocket").want(200).promises("provider").promises("delete")
+	b.open("/admin/providers/new?kind=pocketid&id=second&name=").want(200).promises("new-provider")
+}
+
+// losesPassword has somebody asked for a login anew, and for nothing else.
+func (x *site) losesPassword(name string) {
+	x.t.Helper()
+	if _, err := x.Store.SetPassword(x.t.Context(), x.user(name).ID, nil, "", false, x.Clock.Now()); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// promises looks at the form of the page that leads to a login anew, whether it
+// promises to keep what is typed if, and only if, there is something to type.
+func (a *answer) promises(asks string) *answer {
+	a.t.Helper()
+	root, err := html.Parse(strings.NewReader(a.Body))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	found := 0
+	for _, button := range elements(root, "button") {
+		if attr(button, "name") != "again" || attr(button, "value") != asks {
+			continue
+		}
+		found++
+		typed, text, f := false, strings.Builder{}, around(button, "form")
+		for _, e := range elements(f, "input", "select", "textarea") {
+			typed = typed || attr(e, "type") != "hidden"
+		}
+		if err := html.Render(&text, f); err != nil {
+			a.t.Fatal(err)
+		}
+		says, bare := strings.Contains(plain(text.String()), "and what you typed is kept"), strings.Contains(plain(text.String()), "You come back here. ")
+		if says != typed || bare == typed {
+			a.t.Errorf("%s, %s: something can be typed: %t; it says %q", a.request, asks, typed, plain(text.String()))
+		}
+	}
+	if found != 1 {
+		a.t.Errorf("%s has %d forms %s", a.request, found, asks)
+	}
+	return a
 }
 
 // An IdP that says nothing of when somebody logged in there may have let in whoever
