@@ -74,18 +74,8 @@ func provider(id, name, issuer string) string {
 // and the OP's 127.0.0.1, so that they share no cookies.
 func serve(t *testing.T, port int, config string, env ...string) *latchkey {
 	t.Helper()
-	proc.Watch(t)
-	dir := t.TempDir()
-	x := &latchkey{base: fmt.Sprintf("http://localhost:%d", port), dir: dir}
-	config = fmt.Sprintf("public_url: %s\nlisten: 127.0.0.1:%d\ndata_dir: %s\nlog: {format: json}\n%s", x.base, port, filepath.Join(dir, "data"), config)
-	if err := os.WriteFile(filepath.Join(dir, "latchkey.yaml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(binary, "serve")
-	cmd.Dir, cmd.Env = dir, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
-	x.Process = proc.Run(t, cmd)
-	x.Until(t, "latchkey is ready", func() bool { return proc.Answers(fmt.Sprintf("http://127.0.0.1:%d/readyz", port)) })
-	return x
+	x := proc.Serve(t, binary, port, config, env...)
+	return &latchkey{x.Process, x.Base, x.Dir}
 }
 
 // setupLink finds the one-time link in the log.

@@ -41,6 +41,7 @@ type server struct {
 	mails []got
 	port  int
 	roots *x509.CertPool
+	cert  string // PEM
 }
 
 const user, password = "latchkey", "the password of the mail server"
@@ -70,7 +71,7 @@ func start(t *testing.T, mode string, login bool) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{roots: roots}
+	s := &server{roots: roots, cert: cert}
 	ready, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
