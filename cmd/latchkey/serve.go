@@ -53,7 +53,7 @@ func (p *program) serveCommand() *cobra.Command {
 			out.log, c.lostLines = log, out.lost.Load
 			slog.SetDefault(log)
 			c.readAgain = p.loadConfig
-			tuneMemory(p.getenv)
+			tuneMemory(cmd.Context(), p.getenv)
 			for _, w := range c.warnings() {
 				log.Warn(w, "event", "config.warning")
 			}
