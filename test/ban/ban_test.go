@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,12 +14,12 @@ import (
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/test/harness"
+	"github.com/latchkey-id/latchkey/test/proc"
 	"github.com/latchkey-id/latchkey/tokens"
 )
 
 const (
-	tries    = 12 // of each attacker; ten are a ban
-	requests = 10_000
+	tries = 12 // of each attacker; ten are a ban
 	// framed is whom attackers want to have banned.
 	framed = "192.0.2.66"
 )
@@ -51,9 +51,12 @@ func wrongKey(t testing.TB) string {
 	return key.Reveal()
 }
 
-// attacks are what attackers try, each kind from several addresses.
+// attacks are what attackers try, each kind from an address of either kind.
 func (w *world) attacks() (out []attack) {
 	mallory := w.browser("192.0.2.200", "mallory")
+	for _, name := range guarded {
+		w.Enrol(w.t, name)
+	}
 	stolen := []string{w.Login(w.t, "carol").AccessToken.Reveal(), w.Login(w.t, "dave").AccessToken.Reveal()}
 	for kind, try := range map[string]func(ip string, n int){
 		"password": func(ip string, n int) { w.login(ip, "alice of "+ip, fmt.Sprint("guess ", n)) },
@@ -72,17 +75,27 @@ func (w *world) attacks() (out []attack) {
 		"registration token": func(ip string, n int) {
 			w.send(ip, http.MethodPost, "/oauth2/register", "application/json", `{"redirect_uris":["https://evil.test/cb"]}`, "Authorization", fmt.Sprint("Bearer guess-", n))
 		},
+		// The password is known, and codes are tried: by an app, and on the page.
+		"second factor": func(ip string, n int) {
+			code, name := fmt.Sprintf("%06d", n), guarded[n/2%2]
+			if n%2 == 0 {
+				w.login(ip, name, harness.PasswordOf(name), "otp", code)
+				return
+			}
+			w.form(ip, "/login/second", url.Values{"code": {code}}, "Cookie", w.browser(ip, name))
+		},
 		"own password": func(ip string, n int) {
 			w.send(ip, http.MethodPatch, "/api/me/password", "application/json", fmt.Sprintf(`{"password":"%d","newPassword":"whatever it is"}`, n), "Authorization", "Bearer "+stolen[n%2])
 		},
 	} {
-		for range 2 {
-			i := len(out)
-			out = append(out, attack{kind, fmt.Sprintf("203.0.113.%d", i+1), try}, attack{kind, fmt.Sprintf("2001:db8:%x::1", i+1), try})
-		}
+		i := len(out)
+		out = append(out, attack{kind, fmt.Sprintf("203.0.113.%d", i+1), try}, attack{kind, fmt.Sprintf("2001:db8:%x::1", i+1), try})
 	}
 	return out
 }
+
+// guarded are users with a second factor.
+var guarded = []string{"erin", "frank"}
 
 // phones are what happens at phones and is no attack.
 func (w *world) phones() []func(ip string) {
@@ -91,7 +104,20 @@ func (w *world) phones() []func(ip string) {
 	if _, err := w.Broker.EndSessions(w.t.Context(), broker.SessionFilter{ID: old.Session.ID}, broker.LoggedOut, false, ""); err != nil {
 		w.t.Fatal(err)
 	}
-	w.Clock.Advance(2 * time.Hour) // the access tokens have expired
+	reused := w.Login(w.t, "alice") // three refreshes behind
+	next := reused
+	for range 3 {
+		var err error
+		w.Clock.Advance(20 * time.Minute)
+		if next, err = w.Broker.Refresh(w.t.Context(), next.RefreshToken.Reveal(), broker.AppClientID, broker.Device{IP: "192.0.2.1"}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.Clock.Set(time.Since(w.Clock.Now())) // the access tokens have expired
+	lost := map[string]string{}
+	for n := range phoneCount {
+		lost[phoneAddress(n)] = w.Login(w.t, "alice").RefreshToken.Reveal()
+	}
 	deadKey := wrongKey(w.t)
 	bearer := func(token string) []string { return []string{"Authorization", "Bearer " + token} }
 	refresh := func(token string) func(string) {
@@ -100,10 +126,16 @@ func (w *world) phones() []func(ip string) {
 	// A server goes on with the secret that was replaced: that is said once.
 	oldSecret := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"old"}, "client_id": {"app"}, "client_secret": {"the secret of last year"}}
 	html := []string{"Accept", "text/html"}
-	dark := func(ip string) { w.get(ip, "/auth/dark?callback="+url.QueryEscape("http://localhost:8080/")) }
+	dark := func(ip string) { w.get(ip, "/auth/dark?callback="+url.QueryEscape(w.server.Base+"/")) }
 	return []func(ip string){
 		func(ip string) { w.get(ip, "/api/me", bearer(login.AccessToken.Reveal())...) },
-		refresh(old.RefreshToken.Reveal()), refresh("garbage"), refresh(login.RefreshToken.Reveal() + "x"),
+		// The answer with the next token is lost each time.
+		func(ip string) {
+			if a := w.send(ip, http.MethodPost, "/auth/refresh", "", "", "x-refresh-token", lost[ip]); a.status != http.StatusOK {
+				w.t.Errorf("a phone that repeats its refresh is not let in: %d", a.status)
+			}
+		},
+		refresh(reused.RefreshToken.Reveal()), refresh(old.RefreshToken.Reveal()), refresh("garbage"), refresh(login.RefreshToken.Reveal() + "x"),
 		func(ip string) { w.send(ip, http.MethodPost, "/auth/refresh", "", "") },
 		func(ip string) { w.get(ip, "/api/me") },
 		// A script goes on with a key that was deleted: that is said once.
@@ -129,15 +161,16 @@ const phoneCount = 53
 
 func phoneAddress(n int) string { return fmt.Sprintf("198.51.100.%d", n%phoneCount+1) }
 
-// happen is all of it, and returns how often each attacker failed.
-func (w *world) happen() (failures map[string]int) {
+// happen is all of it, with so many requests of phones, and returns how often each
+// address failed.
+func (w *world) happen(requests int) (failures map[string]int) {
 	failures = map[string]int{}
 	const usurper = "203.0.113.250" // while there is no administrator
 	for n := range tries {
 		w.get(usurper, fmt.Sprint("/setup?token=guess", n))
 	}
 	failures[usurper] = tries
-	for name, role := range map[string]broker.Role{"root": broker.RoleRoot, "alice": broker.RoleUser, "mallory": broker.RoleUser, "carol": broker.RoleUser, "dave": broker.RoleUser} {
+	for name, role := range map[string]broker.Role{"root": broker.RoleRoot, "alice": broker.RoleUser, "mallory": broker.RoleUser, "carol": broker.RoleUser, "dave": broker.RoleUser, "erin": broker.RoleUser, "frank": broker.RoleUser} {
 		w.User(w.t, name, role)
 	}
 	phones := w.phones()
@@ -154,7 +187,7 @@ func (w *world) happen() (failures map[string]int) {
 	for part := range 4 {
 		all.Go(func() {
 			for n := part; n < requests; n += 4 {
-				phones[n/4%len(phones)](phoneAddress(n))
+				phones[n/phoneCount%len(phones)](phoneAddress(n)) // each does all of it
 				if i := n / every; n%every == 0 && i < len(attacks)*tries {
 					attacks[i/tries].try(attacks[i/tries].ip, i%tries)
 				}
@@ -170,6 +203,9 @@ func (w *world) happen() (failures map[string]int) {
 		}
 		if a := w.login(phoneAddress(n), "alice", harness.PasswordOf("alice")); a.status != http.StatusOK {
 			w.t.Errorf("alice is not let in: %d", a.status)
+		}
+		for range tries { // an app that does not know of second factors
+			w.login(phoneAddress(n), guarded[0], harness.PasswordOf(guarded[0]))
 		}
 	}
 	// Whoever comes last is banned when all has been read.
@@ -193,36 +229,34 @@ func banned(failures map[string]int) (out []string) {
 	return out
 }
 
-// TestAttackersAreBannedAndPhonesAreNot is the whole of it: one log, and both
-// programs on it.
+// TestAttackersAreBannedAndPhonesAreNot is the whole of it: a log in each format,
+// and both programs on it.
 func TestAttackersAreBannedAndPhonesAreNot(t *testing.T) {
-	w := newWorld(t)
-	failures := w.happen()
-	for _, file := range []string{w.json, w.text} {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := strings.Count(string(raw), "\n"); n < requests || !strings.Contains(string(raw), framed) {
-			t.Errorf("%s has %d lines, at least %d are needed, with the framed address", file, n, requests)
-		}
+	binary := filepath.Join(t.TempDir(), "latchkey")
+	if err := proc.Build(binary); err != nil {
+		t.Fatal(err)
 	}
-	t.Run("fail2ban-regex", func(t *testing.T) {
-		for _, file := range []string{w.json, w.text} {
-			checkFilter(t, file, failures)
-		}
-	})
-	t.Run("journal", func(t *testing.T) {
-		journal := w.asJournal()
-		checkFilter(t, journal, failures)
-		checkCrowdSec(t, journal, "syslog", banned(failures))
-	})
-	t.Run("fail2ban", func(t *testing.T) { checkFail2ban(t, w, banned(failures)) })
-	t.Run("CrowdSec", func(t *testing.T) {
-		for _, file := range []string{w.json, w.text} {
-			checkCrowdSec(t, file, "latchkey", banned(failures))
-		}
-	})
+	for format, requests := range map[string]int{"json": 10_000, "text": 2000} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, binary, format)
+			failures := w.happen(requests)
+			log, dir := w.logged(), t.TempDir()
+			for _, needed := range []string{framed, string(broker.TokenReused), "auth.setup.failed"} {
+				if !strings.Contains(log, needed) {
+					t.Errorf("nothing in the log has %s", needed)
+				}
+			}
+			file, journal := filepath.Join(dir, format+".log"), filepath.Join(dir, "journal.log")
+			put(t, file, log)
+			put(t, journal, asJournal(t, log))
+			t.Run("fail2ban-regex", func(t *testing.T) { checkFilter(t, file, failures) })
+			t.Run("fail2ban-regex of the journal", func(t *testing.T) { checkFilter(t, journal, failures) })
+			t.Run("fail2ban", func(t *testing.T) { checkFail2ban(t, file, banned(failures)) })
+			t.Run("CrowdSec", func(t *testing.T) { checkCrowdSec(t, file, "latchkey", banned(failures)) })
+			t.Run("CrowdSec of the journal", func(t *testing.T) { checkCrowdSec(t, journal, "syslog", banned(failures)) })
+		})
+	}
 }
 
 // same compares two lists of addresses.
