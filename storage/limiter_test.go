@@ -3,8 +3,6 @@ package storage_test
 import (
 	"fmt"
 	"log/slog"
-	"net"
-	osexec "os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,6 +13,7 @@ import (
 	"github.com/latchkey-id/latchkey/storage"
 	"github.com/latchkey-id/latchkey/test/harness"
 	"github.com/latchkey-id/latchkey/test/pgtest"
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 var five = broker.Quota{Max: 5, Window: 10 * time.Minute}
@@ -209,62 +208,13 @@ func TestClockThatWasAheadShutsNobodyOut(t *testing.T) {
 	onBothDatabases(t, func(t *testing.T, url string) { try(t, open(t, url)) })
 }
 
-// redisServer is Debian's, at one port, stopped and started again.
-type redisServer struct {
-	t       *testing.T
-	address string
-	process *osexec.Cmd
-}
-
-func newRedis(t *testing.T) *redisServer {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer free.Close()
-	r := &redisServer{t: t, address: free.Addr().String()}
-	t.Cleanup(r.stop)
-	return r
-}
-
-func (r *redisServer) start() {
-	r.t.Helper()
-	_, port, _ := net.SplitHostPort(r.address)
-	program := "redis-server"
-	if _, err := osexec.LookPath(program); err != nil {
-		program = "redis-check-rdb" // the same program by its other name, from Debian's package without a service
-	}
-	r.process = osexec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", r.t.TempDir(), "--requirepass", "secret")
-	r.process.Args[0] = "redis-server"
-	if err := r.process.Start(); err != nil {
-		r.t.Fatalf("redis-server: %v; test/install.sh installs it", err)
-	}
-	for range 500 {
-		if c, err := net.Dial("tcp", r.address); err == nil {
-			_ = c.Close()
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	r.t.Fatal("redis-server does not answer")
-}
-
-func (r *redisServer) stop() {
-	if r.process != nil {
-		_ = r.process.Process.Kill()
-		_ = r.process.Wait()
-		r.process = nil
-	}
-}
-
 // Redis counts for all replicas. Where it is gone each goes on with what it saw
 // itself: nobody is refused for that, and nobody has his guesses back.
 func TestRedisCountsForAllAndMayFail(t *testing.T) {
-	redis, clock, log := newRedis(t), harness.NewClock(), &harness.Log{}
-	redis.start()
+	redis, clock, log := proc.NewRedis(t), harness.NewClock(), &harness.Log{}
+	redis.Start()
 	options := storage.LimiterOptions{
-		Store: open(t, fileURL(t)), RedisURL: "redis://:secret@" + redis.address, Now: clock.Now, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Store: open(t, fileURL(t)), RedisURL: redis.URL(), Now: clock.Now, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}
 	one := limiter(t, options)
 	options.Store = open(t, fileURL(t))
@@ -273,7 +223,7 @@ func TestRedisCountsForAllAndMayFail(t *testing.T) {
 		t.Errorf("%d of 6 were let through, want 5", got)
 	}
 	count(t, two, "mallory", 5)
-	redis.stop()
+	redis.Stop()
 	if exceeded(t, two, "bob") || !exceeded(t, two, "mallory") || exceeded(t, one, "mallory") {
 		t.Error("without Redis a process goes by what it counted itself")
 	}
@@ -288,7 +238,7 @@ func TestRedisCountsForAllAndMayFail(t *testing.T) {
 	if n := strings.Count(log.String(), "event=limiter.alone"); n != 2 || strings.Contains(log.String(), "secret@") {
 		t.Errorf("%d warnings of two processes, want 2:\n%s", n, log)
 	}
-	redis.start()
+	redis.Start()
 	for i := range 500 {
 		clock.Advance(time.Minute)
 		erin := fmt.Sprint("erin", i)

@@ -1,2 +1,2 @@
-// Package mail has tests that send mail to a real mail server (npm smtp-server).
+// Package mail is a real mail server for tests (npm smtp-server), and the tests that send mail to it.
 package mail

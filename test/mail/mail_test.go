@@ -16,6 +16,7 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/smtp"
 	"github.com/latchkey-id/latchkey/test/harness"
+	"github.com/latchkey-id/latchkey/test/mail"
 	"github.com/latchkey-id/latchkey/test/pgtest"
 	"github.com/latchkey-id/latchkey/web"
 )
@@ -42,8 +43,8 @@ func TestMailArrives(t *testing.T) {
 			if err := sender.SendMail(t.Context(), message("anna@example.org")); err != nil {
 				t.Fatal(err)
 			}
-			m := s.to(t, "anna@example.org", 1)[0]
-			if m.From != "login@example.org" || len(m.To) != 1 || m.Secure != withLogin || (m.User == user) != withLogin {
+			m := s.To(t, "anna@example.org", 1)[0]
+			if m.From != "login@example.org" || len(m.To) != 1 || m.Secure != withLogin || (m.User == mail.User) != withLogin {
 				t.Errorf("%+v", m)
 			}
 			read, err := netmail.ReadMessage(strings.NewReader(m.Raw))
@@ -57,7 +58,7 @@ func TestMailArrives(t *testing.T) {
 				t.Errorf("%v", h)
 			}
 			if withLogin {
-				err := s.sender(t, mode, func(c *smtp.Config) { c.Username, c.Password = user, "another secret" }).SendMail(t.Context(), message("anna@example.org"))
+				err := s.sender(t, mode, func(c *smtp.Config) { c.Username, c.Password = mail.User, "another secret" }).SendMail(t.Context(), message("anna@example.org"))
 				if err == nil || errors.Is(err, broker.ErrMailRefused) || strings.Contains(err.Error(), "another secret") {
 					t.Errorf("a wrong password: %v", err)
 				}
@@ -75,8 +76,8 @@ func TestAttackStrippedSTARTTLS(t *testing.T) {
 	if err := s.sender(t, smtp.StartTLS, login).SendMail(t.Context(), message("anna@example.org")); err == nil {
 		t.Error("the mail went in the clear")
 	}
-	if len(s.mails) != 0 {
-		t.Errorf("%+v", s.mails)
+	if len(s.Mails()) != 0 {
+		t.Errorf("%+v", s.Mails())
 	}
 }
 
@@ -107,8 +108,8 @@ func TestAttackHeaderInjection(t *testing.T) {
 	if err := sender.SendMail(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	if s.to(t, "a@example.org", 1); len(s.mails) != 1 {
-		t.Errorf("%+v", s.mails)
+	if s.To(t, "a@example.org", 1); len(s.Mails()) != 1 {
+		t.Errorf("%+v", s.Mails())
 	}
 }
 
@@ -134,7 +135,7 @@ func TestMailServerInTrouble(t *testing.T) {
 	}
 	defer hole.Close()
 	before, begun := runtime.NumGoroutine(), time.Now()
-	deaf := &server{port: hole.Addr().(*net.TCPAddr).Port}
+	deaf := &server{&mail.Server{Port: hole.Addr().(*net.TCPAddr).Port}}
 	for _, mode := range smtp.Modes {
 		if err := deaf.sender(t, mode, func(c *smtp.Config) { c.Timeout = 100 * time.Millisecond }).SendMail(t.Context(), message("anna@example.org")); err == nil {
 			t.Errorf("%s: a black hole took a mail", mode)
@@ -202,20 +203,20 @@ func TestReplicasSendEachMailOnce(t *testing.T) {
 			}
 			send()
 			for i := range 12 {
-				if mails := s.to(t, fmt.Sprintf("user%d@example.org", i), 1); len(mails) != 1 {
+				if mails := s.To(t, fmt.Sprintf("user%d@example.org", i), 1); len(mails) != 1 {
 					t.Errorf("user%d got %d mails", i, len(mails))
 				}
 			}
 			send() // not due yet
-			if mails := s.to(t, "lost@example.org", 1); len(mails) != 1 {
+			if mails := s.To(t, "lost@example.org", 1); len(mails) != 1 {
 				t.Fatalf("%d mails whose answer was lost", len(mails))
 			}
 			for _, r := range replicas {
 				r.Clock.Advance(time.Minute)
 			}
 			send()
-			mails := s.to(t, "lost@example.org", 2)
-			id := func(m got) string {
+			mails := s.To(t, "lost@example.org", 2)
+			id := func(m mail.Got) string {
 				read, err := netmail.ReadMessage(strings.NewReader(m.Raw))
 				if err != nil {
 					t.Fatal(err)
@@ -263,7 +264,7 @@ func TestKilledBetweenSendingAndNoting(t *testing.T) {
 	if n, err := second.Broker.SendMails(t.Context()); n != 1 || err != nil {
 		t.Fatalf("%d mails are due after the lease, %v", n, err)
 	}
-	mails := s.to(t, "anna@example.org", 2)
+	mails := s.To(t, "anna@example.org", 2)
 	if len(mails) != 2 || mails[0].Raw[strings.Index(mails[0].Raw, "Message-ID"):][:60] != mails[1].Raw[strings.Index(mails[1].Raw, "Message-ID"):][:60] {
 		t.Errorf("%+v", mails)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/latchkey-id/latchkey/providers/providertest"
 	"github.com/latchkey-id/latchkey/providers/smtp"
 	"github.com/latchkey-id/latchkey/test/harness"
+	"github.com/latchkey-id/latchkey/test/mail"
 	"github.com/latchkey-id/latchkey/test/proc"
 )
 
@@ -54,7 +55,7 @@ func newProgram(t *testing.T) *program {
 		Clients: []providertest.Client{{ID: "latchkey", Secret: "a secret of a test", RedirectURIs: []string{base + "/auth/openid/callback"}}},
 	})
 	database, ca := filepath.Join(t.TempDir(), "latchkey.db"), filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(ca, []byte(x.mails.cert), 0o600); err != nil {
+	if err := os.WriteFile(ca, []byte(x.mails.Cert), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	clock := harness.NewClock()
@@ -69,7 +70,7 @@ func newProgram(t *testing.T) *program {
 			t.Fatal(err)
 		}
 	}
-	x.served = proc.Serve(t, binary, port, fmt.Sprintf(serving, database, harness.Secret, x.mails.port, ca, user, password, x.idp.Issuer()))
+	x.served = proc.Serve(t, binary, port, fmt.Sprintf(serving, database, harness.Secret, x.mails.Port, ca, mail.User, mail.Password, x.idp.Issuer()))
 	return x
 }
 
@@ -138,8 +139,8 @@ var linkIn = regexp.MustCompile(`(?m)^http://\S+$`)
 // mailed is the subject of the n-th mail to somebody, and where it leads.
 func (x *program) mailed(name string, n int) (subject, link string) {
 	x.t.Helper()
-	m := x.mails.to(x.t, address(name), n)[n-1]
-	if m.From != "login@example.org" || len(m.To) != 1 || !m.Secure || m.User != user {
+	m := x.mails.To(x.t, address(name), n)[n-1]
+	if m.From != "login@example.org" || len(m.To) != 1 || !m.Secure || m.User != mail.User {
 		x.t.Errorf("%+v", m)
 	}
 	read, err := netmail.ReadMessage(strings.NewReader(m.Raw))
@@ -229,7 +230,7 @@ func TestProgramSendsMails(t *testing.T) {
 	}
 
 	for name, want := range map[string]int{"root": 0, "anna": 2, "bo": 1, "carol": 1, "dora": 1} {
-		if got := len(x.mails.to(t, address(name), want)); got != want {
+		if got := len(x.mails.To(t, address(name), want)); got != want {
 			t.Errorf("%s got %d mails, want %d", name, got, want)
 		}
 	}
