@@ -2,17 +2,57 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // networkDisks are file systems over a network, by the numbers of statfs(2). The
 // locks that SQLite needs do not hold there.
 var networkDisks = map[uint32]string{
-	0x6969: "NFS", 0x517b: "SMB", 0xfe534d42: "SMB", 0xff534d42: "CIFS", 0x00c36400: "Ceph", 0x01021997: "9P", 0x5346414f: "AFS",
-	0x0bd00bd0: "Lustre", 0x47504653: "GPFS", 0x7461636f: "OCFS2", 0x786f4256: "a shared folder of VirtualBox",
+	0x6969: "NFS", 0x517b: "SMB", 0xfe534d42: "SMB", 0xff534d42: "CIFS", 0x00c36400: "Ceph", 0x01021997: "9P", 0x5346414f: "AFS", 0x6b414653: "AFS",
+	0x0bd00bd0: "Lustre", 0x47504653: "GPFS", 0x7461636f: "OCFS2", 0x73757245: "Coda", 0x19830326: "BeeGFS",
+	0x786f4256: "a shared folder of VirtualBox", 0xbacbacbc: "a shared folder of VMware",
+}
+
+// fuseNumber is that of everything that a program serves by FUSE, over a network or not:
+// what that is stands in the list of mounts.
+const fuseNumber = 0x65735546
+
+var fuseDisks = map[string]string{
+	"fuse.sshfs": "SSHFS", "fuse.glusterfs": "GlusterFS", "fuse.ceph-fuse": "Ceph", "fuse.rclone": "a disk of rclone", "fuse.s3fs": "a bucket of S3",
+	"fuse.smbnetfs": "SMB", "fuse.juicefs": "JuiceFS", "fuse.vmhgfs-fuse": "a shared folder of VMware", "fuse.grpcfuse": "a shared folder of Docker Desktop",
+}
+
+// networkOf names a file system over a network; empty: it is none that is known.
+func networkOf(number uint32, dev uint64) string {
+	if number != fuseNumber {
+		return networkDisks[number]
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	return fuseDisks[mountedAs(string(mounts), dev)]
+}
+
+// mountedAs is the type of a device in a list of mounts, as proc(5) has it under
+// mountinfo; empty: it is not there.
+func mountedAs(mounts string, dev uint64) string {
+	device := fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
+	for line := range strings.Lines(mounts) {
+		where, what, _ := strings.Cut(line, " - ")
+		if fields := strings.Fields(where); len(fields) > 2 && fields[2] == device {
+			kind, _, _ := strings.Cut(what, " ")
+			return kind
+		}
+	}
+	return ""
 }
 
 // diskOf asks the disk that a path is on.
@@ -27,7 +67,7 @@ func diskOf(path string) (diskState, error) {
 	}
 	return diskState{
 		// #nosec G115 -- what a kernel says of its disks
-		id: uint64(there.Dev), network: networkDisks[uint32(s.Type)], free: int64(s.Bavail) * int64(s.Bsize), size: int64(s.Blocks) * int64(s.Bsize),
+		id: uint64(there.Dev), network: networkOf(uint32(s.Type), uint64(there.Dev)), free: int64(s.Bavail) * int64(s.Bsize), size: int64(s.Blocks) * int64(s.Bsize),
 		readOnly: s.Flags&1 != 0, // ST_RDONLY
 	}, nil
 }
