@@ -51,6 +51,8 @@ var ailmentsOfFiles = []ailment{
 	{"database_on_network_disk", levelFault, "{folder} is on {kind}, where the locks of SQLite do not hold: the database gets damaged.", "Keep data_dir on a local disk, or use PostgreSQL."},
 	{"disk_full", levelFault, "The disk of {folder} has {free} MiB left: the database soon takes no more.", "Make room, or give the folder a larger disk."},
 	{"disk_nearly_full", levelWarning, "The disk of {folder} has {free} MiB left.", "Make room."},
+	{"journal_none", levelNote, "With PostgreSQL there is no journal of ends until journal_file is set. In a restored backup everything lives again that ended since: sessions, disabled and deleted accounts, old passwords, API keys, signing keys.",
+		"Set journal_file to a file on a disk of this machine."},
 	{"journal_unusable", levelFault, "The journal of ends, {file}, cannot be used: {reason}. What ends is not in it, and lives again in a restored backup.", "Hand the file and its folder to the user of the server, or set journal_file."},
 	{"journal_damaged", levelWarning, "{lines} lines of the journal of ends, {file}, cannot be read.", "Look after its disk. The next start writes again what the database knows of them."},
 	{"journal_on_same_disk", levelNote, "The journal of ends, {file}, is on the same disk as the database: what takes one takes both.", "Keep journal_file on another disk, or leave it out."},

@@ -2,12 +2,12 @@ package main
 
 import (
 	"bufio"
-	"database/sql"
 	"encoding/binary"
 	"io"
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +15,7 @@ import (
 	"github.com/latchkey-id/latchkey/test/pgtest"
 )
 
-// usePostgres gives the installation a database on a real server.
+// usePostgres gives the installation a database on a real server, and a journal.
 func (w *world) usePostgres(change func(u *url.URL)) string {
 	w.t.Helper()
 	database := pgtest.Shared(w.t).NewDatabase(w.t)
@@ -26,6 +26,7 @@ func (w *world) usePostgres(change func(u *url.URL)) string {
 	}
 	w.set("LATCHKEY_DATABASE_URL", u.String())
 	w.set("JWT_SECRET_KEY", rootSecret)
+	w.set("LATCHKEY_JOURNAL_FILE", w.file("data/ends.journal"))
 	return database
 }
 
@@ -37,17 +38,28 @@ func onPostgres(change func(u *url.URL)) func(*world) {
 // afterSQL is a set-up whose PostgreSQL was told something; DB is its database.
 func afterSQL(statement string) func(*world) {
 	return func(w *world) {
-		database := w.usePostgres(nil)
-		db, err := sql.Open("postgres", database)
+		u, err := url.Parse(w.usePostgres(nil))
 		w.must(err)
-		defer db.Close()
-		u, _ := url.Parse(database)
-		_, err = db.ExecContext(w.t.Context(), strings.ReplaceAll(statement, "DB", strings.Trim(u.Path, "/")))
-		w.must(err)
+		w.sql(strings.ReplaceAll(statement, "DB", strings.Trim(u.Path, "/")))
 	}
 }
 
-var brokenDatabases = []setup{
+// onBothDatabases are set-ups with SQLite, and the same with PostgreSQL.
+func onBothDatabases(all ...setup) []setup {
+	for _, s := range all {
+		prepare := s.make
+		s.make = func(w *world) {
+			w.usePostgres(nil)
+			prepare(w)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+var brokenDatabases = slices.Concat(brokenServers, onBothDatabases(brokenContents...))
+
+var brokenServers = []setup{
 	{id: "database_unreachable", make: func(w *world) {
 		w.set("LATCHKEY_DATABASE_URL", "postgres://latchkey@"+freeAddress(w.t)+"/latchkey?sslmode=disable")
 		w.set("JWT_SECRET_KEY", rootSecret)
@@ -75,15 +87,6 @@ var brokenDatabases = []setup{
 	{id: "database_damaged", make: func(w *world) { w.write("data/latchkey.db", strings.Repeat("no database. ", 1000), 0o600) }},
 	{id: "database_trouble", make: func(w *world) { w.mkdir("data/latchkey.db", 0o700) }},
 	{id: "redis_unreachable", make: func(w *world) { w.set("LATCHKEY_REDIS_URL", "redis://:p4ssw0rd@"+freeAddress(w.t)) }},
-	{id: "schema_newer", make: func(w *world) {
-		w.run("user", "list")
-		w.sql(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)`)
-		w.sql(`UPDATE facts SET value = '999.0.0' WHERE name = 'lowest_program'`)
-	}},
-	{id: "schema_older", make: func(w *world) {
-		w.run("user", "list")
-		w.sql(`DELETE FROM goose_db_version WHERE version_id = (SELECT MAX(version_id) FROM goose_db_version)`)
-	}},
 	{id: "secret_file_unusable", make: func(w *world) {
 		w.run("user", "list")
 		w.write("data/secret.key", "short", 0o600)
@@ -92,9 +95,25 @@ var brokenDatabases = []setup{
 		w.run("user", "list")
 		w.must(os.Remove(w.file("data/secret.key")))
 	}},
+	{id: "journal_none", make: func(w *world) {
+		w.usePostgres(nil)
+		w.set("LATCHKEY_JOURNAL_FILE", "")
+	}},
+}
+
+var brokenContents = []setup{
+	{id: "schema_newer", make: func(w *world) {
+		w.run("user", "list")
+		w.sql(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`)
+		w.sql(`UPDATE facts SET value = '999.0.0' WHERE name = 'lowest_program'`)
+	}},
+	{id: "schema_older", make: func(w *world) {
+		w.run("user", "list")
+		w.sql(`DELETE FROM goose_db_version WHERE version_id = (SELECT MAX(version_id) FROM goose_db_version)`)
+	}},
 	{id: "secret_other", make: func(w *world) {
 		w.run("user", "list")
-		w.set("JWT_SECRET_KEY", rootSecret)
+		w.set("JWT_SECRET_KEY", "o"+rootSecret)
 	}},
 	{id: "secret_earlier", make: func(w *world) {
 		w.set("JWT_SECRET_KEY", rootSecret)
@@ -111,7 +130,7 @@ var brokenDatabases = []setup{
 	{id: "key_change_overdue", make: func(w *world) {
 		w.serve()
 		w.sql(`INSERT INTO replicas (id, seen_at, loaded) VALUES ('stuck', 99999999999999, 0)`)
-		w.sql(`UPDATE signing_keys SET active_at = active_at - 99 * 86400000, created_at = created_at - 99 * 86400000`)
+		w.sql(`UPDATE signing_keys SET active_at = active_at - 8553600000, created_at = created_at - 8553600000`)
 	}},
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,16 @@ var brokenFiles = []setup{
 		w.write("data/secret.key", rootSecret, 0o644)
 	}},
 	{id: "secret_file_exposed", make: func(w *world) { w.set("JWT_SECRET_KEY_FILE", w.write("root", rootSecret, 0o604)) }},
+	{id: "secret_file_exposed", make: func(w *world) { // of PostgreSQL
+		w.usePostgres(nil)
+		w.set("LATCHKEY_DATABASE_URL_FILE", w.write("database", w.env["LATCHKEY_DATABASE_URL"], 0o644))
+		w.set("LATCHKEY_DATABASE_URL", "")
+	}},
+	{id: "config_file_exposed", make: func(w *world) {
+		w.usePostgres(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "p4ssw0rd") })
+		w.write("latchkey.yaml", "database_url: '"+w.env["LATCHKEY_DATABASE_URL"]+"'\n", 0o644)
+		w.set("LATCHKEY_DATABASE_URL", "")
+	}},
 	{id: "secret_file_empty", make: func(w *world) { w.set("LATCHKEY_REGISTRATION_TOKEN_FILE", w.write("token", "\n", 0o600)) }},
 	{id: "database_file_exposed", make: func(w *world) {
 		w.run("user", "list")
@@ -161,10 +172,14 @@ func (w *world) useTLS(cert, key string) {
 	w.set("LATCHKEY_PUBLIC_URL", "https://"+w.listen)
 }
 
-// sql changes the SQLite database behind the back of the program.
+// sql changes the database behind the back of the program.
 func (w *world) sql(statement string) {
 	w.t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+w.file("data/latchkey.db"))
+	driver, dsn := "sqlite3", "file:"+w.file("data/latchkey.db")
+	if database := w.env["LATCHKEY_DATABASE_URL"]; database != "" {
+		driver, dsn = "postgres", database
+	}
+	db, err := sql.Open(driver, dsn)
 	w.must(err)
 	defer db.Close()
 	_, err = db.ExecContext(w.t.Context(), statement)

@@ -14,10 +14,13 @@ import (
 // checkJournal looks at the journal of ends as the server would, and writes nothing.
 func checkJournal(ctx context.Context, d *doctor) (out []finding, looked bool) {
 	name := d.config.journalFile()
-	if name == "" {
-		return nil, false
-	}
 	file, sqlite := storage.IsSQLite(d.config.databaseURL())
+	switch {
+	case name == "" && sqlite: // in memory: there is nothing to restore
+		return nil, false
+	case name == "":
+		return []finding{found("journal_none", "", nil)}, true
+	}
 	if _, err := os.Lstat(name); err != nil && d.config.JournalFile == "" && sqlite {
 		return nil, true // it will be made beside the database, whose folder is looked at there
 	}

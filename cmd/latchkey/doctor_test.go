@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"path"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/latchkey-id/latchkey/broker"
-	"github.com/latchkey-id/latchkey/providers/providertest"
 	"github.com/latchkey-id/latchkey/test/document"
 )
 
@@ -79,47 +77,6 @@ func (s setup) judge(t *testing.T, d diagnosis) {
 				t.Errorf("%s says %q, %q", f.ID, f.Problem, f.Fix)
 			}
 		}
-	}
-}
-
-// Healthy set-ups are left in peace, whether the server runs or not, and are not
-// changed.
-func TestDoctorIsSilentAboutHealthyOnes(t *testing.T) {
-	cluster := func(w *world) { w.usePostgres(nil) }
-	for name, prepare := range map[string]func(*world){
-		"nothing yet":         func(*world) {},
-		"stopped, with users": func(w *world) { w.run("user", "list") },
-		"running, with a provider": func(w *world) {
-			w.idp("")
-			w.serve()
-		},
-		"behind nginx": func(w *world) {
-			w.nginx(proxyGood)
-			w.idp(", link_by: verified_email")
-			w.yaml = "trusted_proxies: [127.0.0.1, 10.0.0.0/8]\ncors_origins: ['https://app.example.org']\n" + w.yaml
-			w.serve()
-		},
-		"PostgreSQL, not used yet": cluster,
-		"PostgreSQL, running": func(w *world) {
-			cluster(w)
-			w.idp("").Script(func(s *providertest.Script) { s.SignAlg = providertest.AlgES256 })
-			w.serve()
-		},
-		"PostgreSQL behind a transaction pooler": func(w *world) {
-			w.usePostgres(func(u *url.URL) { u.RawQuery += "&binary_parameters=yes" })
-			w.run("user", "list")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			prepare(w)
-			d := w.examine()
-			if got := d.ids(levelFault, levelWarning); len(got) > 0 || d.Result != "ok" {
-				var out strings.Builder
-				d.print(&out)
-				t.Errorf("found %v\n%s", got, out.String())
-			}
-		})
 	}
 }
 
