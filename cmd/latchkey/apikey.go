@@ -76,7 +76,7 @@ func (p *program) apikeyCreate() *cobra.Command {
 	c.Flags().StringVar(&n.Name, "name", "", "what it is for")
 	_ = c.MarkFlagRequired("name")
 	c.Flags().StringVar(&n.Description, "description", "", "more about it")
-	c.Flags().StringArrayVar(&scope, "scope", nil, "latchkey:api (default), latchkey:read, or what an API of yours knows; may be repeated")
+	c.Flags().StringArrayVar(&scope, "scope", nil, "latchkey:api (default), latchkey:read, latchkey:forward, or what an API of yours knows; may be repeated")
 	c.Flags().Var(&expiresIn, "expires-in", "how long it lives, such as 90d; by default for ever")
 	p.jsonFlag(c)
 	return c
