@@ -24,12 +24,13 @@ type size struct {
 	lasts     time.Duration // at least
 	pause     time.Duration // of each client between two exchanges, about
 	victims   int           // of thieves
+	calm      time.Duration // between two kills, at most: thousands need time to come back
 }
 
 // short is the storm of every test run, long that of `make storm`.
 var (
-	short = size{sessions: 24, lasts: 25 * time.Second, pause: 7 * grace / 10, faults: 6, crashes: 6, victims: 4}
-	long  = size{sessions: 10_000, lasts: 15 * time.Minute, pause: 7 * time.Second, faults: 200, crashes: 50, refreshes: 1_000_000, victims: 100}
+	short = size{sessions: 24, lasts: 25 * time.Second, pause: 7 * grace / 10, faults: 6, crashes: 6, victims: 4, calm: 3500 * time.Millisecond}
+	long  = size{sessions: 10_000, lasts: 15 * time.Minute, pause: 7 * time.Second, faults: 200, crashes: 50, refreshes: 1_000_000, victims: 100, calm: 12 * time.Second}
 )
 
 // stormVariable chooses the size.
@@ -252,7 +253,7 @@ func TestKillOneOfTwoOnPostgres(t *testing.T) {
 func (s *storm) killAround() string {
 	kills := 0
 	for s.rages() || s.ctx.Err() == nil && kills < s.faults {
-		s.wait(between(0, 3500*time.Millisecond))
+		s.wait(between(0, s.calm))
 		n := s.nodes[rand.IntN(len(s.nodes))]
 		for range 1 + rand.IntN(5)/4 {
 			n.kill()
