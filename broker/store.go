@@ -54,7 +54,9 @@ type SessionStore interface {
 	// session stands: its ends, and the user's ID, name and disabling.
 	SessionState(ctx context.Context, id string) (Session, User, error)
 	// AdvanceSession is the hot path: one statement that advances the row where
-	// it and its user permit it, and reads both. ok is false where it does not.
+	// it and its user permit it, and reads both: of the session what its answer needs,
+	// and not where it comes from (parent, subject, address, creation). ok is false
+	// where it does not.
 	// Its commit may be relaxed: a lost one is healed by the rule (ahead).
 	AdvanceSession(ctx context.Context, a Advance) (s Session, u User, ok bool, err error)
 	// WriteRotation writes a rarer outcome where the row is still as it was read.

@@ -257,13 +257,12 @@ func slideArgs(t broker.Touch, away int64) []any {
 	return []any{t.Now.UnixMilli(), t.IP, idle, idle, away}
 }
 
-// advanceQuery returns what it does not itself say of the row: every column is
-// paid for.
+// advanceQuery returns what an answer needs and it does not itself say of the row: every
+// column is paid for.
 const advanceQuery = `UPDATE sessions SET rt_parent_branch = ?, rt_gen = rt_gen + 1, rt_branch = 0, rt_advanced_at = ?, rt_issued_at = ?, ` + slide + `
 	WHERE id = ? AND rt_gen = ? AND rt_branch >= ? AND rt_advanced_at <= ? AND ended_at IS NULL
 	AND ` + idleEnd + ` > ? AND abs_expires_at > ? AND client_id = ? AND dpop_jkt IS NULL AND ` + enabledUser + `
-	RETURNING user_id, parent_id, provider_id, idp_subject, idp_session, amr, auth_time, scope, idle_expires_at, abs_expires_at,
-	created_at, created_ip, user_agent, wipe, follows_parent, request, ` + sessionUser
+	RETURNING user_id, provider_id, amr, auth_time, scope, idle_expires_at, abs_expires_at, request, ` + sessionUser
 
 // AdvanceSession implements broker.SessionStore: the hot path, one statement,
 // its commit relaxed.

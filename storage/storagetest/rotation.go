@@ -35,6 +35,13 @@ func advanced(from broker.Session, a broker.Advance) broker.Session {
 	return from
 }
 
+// told is what the hot path says of a session.
+func told(s broker.Session) broker.Session {
+	s.ParentID, s.IdPSubject, s.IdPSession, s.FollowsParent, s.Wipe = "", "", "", false, false
+	s.CreatedAt, s.CreatedIP, s.UserAgent = time.UnixMilli(0).UTC(), "", ""
+	return s
+}
+
 func advanceWrites(s *suite) {
 	u := s.user("anna")
 	u.Groups = []string{"readers", `"quoted", and more`}
@@ -45,8 +52,8 @@ func advanceWrites(s *suite) {
 	row, owner, ok, err := s.Store.AdvanceSession(ctx, a)
 	s.ok(err)
 	same(s, ok, true)
-	same(s, row, advanced(before, a)) // it reads what it wrote
-	same(s, s.row("s"), row)
+	same(s, row, told(advanced(before, a))) // it reads what it wrote
+	same(s, s.row("s"), advanced(before, a))
 	same(s, s.row("other"), other)
 	u.HasIdentity, u.LastSeenAt = true, t0
 	same(s, owner, u)
@@ -57,7 +64,7 @@ func advanceWrites(s *suite) {
 	s.ok(err)
 	same(s, ok, true)
 	same(s, row.IdleExpiresAt, before.AbsExpiresAt)
-	same(s, s.row("s"), row)
+	same(s, told(s.row("s")), row)
 }
 
 func advanceConditions(s *suite) {
@@ -177,7 +184,7 @@ func advanceAccepts(s *suite) {
 		if want.AbsExpiresAt.Before(want.IdleExpiresAt) {
 			want.IdleExpiresAt = want.AbsExpiresAt
 		}
-		same(s, row, want)
+		same(s, row, told(want))
 	}
 }
 
