@@ -4,7 +4,7 @@ TAGS    := nomsgpack
 VERSION ?= 0.1.0
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
-.PHONY: build test check unit storm leaks fuzz bench interop conformance attacks reliability screens operations traefik deb release clean
+.PHONY: build test check unit storm leaks scale proof fuzz bench interop conformance attacks reliability screens operations traefik deb release clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags "$(LDFLAGS)" -o bin/latchkey ./cmd/latchkey
@@ -77,6 +77,18 @@ storm:
 leaks:
 	./test/install.sh
 	LATCHKEY_TEST_STORM=long LATCHKEY_WRITE=1 go test -count=1 -timeout 2h -v -run TestLeaks ./test/storm
+
+# What becomes slower as sessions become more, into docs/proof.md; half an hour.
+scale:
+	./test/install.sh
+	go build -tags $(TAGS) -o bin/bench ./test/bench
+	GOGC=400 ./bin/bench -only scale -write docs/proof.md
+
+# All that docs/proof.md and the documents that it names are made of, one after the
+# other, on a machine that does nothing else: about six hours.
+proof: storm leaks scale fuzz attacks reliability interop conformance
+	LATCHKEY_WRITE=1 go test -count=1 -run TestRulesOnOneTrace ./test/rules
+	$(MAKE) bench
 
 # Every fuzz target for longer.
 fuzz:

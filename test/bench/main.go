@@ -34,6 +34,7 @@ type options struct {
 	quick bool
 	only  string
 	db    string
+	write string        // a document
 	times int           // runs of each pair
 	each  time.Duration // length of one
 	long  int           // runs of what takes seconds
@@ -44,6 +45,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "about three minutes instead of fifteen")
 	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+strings.Join(append(plainParts, databaseParts...), ", ")+", verify, sql, process, pages, scale")
 	flag.StringVar(&o.db, "db", "", "sqlite or postgres; both without it")
+	flag.StringVar(&o.write, "write", "", "a document, into whose part \"bench PARTS\" the report is written too")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of all that runs")
 	allocs := flag.String("allocprofile", "", "write a profile of every object that was put on the heap; slows everything down")
 	flag.Parse()
@@ -93,8 +95,8 @@ func (o options) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	fmt.Printf("%d cores for server, database and clients together; medians of %d runs of %s that alternate with the ceiling's\n", runtime.NumCPU(), o.times, o.each)
 	r := newReport()
+	r.note("%d cores for server, database and clients together; medians of %d runs of %s that alternate with the ceiling's", runtime.NumCPU(), o.times, o.each)
 	if o.wants("process") {
 		if err := o.process(ctx, r, folder); err != nil {
 			return fmt.Errorf("process: %w", err)
@@ -138,6 +140,9 @@ func (o options) run(ctx context.Context) (err error) {
 		}
 	}
 	r.summary()
+	if o.write != "" {
+		return r.write(o.write, "bench "+o.only)
+	}
 	return nil
 }
 
