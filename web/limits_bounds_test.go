@@ -250,6 +250,55 @@ func TestR43WaitingLoginsHoldUpNoRefresh(t *testing.T) {
 	}
 }
 
+// P06: of one address 64 passwords wait at once, and no more: the next is told to come
+// again, at once. A neighbour's is compared, and the address has its places back.
+func TestP06PasswordsOfAnAddressAtOnceAreBounded(t *testing.T) {
+	const most, crowded = 64, "2001:db8:1:2::"
+	var g *gate
+	x := newSite(t, setup{broker: func(c *broker.Config) {
+		g = &gate{PasswordHasher: c.Hasher, open: make(chan struct{})}
+		c.Hasher = g
+	}})
+	open := sync.OnceFunc(func() { close(g.open) })
+	t.Cleanup(open)
+	send := func(ip string) *answer {
+		a, err := x.try(http.MethodPost, "/login", jsonBody(`{"username":"alice","password":"wrong"}`), from("["+ip+"]"))
+		if err != nil {
+			t.Error(err)
+			return &answer{}
+		}
+		return a
+	}
+	var all sync.WaitGroup
+	waits := func(ip string) {
+		g.waiting.Add(1)
+		all.Go(func() {
+			a := send(ip)
+			if a.Status != 401 {
+				t.Errorf("a login of %s: %d", ip, a.Status)
+			}
+			if a.Status == 503 {
+				g.waiting.Done() // it did not come as far
+			}
+		})
+	}
+	for i := range most {
+		waits(fmt.Sprint(crowded, i+1))
+	}
+	g.waiting.Wait()
+	g.waiting.Add(1) // for one that comes through
+	x.sendLogin("alice", "wrong", from("["+crowded+"ffff]")).refused(503, broker.TemporarilyUnavailable, web.VerdictRetry)
+	g.waiting.Done()
+	waits("2001:db8:1:3::1")
+	g.waiting.Wait()
+	open()
+	all.Wait()
+	g.waiting.Add(1)
+	if a := send(crowded + "1"); a.Status != 401 {
+		t.Errorf("later: %d", a.Status)
+	}
+}
+
 // X03: trials count over all replicas.
 func TestX03TrialsOverReplicas(t *testing.T) {
 	limited := func(c *broker.Config) {
