@@ -107,7 +107,8 @@ func TestFileDescriptorsRunOut(t *testing.T) {
 	}
 }
 
-// Whoever read the log has gone: its lines are lost, and requests are answered as ever.
+// Whoever read the log has gone: its lines are lost and counted, and requests are
+// answered as ever.
 func TestReaderOfTheLogHasGone(t *testing.T) {
 	t.Parallel()
 	read, write, err := os.Pipe()
@@ -115,7 +116,8 @@ func TestReaderOfTheLogHasGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer write.Close()
-	p := newProcess(t, sqliteURL(t))
+	metrics := freeAddress(t)
+	p := newProcess(t, sqliteURL(t), "LATCHKEY_METRICS_LISTEN="+metrics)
 	p.out = write
 	p.launch()
 	p.waitFor("/readyz", http.StatusOK, 30*time.Second)
@@ -128,6 +130,10 @@ func TestReaderOfTheLogHasGone(t *testing.T) {
 		}
 	}
 	login(p)
+	p.now.Until(t, "lines that are lost are counted", func() bool {
+		said, err := scrape(metrics)
+		return err == nil && said["latchkey_log_lines_lost_total"] >= 3
+	})
 }
 
 // R41: nobody reads the log, and the pipe that it goes to is full. Requests are
