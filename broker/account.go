@@ -86,20 +86,15 @@ func asWrongCode(err error) error {
 
 // loginWith replaces a password and starts a session, in one transaction.
 func (b *Broker) loginWith(ctx context.Context, c *Client, u User, s Session, n newPassword) (*Login, error) {
-	err := b.retry(ctx, func() error {
-		if b.exists(ctx, s) {
-			return nil // an earlier try committed, and only its answer was lost
-		}
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := b.replacePassword(ctx, store, u.ID, n); err != nil {
-				return err
-			}
-			made, err := b.insertSession(ctx, store, s, n.hash)
-			if err == nil {
-				err = enough(made, s)
-			}
+	err := b.retryTx(ctx, func(store Store) error {
+		if err := b.replacePassword(ctx, store, u.ID, n); err != nil {
 			return err
-		})
+		}
+		made, err := b.insertSession(ctx, store, s, n.hash)
+		if err == nil {
+			err = enough(made, s)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err

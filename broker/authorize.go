@@ -320,7 +320,7 @@ func (b *Broker) takePending(ctx context.Context, p *PendingAuthorization) error
 	if p == nil {
 		return nil
 	}
-	return b.retry(ctx, func() error { return b.takePendingIn(ctx, b.cfg.Store, p) })
+	return b.retryTx(ctx, func(store Store) error { return b.takePendingIn(ctx, store, p) })
 }
 
 func (b *Broker) takePendingIn(ctx context.Context, store Store, p *PendingAuthorization) error {
@@ -349,11 +349,11 @@ func (b *Broker) issueCode(
 		ID: hash("authorization code", code), ClientID: asked.client.ID, RedirectURI: r.RedirectURI, Challenge: r.CodeChallenge,
 		Authorization: asked.authorization(who), ExpiresAt: b.now().Add(codeLife),
 	}
-	err := b.retry(ctx, func() error {
-		if p == nil {
-			return b.cfg.Store.InsertCode(ctx, row)
-		}
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
+	var err error
+	if p == nil { // whoever is logged in already pays for one statement
+		err = b.retry(ctx, func() error { return b.cfg.Store.InsertCode(ctx, row) })
+	} else {
+		err = b.retryTx(ctx, func(store Store) error {
 			for _, step := range first {
 				if err := step(ctx, store); err != nil {
 					return err
@@ -364,7 +364,7 @@ func (b *Broker) issueCode(
 			}
 			return store.InsertCode(ctx, row)
 		})
-	})
+	}
 	if err != nil {
 		return Step{}, err
 	}

@@ -312,9 +312,10 @@ func (b *Broker) retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// retryTx is [Broker.retry] of a transaction.
+// retryTx is [Broker.retry] of a transaction, which has its effect once; see [Broker.onceTx].
 func (b *Broker) retryTx(ctx context.Context, f func(Store) error) error {
-	return b.retry(ctx, func() error { return b.cfg.Store.Tx(ctx, f) })
+	tx := b.onceTx()
+	return b.retry(ctx, func() error { return tx(ctx, f) })
 }
 
 // Now is the broker's clock, for those who check its tokens.

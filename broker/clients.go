@@ -175,23 +175,14 @@ func (b *Broker) CreateClient(ctx context.Context, c Client) (created Client, se
 }
 
 func (b *Broker) insertClient(ctx context.Context, c Client, given proof) error {
-	tried := false
-	return b.retry(ctx, func() error {
-		if tried { // an earlier try may have committed, and only its answer was lost
-			if made, err := b.cfg.Store.ClientByID(ctx, c.ID); err == nil && made.SecretHash == c.SecretHash && made.CreatedAt.Equal(c.CreatedAt) {
-				return nil
-			}
+	return b.retryTx(ctx, func(store Store) error {
+		if err := given.take(ctx, store); err != nil {
+			return err
 		}
-		tried = true
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			if err := given.take(ctx, store); err != nil {
-				return err
-			}
-			if err := store.InsertClient(ctx, c); err != nil {
-				return err
-			}
-			return b.audit(ctx, store, Event{Name: EventClientCreated, ClientID: c.ID, Detail: map[string]string{"name": c.Name}})
-		})
+		if err := store.InsertClient(ctx, c); err != nil {
+			return err
+		}
+		return b.audit(ctx, store, Event{Name: EventClientCreated, ClientID: c.ID, Detail: map[string]string{"name": c.Name}})
 	})
 }
 

@@ -75,21 +75,15 @@ func (b *Broker) DecideConfirmation(ctx context.Context, providerID, id, secret 
 	}
 	name, now := confirmationID(id, secret), b.now()
 	if !allow {
-		if err := b.retry(ctx, func() error { return b.cfg.Store.DropGrant(ctx, name) }); err != nil {
+		if err := b.retryTx(ctx, func(store Store) error { return store.DropGrant(ctx, name) }); err != nil {
 			return "", r, notWaiting(err)
 		}
 		b.cfg.Log.WarnContext(ctx, "a person refused the login of an app", "event", "auth.app.refused", "user_id", x.User.ID, "redirect_uri", x.Request.RedirectURI)
 		return "", x.Request, refuse(AccessDenied, "the person refused")
 	}
 	code = b.newSecret(32)
-	tried := false
-	err = b.retry(ctx, func() error {
-		err := b.cfg.Store.RenameGrant(ctx, name, hash("code", code), now.Add(redeemMargin))
-		if tried && errors.Is(err, NotFound) { // an earlier try may have done it, and its answer was lost
-			_, err = b.cfg.Store.GrantByID(ctx, hash("code", code))
-		}
-		tried = true
-		return err
+	err = b.retryTx(ctx, func(store Store) error {
+		return store.RenameGrant(ctx, name, hash("code", code), now.Add(redeemMargin))
 	})
 	return code, x.Request, notWaiting(err)
 }

@@ -194,20 +194,14 @@ func (b *Broker) PollDevice(ctx context.Context, by Caller, deviceCode string) (
 func (b *Broker) redeemDevice(ctx context.Context, by Caller, id string, now time.Time) (*Login, error) {
 	s := b.newSession(&by.Client, "", by.Device, now)
 	var u User
-	err := b.retry(ctx, func() error {
-		if made, owner, err := b.cfg.Store.SessionByID(ctx, s.ID); err == nil {
-			s, u = made, owner
-			return nil // an earlier try committed, and only its answer was lost
-		}
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			d, err := store.RedeemDevice(ctx, id, by.Client.ID, s.ID, now)
-			if err != nil {
-				return err
-			}
-			s.from(d.Authorization, by.ProvenKey)
-			u, err = b.insertSession(ctx, store, s, "")
+	err := b.retryTx(ctx, func(store Store) error {
+		d, err := store.RedeemDevice(ctx, id, by.Client.ID, s.ID, now)
+		if err != nil {
 			return err
-		})
+		}
+		s.from(d.Authorization, by.ProvenKey)
+		u, err = b.insertSession(ctx, store, s, "")
+		return err
 	})
 	switch {
 	case errors.Is(err, NotFound):

@@ -85,20 +85,15 @@ func (b *Broker) exchangedSession(ctx context.Context, by Caller, p *Provider, u
 	s.DPoPThumbprint = by.ProvenKey
 	fromIdP(&s, p.ID, token.Claims, false)
 	expires := later(token.ExpiresAt, now).Add(exchangeLife)
-	err := b.retry(ctx, func() error {
-		if b.exists(ctx, s) {
-			return nil // an earlier try committed, and only its answer was lost
+	err := b.retryTx(ctx, func(store Store) error {
+		fresh, err := store.UseOnce(ctx, once, expires)
+		if err == nil && !fresh {
+			err = refuse(CodeInvalid, "this ID token has logged somebody in already")
 		}
-		return b.cfg.Store.Tx(ctx, func(store Store) error {
-			fresh, err := store.UseOnce(ctx, once, expires)
-			if err == nil && !fresh {
-				err = refuse(CodeInvalid, "this ID token has logged somebody in already")
-			}
-			if err == nil {
-				u, err = b.insertSession(ctx, store, s, "")
-			}
-			return err
-		})
+		if err == nil {
+			u, err = b.insertSession(ctx, store, s, "")
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package broker_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,38 +130,6 @@ func TestTOTPReplay(t *testing.T) {
 	}
 	if _, err := with(rig, app.Next(t)); err != nil {
 		t.Errorf("the next one: %v", err)
-	}
-}
-
-// silentStore commits, and then says once that no answer came.
-type silentStore struct {
-	broker.Store
-	silent bool
-}
-
-func (s *silentStore) Tx(ctx context.Context, f func(broker.Store) error) error {
-	err := s.Store.Tx(ctx, f)
-	if err == nil && s.silent {
-		s.silent = false
-		return broker.Unavailable(errors.New("the connection was cut behind COMMIT"))
-	}
-	return err
-}
-
-// Whoever's code was taken by a COMMIT that nobody heard of is not told that the code
-// was wrong, and it counts as no failure.
-func TestCodeOfALostCommitIsNotWrong(t *testing.T) {
-	store := &silentStore{}
-	rig := harness.New(t, "", func(c *broker.Config) {
-		store.Store, c.Store, c.RetryFor = c.Store, store, 100*time.Millisecond
-	})
-	rig.User(t, "alice", broker.RoleUser)
-	app, p := rig.Enrol(t, "alice")
-	store.silent = true
-	err := rig.Broker.RemoveTOTP(context.Background(), p, app.Next(t), here)
-	wantCode(t, "the answer", err, broker.TemporarilyUnavailable)
-	if u, err := rig.Store.UserByUsername(context.Background(), "alice"); err != nil || u.SecondFactor {
-		t.Errorf("what was committed: %+v %v", u, err)
 	}
 }
 

@@ -236,12 +236,7 @@ func (b *Broker) RedeemForward(ctx context.Context, app ForwardApp, code, secret
 	now, cookie := b.now(), b.newSecret(forwardSecretBytes)
 	s := b.newSession(&c, "", device, now)
 	s.CookieHash = hashForwardCookie(cookie)
-	err := b.retry(ctx, func() error {
-		if b.exists(ctx, s) {
-			return nil // an earlier try committed, and only its answer was lost
-		}
-		return b.cfg.Store.Tx(ctx, func(store Store) error { return b.redeemForward(ctx, store, want, s, now) })
-	})
+	err := b.retryTx(ctx, func(store Store) error { return b.redeemForward(ctx, store, want, s, now) })
 	if errors.Is(err, NotFound) || errors.Is(err, UserDisabled) { // the person logged out meanwhile
 		return ForwardCookie{}, errForwardOver
 	}

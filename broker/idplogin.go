@@ -253,8 +253,8 @@ func (b *Broker) takeIdPLogin(ctx context.Context, p *Provider, state string, co
 		return l, nil, invalid
 	}
 	now := b.now()
-	err = b.retry(ctx, func() (err error) {
-		l, err = b.cfg.Store.TakeIdPLogin(ctx, hash("state", state), p.ID, now)
+	err = b.retryTx(ctx, func(store Store) (err error) {
+		l, err = store.TakeIdPLogin(ctx, hash("state", state), p.ID, now)
 		return err
 	})
 	if errors.Is(err, NotFound) {
@@ -365,34 +365,31 @@ func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verif
 	now := b.now()
 	device.Program = true
 	s := b.newSession(&appClient, "", device, now)
-	err = b.retry(ctx, func() error { return b.redeem(ctx, p, want, s, now) })
-	if err != nil && !errors.Is(err, NotFound) {
-		return nil, err
-	}
-	// Not found may be our own success, whose answer was lost on the way.
-	made, u, readErr := b.cfg.Store.SessionByID(ctx, s.ID)
-	if errors.Is(readErr, NotFound) {
-		return nil, b.refuseCode(ctx, want, device)
-	}
-	if readErr != nil {
-		return nil, readErr
-	}
-	return b.mint(&appClient, u, made, 0, 0, now)
-}
-
-func (b *Broker) redeem(ctx context.Context, p *Provider, want Grant, s Session, now time.Time) error {
-	return b.cfg.Store.Tx(ctx, func(store Store) error {
-		g, err := store.RedeemGrant(ctx, want, s.ID, now)
-		if err != nil {
-			return err
-		}
-		s.UserID, s.Scope = g.UserID, AppScope
-		fromIdP(&s, p.ID, g.Claims, false)
-		s.UpstreamID, s.VouchedAt = g.UpstreamID, g.ExpiresAt.Add(-grantLife)
-		s.AuthTime = earlier(s.AuthTime, s.VouchedAt) // the login was over when the code was made
-		_, err = b.insertSession(ctx, store, s, "")
+	var u User
+	err = b.retryTx(ctx, func(store Store) (err error) {
+		u, err = b.redeem(ctx, store, p, want, &s, now)
 		return err
 	})
+	if errors.Is(err, NotFound) {
+		return nil, b.refuseCode(ctx, want, device)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.mint(&appClient, u, s, 0, 0, now)
+}
+
+// redeem is the body of the transaction.
+func (b *Broker) redeem(ctx context.Context, store Store, p *Provider, want Grant, s *Session, now time.Time) (User, error) {
+	g, err := store.RedeemGrant(ctx, want, s.ID, now)
+	if err != nil {
+		return User{}, err
+	}
+	s.UserID, s.Scope = g.UserID, AppScope
+	fromIdP(s, p.ID, g.Claims, false)
+	s.UpstreamID, s.VouchedAt = g.UpstreamID, g.ExpiresAt.Add(-grantLife)
+	s.AuthTime = earlier(s.AuthTime, s.VouchedAt) // the login was over when the code was made
+	return b.insertSession(ctx, store, *s, "")
 }
 
 // refuseCode says why a code was not taken, and ends what a replay proves stolen.

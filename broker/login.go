@@ -157,29 +157,8 @@ func (b *Broker) startSessionAfter(ctx context.Context, u User, amr []string, de
 	s := b.newSession(&appClient, u.ID, device, now)
 	s.AMR, s.Scope = amr, AppScope
 	fill(&s)
-	var login *Login
-	again := false
-	err := b.retry(ctx, func() error {
-		made, err := User{}, error(NotFound)
-		if again { // an earlier try may have committed, and only its answer was lost
-			_, made, err = b.cfg.Store.SessionByID(ctx, s.ID)
-		}
-		again = true
-		if errors.Is(err, NotFound) {
-			made, err = b.commitSession(ctx, u, s, device, first)
-		}
-		if err != nil {
-			return err
-		}
-		login, err = b.mint(&appClient, made, s, 0, 0, now)
-		return err
-	})
-	return login, err
-}
-
-// commitSession is the transaction of startSessionAfter.
-func (b *Broker) commitSession(ctx context.Context, u User, s Session, device Device, first func(Store) error) (made User, err error) {
-	err = b.cfg.Store.Tx(ctx, func(store Store) (err error) {
+	var made User
+	err := b.retryTx(ctx, func(store Store) (err error) {
 		if err := first(store); err != nil {
 			return err
 		}
@@ -197,7 +176,10 @@ func (b *Broker) commitSession(ctx context.Context, u User, s Session, device De
 		}
 		return b.capSessions(ctx, store, s)
 	})
-	return made, err
+	if err != nil {
+		return nil, err
+	}
+	return b.mint(&appClient, made, s, 0, 0, now)
 }
 
 // noteLanguage keeps the language that a person reads pages in, for mail.
@@ -235,12 +217,6 @@ func (b *Broker) replaceBrowser(ctx context.Context, store Store, s Session, dev
 	}
 	_, err = b.endSessions(ctx, store, SessionFilter{ID: old.ID}, LoggedOut, false, device.IP)
 	return err
-}
-
-// exists reports whether a session that is being made is there already.
-func (b *Broker) exists(ctx context.Context, s Session) bool {
-	_, _, err := b.cfg.Store.SessionByID(ctx, s.ID)
-	return err == nil
 }
 
 // insertSession is the body of the transaction that makes a session, with the

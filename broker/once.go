@@ -9,6 +9,37 @@ import (
 	"time"
 )
 
+// transaction runs f in a transaction of the store.
+type transaction func(ctx context.Context, f func(Store) error) error
+
+// onceTx is one transaction, however often it is run: once a run has committed,
+// another changes nothing and is no error. So a COMMIT whose answer was lost is
+// known for what it is, and what the run that committed left in f's variables holds.
+// The name that both write comes first, so that a run waits for a COMMIT that is
+// still under way.
+func (b *Broker) onceTx() transaction {
+	id := b.newID(b.now())
+	return func(ctx context.Context, f func(Store) error) error {
+		err := b.cfg.Store.Tx(ctx, func(store Store) error {
+			first, err := store.UseOnce(ctx, id, b.now().Add(b.cfg.RetryFor)) // and swept with a margin
+			if err == nil && !first {
+				err = errCommitted
+			}
+			if err != nil {
+				return err
+			}
+			return f(store)
+		})
+		if errors.Is(err, errCommitted) {
+			return nil
+		}
+		return err
+	}
+}
+
+// errCommitted ends a run of a transaction that has committed before.
+var errCommitted = errors.New("an earlier run has committed")
+
 // useOnce reports whether what the parts name was not used before; it is
 // remembered until it expires, on every replica.
 func (b *Broker) useOnce(ctx context.Context, expiresAt time.Time, parts ...string) (fresh bool, err error) {

@@ -117,7 +117,7 @@ func (b *Broker) takeChallenge(ctx context.Context, kind, boundTo string, answer
 		return said, b.passkeyRefused(ctx, "", err)
 	}
 	c := PasskeyChallenge{ID: challengeID(said.Challenge), Kind: kind, BoundTo: hash("bound to", kind, boundTo)}
-	err = b.retry(ctx, func() error { return b.cfg.Store.TakeChallenge(ctx, c, b.now()) })
+	err = b.retryTx(ctx, func(store Store) error { return store.TakeChallenge(ctx, c, b.now()) })
 	if errors.Is(err, NotFound) {
 		err = b.passkeyRefused(ctx, "", errors.New("the challenge is unknown, used, too old, or another one's"))
 	}

@@ -248,11 +248,6 @@ func (b *Broker) takePasswordLink(ctx context.Context, store Store, userID, secr
 		return err
 	}
 	l, err := store.TakePasswordLink(ctx, passwordLinkID(secret), b.now())
-	if errors.Is(err, NotFound) {
-		if u, err := store.UserByID(ctx, userID); err == nil && u.PasswordHash == chosen {
-			return nil // an earlier try committed, and only its answer was lost
-		}
-	}
 	if err != nil {
 		return err
 	}

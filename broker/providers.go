@@ -188,7 +188,7 @@ func (b *Broker) createProvider(ctx context.Context, s ProviderSettings, secret 
 	}
 	now := b.now()
 	row := StoredProvider{Settings: s, Sealed: b.sealProviderSecret(s.ID, secret), CreatedAt: now, UpdatedAt: now}
-	return row, b.changeProvider(ctx, EventProviderCreated, s.ID, given, func(store Store) error {
+	return row, b.changeProvider(ctx, b.retryTx, EventProviderCreated, s.ID, given, func(store Store) error {
 		rows, err := store.ListProviders(ctx)
 		if err == nil && len(rows) >= maxStoredProviders {
 			err = refuse(InvalidRequest, "there are 100 added providers, which is the most")
@@ -205,15 +205,16 @@ func (b *Broker) createProvider(ctx context.Context, s ProviderSettings, secret 
 // there.
 func (b *Broker) UpdateProvider(ctx context.Context, s ProviderSettings, secret *string) (p Provider, err error) {
 	err = b.stepUpFor(ctx, func(given proof) error {
+		tx := b.onceTx() // over all tries, each of which reads what stands
 		return b.retry(ctx, func() error {
-			p, err = b.updateProvider(ctx, s, secret, given)
+			p, err = b.updateProvider(ctx, tx, s, secret, given)
 			return err
 		})
 	})
 	return p, err
 }
 
-func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret *string, given proof) (Provider, error) {
+func (b *Broker) updateProvider(ctx context.Context, tx transaction, s ProviderSettings, secret *string, given proof) (Provider, error) {
 	old, err := b.storedProvider(ctx, s.ID)
 	if err != nil {
 		return Provider{}, err
@@ -236,7 +237,7 @@ func (b *Broker) updateProvider(ctx context.Context, s ProviderSettings, secret 
 		Settings: s, Sealed: b.sealProviderSecret(s.ID, *secret), CreatedAt: old.CreatedAt,
 		UpdatedAt: later(b.now(), old.UpdatedAt.Add(time.Millisecond)),
 	}
-	err = b.changeProvider(ctx, EventProviderUpdated, s.ID, given, func(store Store) error {
+	err = b.changeProvider(ctx, tx, EventProviderUpdated, s.ID, given, func(store Store) error {
 		return orAgain(store.UpdateProvider(ctx, row, old.UpdatedAt), NotFound) // somebody else was quicker
 	})
 	return b.shown(row), err
@@ -250,7 +251,7 @@ func (b *Broker) DeleteProvider(ctx context.Context, id string) error {
 		return err
 	}
 	return b.stepUpFor(ctx, func(given proof) error {
-		return b.changeProvider(ctx, EventProviderDeleted, id, given, func(store Store) error { return store.DeleteProvider(ctx, id) })
+		return b.changeProvider(ctx, b.retryTx, EventProviderDeleted, id, given, func(store Store) error { return store.DeleteProvider(ctx, id) })
 	})
 }
 
@@ -302,8 +303,8 @@ func (b *Broker) storedProvider(ctx context.Context, id string) (StoredProvider,
 }
 
 // changeProvider changes the database and then the list of this process.
-func (b *Broker) changeProvider(ctx context.Context, event, id string, given proof, change func(Store) error) error {
-	err := b.cfg.Store.Tx(ctx, func(store Store) error {
+func (b *Broker) changeProvider(ctx context.Context, tx transaction, event, id string, given proof, change func(Store) error) error {
+	err := tx(ctx, func(store Store) error {
 		if err := given.take(ctx, store); err != nil {
 			return err
 		}

@@ -152,17 +152,15 @@ func (b *Broker) IdPLogout(ctx context.Context, providerID, raw string, device D
 	if token.SessionID == "" && !token.IssuedAt.IsZero() { // it may come late: who logged in since is logged in
 		f.CreatedBefore = token.IssuedAt.Add(clockLeeway)
 	}
-	tried := false
 	err = b.retryTx(ctx, func(store Store) error {
 		expires := later(token.ExpiresAt, b.now()).Add(exchangeLife)
 		fresh, err := store.UseOnce(ctx, hash("logout token", p.IdP.Issuer(), token.ID), expires)
 		if err != nil {
 			return err
 		}
-		if !fresh && !tried { // by another try of ours is as good
+		if !fresh {
 			return invalidRequest("this logout_token was used before")
 		}
-		tried = true
 		_, err = b.endSessions(ctx, store, f, IdPLogout, false, device.IP)
 		return err
 	})

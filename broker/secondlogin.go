@@ -121,17 +121,12 @@ func (b *Broker) checkCode(ctx context.Context, u User, code string, device Devi
 	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
 		return nil, err
 	}
-	use, taken := proof.use, false
+	use := proof.use
 	proof.use = func(ctx context.Context, store Store) error {
-		err := use(ctx, store)
-		switch {
-		case errors.Is(err, errUsedCode) && taken: // by a try before, of whose COMMIT no answer came
-			return Unavailable(err)
-		case errors.Is(err, errUsedCode):
-			return refuse(SecondFactorInvalid, "the code is wrong or was used already")
+		if err := use(ctx, store); !errors.Is(err, errUsedCode) {
+			return err
 		}
-		taken = taken || err == nil
-		return err
+		return refuse(SecondFactorInvalid, "the code is wrong or was used already")
 	}
 	return proof, nil
 }

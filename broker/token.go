@@ -80,7 +80,7 @@ func (b *Broker) RedeemCode(ctx context.Context, by Caller, x CodeExchange) (*Lo
 		return err
 	})
 	if errors.Is(err, NotFound) {
-		return b.codeNotTaken(ctx, by, want, s, now)
+		return nil, b.codeNotTaken(ctx, by, want)
 	}
 	if errors.Is(err, UserDisabled) {
 		return nil, refuse(CodeInvalid, "the person was logged out before the code was used")
@@ -117,29 +117,22 @@ func (s *Session) from(a Authorization, provenKey string) {
 	s.DPoPThumbprint = provenKey
 }
 
-// codeNotTaken tells our own success, whose answer was lost on the way to us,
-// from a code that does not fit, and that from a replay.
-func (b *Broker) codeNotTaken(ctx context.Context, by Caller, want AuthorizationCode, s Session, now time.Time) (*Login, error) {
+// codeNotTaken tells a code that does not fit from a replay.
+func (b *Broker) codeNotTaken(ctx context.Context, by Caller, want AuthorizationCode) error {
 	invalid := refuse(CodeInvalid, "the code is not known, has expired, or does not belong to this request")
 	code, err := b.cfg.Store.CodeByID(ctx, want.ID)
 	switch {
 	case errors.Is(err, NotFound):
-		return nil, invalid
+		return invalid
 	case err != nil:
-		return nil, err
+		return err
 	case code.ClientID != want.ClientID || code.RedirectURI != want.RedirectURI || code.Challenge != want.Challenge || code.RedeemedAt.IsZero():
-		return nil, invalid
-	case code.SessionID == s.ID:
-		made, u, err := b.cfg.Store.SessionByID(ctx, s.ID)
-		if err != nil {
-			return nil, err
-		}
-		return b.mintNew(ctx, by, u, made, code.Authorization.Nonce, now)
+		return invalid
 	}
 	if _, err := b.EndSessions(ctx, SessionFilter{ID: code.SessionID}, CodeReused, false, by.Device.IP); err != nil {
-		return nil, err
+		return err
 	}
-	return nil, refuse(CodeReused, "the code was redeemed already; the session that it made has been ended")
+	return refuse(CodeReused, "the code was redeemed already; the session that it made has been ended")
 }
 
 // mintNew makes the tokens of a session that was just made.
