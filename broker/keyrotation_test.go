@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -354,6 +355,44 @@ func TestStolenSigningKeyRevoked(t *testing.T) {
 	if _, err := a.Broker.RevokeKey(t.Context(), stolen); broker.CodeOf(err) != broker.NotFound {
 		t.Errorf("once more: %v", err)
 	}
+}
+
+// R25: a clock before the first signing key leaves keys that sign: those that are published
+// for longest. None is made that would be new to everybody, and none signs that was
+// revoked.
+func TestClockBeforeTheFirstKey(t *testing.T) {
+	clock, rigs := replicas(t, nil, 0, -31*24*time.Hour)
+	right, behind := rigs[0], rigs[1]
+	right.User(t, "alice", broker.RoleUser)
+	right.Broker.PublicKeys(t.Context())
+	known := len(right.Broker.SigningKeys())
+	slow := harness.NewClock()
+	slow.Set(-31 * 24 * time.Hour)
+	signs := func(kid string) {
+		t.Helper()
+		live(t, behind)
+		set := keySet(t, rigs[1:])
+		if _, err := newStrict(t, set, slow, time.Minute).Verify(t.Context(), behind.Login(t, "alice").AccessToken.Reveal()); err != nil {
+			t.Errorf("a reader of the key set: %v", err)
+		}
+		keys := behind.Broker.SigningKeys()
+		i := slices.IndexFunc(keys, func(k broker.KeyState) bool { return k.Signs })
+		if len(keys) != known || i < 0 || keys[i].ID != kid || keys[i].State != broker.KeyActive {
+			t.Errorf("%d keys, of which there were %d; want %s to sign: %+v", len(keys), known, kid, keys)
+		}
+		if _, err := behind.Broker.Revocations(t.Context()); err != nil {
+			t.Errorf("the list of ended sessions: %v", err)
+		}
+	}
+	first := right.Broker.Signer().ID
+	signs(first)
+	clock.Advance(time.Hour)
+	slow.Advance(time.Hour)
+	instead, err := right.Broker.RevokeKey(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signs(instead)
 }
 
 // TestChangesReachOtherProcesses: providers, keys and lives of tokens that another

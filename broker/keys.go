@@ -101,12 +101,12 @@ const slowAlgorithm = "RS256"
 // idSigner is the key that signs ID tokens of an algorithm now. One that is
 // missing is made.
 func (b *Broker) idSigner(ctx context.Context, algorithm string, now time.Time) (*tokens.SigningKey, error) {
-	if signer := idSignerOf(b.keys.Load(), algorithm, now); signer != nil {
+	if signer := b.keys.Load().IDSigner(algorithm, now); signer != nil {
 		return signer, nil
 	}
 	b.makingKey.Lock()
 	defer b.makingKey.Unlock()
-	if signer := idSignerOf(b.keys.Load(), algorithm, now); signer != nil {
+	if signer := b.keys.Load().IDSigner(algorithm, now); signer != nil {
 		return signer, nil // somebody else has just made it
 	}
 	if err := b.addKey(ctx, algorithm, false); err != nil {
@@ -117,19 +117,10 @@ func (b *Broker) idSigner(ctx context.Context, algorithm string, now time.Time) 
 		return nil, err
 	}
 	b.keys.Store(ring)
-	if signer := idSignerOf(ring, algorithm, now); signer != nil {
+	if signer := ring.IDSigner(algorithm, now); signer != nil {
 		return signer, nil
 	}
 	return nil, Unavailable(errNoSigningKey)
-}
-
-// idSignerOf picks the active key of an algorithm, or the only one there is: the
-// clock of the replica that made it may be ahead of ours.
-func idSignerOf(ring *tokens.KeyRing, algorithm string, now time.Time) *tokens.SigningKey {
-	if signer := ring.IDSigner(algorithm, now); signer != nil {
-		return signer
-	}
-	return ring.IDSigner(algorithm, now.Add(time.Hour))
 }
 
 // PublicKeys is the key set to publish. It has the key of every algorithm that
@@ -356,8 +347,8 @@ func (b *Broker) Ping(ctx context.Context) error { return b.cfg.Store.Ping(ctx) 
 func (b *Broker) Signer() *tokens.SigningKey {
 	ring, now := b.keys.Load(), b.now()
 	signer := ring.Signer(b.cfg.Algorithm, now)
-	if signer == nil || signer.Algorithm != b.cfg.Algorithm {
-		if soon := ring.Signer(b.cfg.Algorithm, now.Add(clockLeeway)); soon != nil && (signer == nil || soon.Algorithm == b.cfg.Algorithm) {
+	if signer != nil && signer.Algorithm != b.cfg.Algorithm {
+		if soon := ring.Signer(b.cfg.Algorithm, now.Add(clockLeeway)); soon.Algorithm == b.cfg.Algorithm {
 			return soon
 		}
 	}
@@ -398,7 +389,7 @@ func (b *Broker) SigningKeys() (out []KeyState) {
 		switch {
 		case !k.RetiredAt.IsZero() && !k.RetiredAt.After(now):
 			state = KeyRetired
-		case k.ActiveAt.After(now):
+		case k.ActiveAt.After(now) && k != signer:
 			state = KeyPublished
 		}
 		one := KeyState{

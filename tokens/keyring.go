@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -45,19 +46,21 @@ func (r *KeyRing) JWKS() []byte { return r.jwks }
 // Signer picks the newest active key of the algorithm for access tokens; while
 // such a key is published but not yet active, the newest active key of another
 // one signs on. That is never a shared key: HS256 signs only where it was asked
-// for. It returns nil for a ring without such a key.
+// for. Where none is active, because the clock was set back, the oldest that is not
+// retired signs. It returns nil for a ring without such a key.
 func (r *KeyRing) Signer(algorithm string, now time.Time) *SigningKey {
-	if best := r.newest(now, func(k *SigningKey) bool { return k.Algorithm == algorithm }); best != nil {
-		return best
-	}
-	return r.newest(now, func(k *SigningKey) bool { return k.private != nil })
+	own := func(k *SigningKey) bool { return k.Algorithm == algorithm }
+	published := func(k *SigningKey) bool { return k.private != nil }
+	return cmp.Or(r.newest(now, own), r.newest(now, published), r.oldest(own), r.oldest(published))
 }
 
-// IDSigner picks the newest active key of exactly that asymmetric algorithm,
-// for what others check with the published keys: a client that registered for
-// an algorithm takes no other. It returns nil where there is none.
+// IDSigner picks the newest active key of exactly that asymmetric algorithm, or
+// where none is active the oldest that is not retired, for what others check with
+// the published keys: a client that registered for an algorithm takes no other. It
+// returns nil where there is none.
 func (r *KeyRing) IDSigner(algorithm string, now time.Time) *SigningKey {
-	return r.newest(now, func(k *SigningKey) bool { return k.private != nil && k.Algorithm == algorithm })
+	fit := func(k *SigningKey) bool { return k.private != nil && k.Algorithm == algorithm }
+	return cmp.Or(r.newest(now, fit), r.oldest(fit))
 }
 
 // newest is the key that became active last, of those that are active and fit.
@@ -65,6 +68,17 @@ func (r *KeyRing) newest(now time.Time, fit func(*SigningKey) bool) (best *Signi
 	for _, k := range r.keys {
 		active := !k.ActiveAt.After(now) && (k.RetiredAt.IsZero() || k.RetiredAt.After(now))
 		if active && fit(k) && (best == nil || k.ActiveAt.After(best.ActiveAt)) {
+			best = k
+		}
+	}
+	return best
+}
+
+// oldest is the key that is to become active first, of those that are not retired
+// and fit: it was published for longest.
+func (r *KeyRing) oldest(fit func(*SigningKey) bool) (best *SigningKey) {
+	for _, k := range r.keys {
+		if k.RetiredAt.IsZero() && fit(k) && (best == nil || k.ActiveAt.Before(best.ActiveAt)) {
 			best = k
 		}
 	}

@@ -24,6 +24,7 @@ func key(t testing.TB, algorithm string, active, retired time.Duration) *tokens.
 
 func TestSigner(t *testing.T) {
 	old, current, next := key(t, "ES256", -2*time.Hour, 0), key(t, "ES256", -time.Hour, 0), key(t, "ES256", time.Hour, 0)
+	later, replaced := key(t, "ES256", 2*time.Hour, 0), key(t, "ES256", time.Hour, 2*time.Hour)
 	retired, other, otherNext := key(t, "ES256", -time.Minute, -time.Second), key(t, "EdDSA", -time.Minute, 0), key(t, "EdDSA", time.Hour, 0)
 	for name, tc := range map[string]struct {
 		ring []*tokens.SigningKey
@@ -36,7 +37,10 @@ func TestSigner(t *testing.T) {
 		"retired":                      {[]*tokens.SigningKey{old, retired}, "ES256", old},
 		"the algorithm":                {[]*tokens.SigningKey{old, other}, "ES256", old},
 		"the other algorithm signs on": {[]*tokens.SigningKey{old, otherNext}, "EdDSA", old},
-		"none active":                  {[]*tokens.SigningKey{next, retired}, "ES256", nil},
+		"none active":                  {[]*tokens.SigningKey{later, next, retired}, "ES256", next},
+		"none active of any":           {[]*tokens.SigningKey{next, retired, otherNext}, "EdDSA", otherNext},
+		"none active nor of its own":   {[]*tokens.SigningKey{later, next}, "EdDSA", next},
+		"retired alone":                {[]*tokens.SigningKey{retired, replaced}, "ES256", nil},
 		"empty":                        {nil, "ES256", nil},
 	} {
 		ring, err := tokens.NewKeyRing(tc.ring)

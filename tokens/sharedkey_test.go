@@ -151,6 +151,9 @@ func TestIDSigner(t *testing.T) {
 			t.Errorf("%s: %v", algorithm, got)
 		}
 	}
+	if got := ring(t, next, shared, retired).IDSigner("ES256", now); got != next {
+		t.Errorf("none active: %v", got)
+	}
 	if got := (&tokens.KeyRing{}).IDSigner("ES256", now); got != nil {
 		t.Error(got)
 	}
