@@ -9,13 +9,13 @@ import (
 	"github.com/latchkey-id/latchkey/storage"
 )
 
-// keepUp brings in what other processes changed on this database, within a
-// second, and says there that this one is alive. PostgreSQL tells of a change at
-// once; where it cannot, looking serves.
-func (c *config) keepUp(ctx context.Context, store *storage.Store, log *slog.Logger) {
+// keepUp brings in what other processes changed on this database, and says there
+// that this one is alive. PostgreSQL tells of a change at once; where it cannot, a
+// look every so often serves.
+func (c *config) keepUp(ctx context.Context, store *storage.Store, lookEvery, reloadEvery time.Duration, log *slog.Logger) {
 	woken := make(chan struct{}, 1)
 	go store.Listen(ctx, woken)
-	look, reload := time.NewTicker(catchUpEvery), time.NewTimer(catchUpEvery)
+	look, reload := time.NewTicker(lookEvery), time.NewTimer(lookEvery)
 	defer look.Stop()
 	defer reload.Stop()
 	for {

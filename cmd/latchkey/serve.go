@@ -26,7 +26,7 @@ import (
 const (
 	shutdownTimeout = 20 * time.Second
 	leaveTimeout    = 2 * time.Second
-	catchUpEvery    = time.Second
+	catchUpEvery    = time.Second // as docs/replicas.md promises
 	reloadEvery     = 15 * time.Second
 	sweepEvery      = 10 * time.Minute
 	deliverEvery    = time.Second
@@ -182,7 +182,7 @@ func (c *config) start(ctx, work context.Context, f *front, background *sync.Wai
 	if b.Ready() == nil {
 		c.sayReady(b, log) // not before: programs wait for this line
 	}
-	background.Go(func() { c.keepUp(work, store, log) })
+	background.Go(func() { c.keepUp(work, store, catchUpEvery, reloadEvery, log) })
 	go c.keepHouse(work, log)
 	go every(work, deliverEvery, trouble(log, "logouts will be delivered later", "logout.failed"), c.running.now((*broker.Broker).DeliverLogouts))
 	go every(work, broker.BeatEvery, trouble(log, "the service's own time stands still", "uptime.failed"), c.running.now((*broker.Broker).Beat))

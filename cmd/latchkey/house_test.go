@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/latchkey-id/latchkey/test/harness"
+	"github.com/latchkey-id/latchkey/test/pgtest"
+	"github.com/latchkey-id/latchkey/tokens"
+)
+
+// Behind a pooler nobody is told of a change: a server looks for it, as often as is
+// promised. What it would read anyway comes an hour later here.
+func TestChangesAreLookedFor(t *testing.T) {
+	if catchUpEvery > time.Second {
+		t.Errorf("it looks every %v", time.Duration(catchUpEvery))
+	}
+	database := pgtest.Shared(t).NewDatabase(t)
+	direct, pooled := harness.New(t, database, nil), harness.New(t, database+"&binary_parameters=yes", nil)
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan struct{})
+	c := &config{running: &running{}}
+	c.running.broker.Store(pooled.Broker)
+	go func() {
+		defer close(over)
+		c.keepUp(ctx, pooled.Store, 10*time.Millisecond, time.Hour, slog.New(slog.DiscardHandler))
+	}()
+	defer func() { stop(); <-over }()
+	comes := func(what string, is func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s does not come", what)
+			}
+		}
+	}
+	comes("what the start left for later", func() bool { return len(pooled.Broker.SigningKeys()) == len(tokens.Algorithms) })
+	for range 2 {
+		kid := pooled.Broker.Signer().ID
+		instead, err := direct.Broker.RevokeKey(ctx, kid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		comes("a signing key", func() bool { return pooled.Broker.Signer().ID == instead })
+	}
+	var listen int
+	err := harness.Open(t, database).QueryRow(`SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN %'`).Scan(&listen)
+	if err != nil || listen != 0 {
+		t.Errorf("%d connections listen through the pooler: %v", listen, err)
+	}
+	if err := pooled.Broker.Ready(); err != nil {
+		t.Error(err)
+	}
+}
