@@ -299,6 +299,18 @@ func TestKeyInUseIsNeverLockedOutByANeighbour(t *testing.T) {
 	}
 }
 
+// A key in use asks no limit: it costs the one statement that reads it.
+func TestKeyInUseAsksNoLimit(t *testing.T) {
+	w := newKeyWorld(t)
+	_, text := w.made("alice", nil)
+	must2(w.use(text, "198.51.100.1"))(t)
+	before := w.Statements.Load()
+	must2(w.use(text, "198.51.100.1"))(t)
+	if n := w.Statements.Load() - before; n != 1 {
+		t.Errorf("%d statements", n)
+	}
+}
+
 // K03: what no key can be costs no statement and counts as no guess; nothing in
 // a key is a pattern.
 func TestMalformedKeysAreNotAskedAfter(t *testing.T) {
