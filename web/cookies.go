@@ -90,7 +90,7 @@ func (s *Server) flowCookie(c *gin.Context, state string) string {
 // keptCookie names the cookie of a request that came by POST. Another site can make
 // a browser post as often as it likes, and no cookie of ours comes with that by which
 // they could be counted (SameSite): so there are sixteen names, and no more.
-// The value says whose the secret is.
+// The value says whose the secret is; of two that share a name the later one stays.
 func (s *Server) keptCookie(c *gin.Context, id string) (name, whose string) {
 	sum := sha256.Sum256([]byte(id))
 	text := hex.EncodeToString(sum[:8])
