@@ -93,7 +93,6 @@ type AuthorizationStore interface {
 	DeviceByUserCode(ctx context.Context, userCode string, now time.Time) (DeviceCode, error)
 	// DecideDevice writes decision and authorization where it is alive and undecided, and reports whether it did.
 	DecideDevice(ctx context.Context, id string, decision DeviceDecision, a Authorization, now time.Time) (bool, error)
-	DeviceByID(ctx context.Context, id string) (DeviceCode, error)
 	// PollDevice notes a poll: where it came in time, the next may come after
 	// Interval; where it came too early, slow is true and Interval grows by
 	// 5 s (RFC 8628 section 3.5). NotFound where there is no such code of the client.

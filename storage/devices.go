@@ -55,13 +55,6 @@ func (s *Store) DeviceByUserCode(ctx context.Context, userCode string, now time.
 	return r.device(err)
 }
 
-// DeviceByID implements broker.AuthorizationStore.
-func (s *Store) DeviceByID(ctx context.Context, id string) (broker.DeviceCode, error) {
-	var r deviceRow
-	err := s.get(ctx, &r, `SELECT `+deviceColumns+` FROM device_codes WHERE id = ?`, id)
-	return r.device(err)
-}
-
 // DecideDevice implements broker.AuthorizationStore.
 func (s *Store) DecideDevice(ctx context.Context, id string, decision broker.DeviceDecision, a broker.Authorization, now time.Time) (bool, error) {
 	n, err := s.exec(ctx, `UPDATE device_codes SET decision = ?, granted = ? WHERE id = ? AND decision = '' AND expires_at > ?`,

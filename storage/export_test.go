@@ -1,5 +1,18 @@
 package storage
 
+import (
+	"context"
+
+	"github.com/latchkey-id/latchkey/broker"
+)
+
+// DeviceByID reads a device code as it is; NotFound.
+func (s *Store) DeviceByID(ctx context.Context, id string) (broker.DeviceCode, error) {
+	var r deviceRow
+	err := s.get(ctx, &r, `SELECT `+deviceColumns+` FROM device_codes WHERE id = ?`, id)
+	return r.device(err)
+}
+
 // HotStatement is the statement of AdvanceSession as this database reads it,
 // for tests that ask how it is planned.
 func (s *Store) HotStatement() string { return s.pools.relaxed.text(advanceQuery) }

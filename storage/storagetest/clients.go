@@ -121,7 +121,7 @@ func deleteClient(s *suite) {
 	left := func(client string) (n int) {
 		for _, err := range []error{
 			second(s.Store.ClientByID(ctx, client)), second(s.Store.Pending(ctx, "p "+client, "browser", t0)),
-			second(s.Store.CodeByID(ctx, "code "+client)), second(s.Store.DeviceByID(ctx, "d "+client)), second(s.Store.ConsentOf(ctx, u.ID, client)),
+			second(s.Store.CodeByID(ctx, "code "+client)), second(deviceByID(s.Store, "d "+client)), second(s.Store.ConsentOf(ctx, u.ID, client)),
 		} {
 			if err == nil {
 				n++

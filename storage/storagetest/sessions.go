@@ -511,7 +511,7 @@ func sweepOthers(s *suite) {
 			_, err2 := s.Store.AuthRequestByID(ctx, id, t0.Add(-day))
 			_, err3 := s.Store.Pending(ctx, id, "", t0.Add(-day))
 			_, err4 := s.Store.CodeByID(ctx, id)
-			_, err5 := s.Store.DeviceByID(ctx, id)
+			_, err5 := deviceByID(s.Store, id)
 			for _, other := range []error{err2, err3, err4, err5} {
 				if (err == nil) != (other == nil) {
 					s.Errorf("grant %v, request %v, authorization %v, code %v, device %v", err, err2, err3, err4, err5)

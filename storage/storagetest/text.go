@@ -155,8 +155,11 @@ func impossibleText(s *suite) {
 			"key": func(x broker.Store) error {
 				return second(x.RedeemCode(ctx, broker.AuthorizationCode{ID: "c"}, text, "s", t0))
 			},
-			"device code": func(x broker.Store) error { return second(x.DeviceByID(ctx, text)) },
-			"user code":   func(x broker.Store) error { return second(x.DeviceByUserCode(ctx, text, t0)) },
+			"device code": func(x broker.Store) error {
+				_, _, err := x.PollDevice(ctx, text, "client", t0)
+				return err
+			},
+			"user code": func(x broker.Store) error { return second(x.DeviceByUserCode(ctx, text, t0)) },
 			"poll": func(x broker.Store) error {
 				_, _, err := x.PollDevice(ctx, "d", text, t0)
 				return err

@@ -119,7 +119,7 @@ func traces(s *suite, store broker.Store, tag string) (n int) {
 	count(second(store.ClientByID(ctx, tag)))
 	count(second(store.Pending(ctx, tag, "browser", t0)))
 	count(second(store.CodeByID(ctx, tag)))
-	count(second(store.DeviceByID(ctx, tag)))
+	count(second(deviceByID(store, tag)))
 	count(second(store.ConsentOf(ctx, "id of "+tag, tag)))
 	known, err := store.OriginKnown(ctx, tag)
 	count(one(map[bool]int{true: 1}[known], err))
