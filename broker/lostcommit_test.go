@@ -195,7 +195,7 @@ func (s *silentStore) Tx(ctx context.Context, f func(broker.Store) error) error 
 func TestCodeOfALostCommitIsNotWrong(t *testing.T) {
 	store := &silentStore{}
 	rig := harness.New(t, "", func(c *broker.Config) {
-		store.Store, c.Store, c.RetryFor = c.Store, store, 100*time.Millisecond
+		store.Store, c.Store, c.RetryFor = c.Store, store, time.Minute
 	})
 	rig.User(t, "alice", broker.RoleUser)
 	app, p := rig.Enrol(t, "alice")
