@@ -278,3 +278,21 @@ func scrape(address string) (map[string]float64, error) {
 	}
 	return out, nil
 }
+
+// TestStoodStill: a process that stands still for longer than a session may rest, as
+// on a laptop whose lid is shut, ends nothing: nobody could have used it.
+func TestStoodStill(t *testing.T) {
+	t.Parallel()
+	const idle = 50 * time.Second
+	p := start(t, sqliteURL(t), "REFRESH_TOKEN_EXPIRY="+strconv.Itoa(int(idle.Seconds())))
+	_, token := login(p)
+	stopped := time.Now()
+	p.signal(syscall.SIGSTOP)
+	for time.Since(stopped) < idle+2*time.Second {
+		time.Sleep(time.Second) // the wall clock is what this is about
+	}
+	p.signal(syscall.SIGCONT)
+	if r := refreshOnce(p, token); r.status != http.StatusOK {
+		t.Errorf("after standing still the refresh says %v", r)
+	}
+}
