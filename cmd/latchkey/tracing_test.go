@@ -4,8 +4,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -30,11 +32,22 @@ type sink struct {
 	auth []string
 }
 
-func newSink(t *testing.T) *sink {
-	s := &sink{t: t}
-	server := httptest.NewServer(s)
+func newSink(t *testing.T) *sink { return newSinkAt(t, "127.0.0.1:0") }
+
+// newSinkAt waits for its address, which other tests on this machine may have.
+func newSinkAt(t *testing.T, address string) *sink {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); listener, err = net.Listen("tcp", address) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sink{t: t, url: "http://" + listener.Addr().String()}
+	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}}
+	server.Start()
 	t.Cleanup(server.Close)
-	s.url = server.URL
 	return s
 }
 
@@ -123,16 +136,7 @@ func TestTraces(t *testing.T) {
 	x := newWatchedWorld(t, "tokens: {refresh_grace: 1s}\n", map[string]string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20abc", "OTEL_BSP_SCHEDULE_DELAY": "100",
 	})
-	var mu sync.Mutex
-	outgoing := []string{}
-	x.idp.Script(func(s *providertest.Script) {
-		s.Respond = map[string]providertest.Responder{providertest.EndpointToken: func(_ http.ResponseWriter, r *http.Request) bool {
-			mu.Lock()
-			defer mu.Unlock()
-			outgoing = append(outgoing, r.Header.Get("traceparent"))
-			return false
-		}}
-	})
+	traceparents := x.traceparents()
 	const caller = "00f067aa0ba902b7"
 	parent, _ := hex.DecodeString(caller)
 	as := func(traceID string, app *demoApp) *demoApp {
@@ -173,8 +177,7 @@ func TestTraces(t *testing.T) {
 	}
 
 	x.mobileLogin()
-	mu.Lock()
-	defer mu.Unlock()
+	outgoing := traceparents()
 	if len(outgoing) != 1 || len(outgoing[0]) != 55 {
 		t.Fatalf("the IdP got %q", outgoing)
 	}
@@ -193,6 +196,48 @@ func TestTraces(t *testing.T) {
 	}
 	if text := sink.all(); strings.Contains(text, "anna") || strings.Contains(text, `"root"`) || strings.Contains(text, "127.0.0.1:") {
 		t.Error("a trace says who somebody is, or where from")
+	}
+}
+
+// traceparents are what the token endpoint of the identity provider is sent from now
+// on, one of each request.
+func (x *watchedWorld) traceparents() func() []string {
+	var mu sync.Mutex
+	sent := []string{}
+	x.idp.Script(func(s *providertest.Script) {
+		s.Respond = map[string]providertest.Responder{providertest.EndpointToken: func(_ http.ResponseWriter, r *http.Request) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			sent = append(sent, r.Header.Get("traceparent"))
+			return false
+		}}
+	})
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(sent)
+	}
+}
+
+// Who does not ask for traces sends none: not to a collector at the usual address
+// either, and identity providers get no traceparent.
+func TestTracesAreOffByDefault(t *testing.T) {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"} {
+		t.Setenv(name, "") // and again as it was, after the test
+		if err := os.Unsetenv(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sink := newSinkAt(t, "127.0.0.1:4318")
+	x := newWatchedWorld(t, "", map[string]string{"OTEL_BSP_SCHEDULE_DELAY": "100"})
+	traceparents := x.traceparents()
+	x.mobileLogin()
+	x.stop() // what waits is sent now, at the latest
+	if sent := traceparents(); len(sent) != 1 || sent[0] != "" {
+		t.Errorf("the IdP got %q", sent)
+	}
+	if text := sink.all(); text != "" {
+		t.Errorf("the collector got %s", text)
 	}
 }
 
