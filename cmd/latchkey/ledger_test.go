@@ -21,12 +21,13 @@ type ledger struct {
 	t       *testing.T
 	mu      sync.Mutex
 	secrets map[string]string // what it is, by the secret
+	codes   map[string]string // the same of those of six digits
 	errors  []string          // bodies of refusals
 	kinds   map[int]int       // how many answers of which status
 }
 
 func newLedger(t *testing.T) *ledger {
-	return &ledger{t: t, secrets: map[string]string{}, kinds: map[int]int{}}
+	return &ledger{t: t, secrets: map[string]string{}, codes: map[string]string{}, kinds: map[int]int{}}
 }
 
 // secretNames are fields of forms, queries and JSON whose values are secrets.
@@ -45,6 +46,13 @@ func (l *ledger) note(what, secret string) {
 	if _, known := l.secrets[secret]; !known {
 		l.secrets[secret] = what
 	}
+}
+
+// noteCode takes down a code of six digits, which counts where it stands as a word.
+func (l *ledger) noteCode(what, code string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.codes[code] = what
 }
 
 func (l *ledger) values(where string, v url.Values) {
@@ -86,8 +94,9 @@ func (l *ledger) body(where, contentType string, raw []byte) {
 }
 
 // repeated is what a page gives back to whoever sent it, and to nobody else: its
-// own address in another language, and the fields of its own form.
-var repeated = regexp.MustCompile(`href="[^"]*ui_locales=[^"]*"|<input [^>]*>`)
+// own address in another language, the fields of its own form, and the secret of the
+// authenticator app that is being set up.
+var repeated = regexp.MustCompile(`href="[^"]*ui_locales=[^"]*"|<input [^>]*>|<code id="totp-secret"[^>]*>[^<]*</code>`)
 
 // RoundTrip implements http.RoundTripper.
 func (l *ledger) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -173,12 +182,18 @@ func (l *ledger) send(c *http.Client, method, address string, pairs []string, he
 	for i := 0; i+1 < len(pairs); i += 2 {
 		form.Set(pairs[i], pairs[i+1])
 	}
-	req, err := http.NewRequestWithContext(l.t.Context(), method, address, strings.NewReader(form.Encode()))
+	if len(pairs) > 0 {
+		headers = append([]string{"Content-Type", "application/x-www-form-urlencoded"}, headers...)
+	}
+	return l.sendBody(c, method, address, form.Encode(), headers...)
+}
+
+// sendBody is send with a body of its own.
+func (l *ledger) sendBody(c *http.Client, method, address, body string, headers ...string) answered {
+	l.t.Helper()
+	req, err := http.NewRequestWithContext(l.t.Context(), method, address, strings.NewReader(body))
 	if err != nil {
 		l.t.Fatal(err)
-	}
-	if len(pairs) > 0 {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
@@ -208,6 +223,11 @@ func (l *ledger) isIn(what, text string) {
 	l.t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for code, of := range l.codes {
+		if at := regexp.MustCompile(`(?:^|[^\w.])` + code + `\b`).FindStringIndex(text); at != nil {
+			l.t.Errorf("%s says the code of %s: …%s…", what, of, text[max(0, at[0]-120):min(len(text), at[1]+40)])
+		}
+	}
 	for secret, of := range l.secrets {
 		for _, shape := range []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret))} {
 			if i := strings.Index(text, shape); i >= 0 {

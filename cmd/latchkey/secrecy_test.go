@@ -28,22 +28,29 @@ const tourClientSecret = "the secret of the tour's client, long"
 // with traces: no secret that passed is in the log, in what was said of an error,
 // in a trace or in the metrics. The one exception is the one-time setup link.
 func TestNothingSaysASecret(t *testing.T) {
-	sink := newSink(t)
-	x := newFreshWorld(t, watchedMetrics+"clients:\n  - {client_id: tour, client_secret: \""+tourClientSecret+"\", redirect_uris: [\"https://app.example.org/cb\"], first_party: true, scope: \"openid latchkey:introspect\",\n"+
+	sink, services := newSink(t), newSecretServices(t)
+	x := newFreshWorld(t, watchedMetrics+services.yaml+"clients:\n  - {client_id: tour, client_secret: \""+tourClientSecret+"\", redirect_uris: [\"https://app.example.org/cb\"], first_party: true, scope: \"openid latchkey:introspect\",\n"+
 		"     grant_types: [authorization_code, refresh_token, client_credentials, \"urn:ietf:params:oauth:grant-type:device_code\"]}\n",
-		map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20of-the-collector", "RATE_LIMIT_AUTH_MAX": "1000"})
+		map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20of-the-collector", "RATE_LIMIT_AUTH_MAX": "1000", "LATCHKEY_REDIS_URL": services.redis.URL(), "LATCHKEY_REGISTRATION_TOKEN": tourRegistrationToken})
 	l := newLedger(t)
 	l.note("tracing.headers", "of-the-collector")
 	l.note("client_secret of the provider", idpClientSecret)
 	x.idp.Script(func(s *providertest.Script) {
 		s.EditTokenAnswer = func(answer map[string]any) { l.json("the IdP's answer", answer) }
 	})
-	tour := &secretTour{watchedWorld: x, l: l}
+	tour := &secretTour{watchedWorld: x, secretServices: services, l: l}
 	tour.passwords()
 	tour.apps()
 	tour.clients()
 	tour.keysAndLinks()
+	tour.mailedLinks()
+	tour.secondFactors()
+	tour.registrations()
+	tour.appsBehindProxies()
 	tour.troubles()
+	tour.redisGone()
+	lasting := tour.app()
+	tour.must2(lasting.password(t.Context(), "root", x.admin))
 	for _, status := range []int{200, 302, 400, 401, 403, 404, 502, 503} {
 		if l.kinds[status] == 0 {
 			t.Errorf("the tour met no answer with %d: %v", status, l.kinds)
@@ -52,21 +59,24 @@ func TestNothingSaysASecret(t *testing.T) {
 	said := x.metrics()
 	x.stop()
 	tour.stored()
+	setup := regexp.MustCompile(`(?m)^.*"event":"setup\.needed".*$`).ReplaceAllString(x.log.String(), "")
+	said += tour.newRootSecret(lasting)
+	log := setup + x.log.String()
 	if len(l.secrets) < 60 {
 		t.Errorf("the tour used only %d secrets", len(l.secrets))
 	}
-	setup := regexp.MustCompile(`(?m)^.*"event":"setup\.needed".*$`).ReplaceAllString(x.log.String(), "")
-	l.isIn("the log", setup)
+	l.isIn("the log", log)
 	l.isIn("an error", strings.Join(l.errors, "\n"))
 	l.isIn("the metrics", said)
 	l.isIn("a trace", sink.all())
-	if len(sink.spans()) < 100 || !strings.Contains(x.log.String(), `"level":"WARN"`) {
-		t.Errorf("%d spans, and a log of %d bytes", len(sink.spans()), len(x.log.String()))
+	if len(sink.spans()) < 100 || !strings.Contains(log, `"level":"WARN"`) {
+		t.Errorf("%d spans, and a log of %d bytes", len(sink.spans()), len(log))
 	}
 }
 
 type secretTour struct {
 	*watchedWorld
+	*secretServices
 	l *ledger
 }
 
@@ -118,12 +128,7 @@ func (x *secretTour) passwords() {
 
 	fresh := "another long passphrase of root"
 	for _, body := range []string{`{"password":"not this one, surely","newPassword":"` + fresh + `"}`, `{"password":"` + x.admin + `","newPassword":"short1234"}`, `{"password":"` + x.admin + `","newPassword":"` + fresh + `"}`} {
-		req, _ := http.NewRequestWithContext(ctx, http.MethodPatch, x.base+"/api/me/password", strings.NewReader(body))
-		req.Header.Set("Authorization", "Bearer "+app.access)
-		req.Header.Set("Content-Type", "application/json")
-		res, err := l.client(false).Do(req)
-		x.must2(err)
-		res.Body.Close()
+		l.sendBody(l.client(false), "PATCH", x.base+"/api/me/password", body, "Authorization", "Bearer "+app.access, "Content-Type", "application/json")
 	}
 	x.admin = fresh
 	if _, code, _, err := app.refused(ctx); err != nil || code != "password_changed" {
@@ -231,27 +236,11 @@ func (x *secretTour) keysAndLinks() {
 	l.want(403, l.send(c, "GET", x.base+"/api/users", nil, "Authorization", "Bearer "+made.APIKey))
 
 	link := regexp.MustCompile(`http://\S+`).FindString(x.must("", "user", "reset-link", "root"))
-	u, err := url.Parse(strings.Trim(link, `"`))
-	x.must2(err)
-	secret := u.Query().Get("token")
-	if secret == "" {
-		secret = u.Fragment
-	}
-	l.note("a password link", secret)
-	l.send(l.client(true), "GET", x.base+"/password?token="+url.QueryEscape(secret)+"x", nil)
-	browser := l.client(true)
-	l.want(303, l.send(browser, "GET", u.String(), nil))
-	page := l.want(200, l.send(browser, "GET", x.base+"/password", nil))
-	fields := []string{}
-	for _, m := range regexp.MustCompile(`type="hidden" name="([^"]+)" value="([^"]*)"`).FindAllStringSubmatch(page.body, -1) {
-		fields = append(fields, m[1], m[2])
-	}
-	choose := func(password string) answered {
-		return l.send(browser, "POST", x.base+"/password", append(fields, "password", password), ownPage...)
-	}
+	token, choose := x.opens(strings.Trim(link, `"`))
 	l.want(400, choose("weak-one"))
-	l.want(303, choose("one more passphrase of root"))
-	l.want(400, l.send(l.client(true), "POST", x.base+"/password", []string{"token", secret, "password", "one more passphrase of root"}, ownPage...))
+	x.admin = "one more passphrase of root"
+	l.want(303, choose(x.admin))
+	l.want(400, l.send(l.client(true), "POST", x.base+"/password", []string{"token", token, "password", x.admin}, ownPage...))
 	l.send(c, "GET", x.base+"/setup?token=a-setup-token-of-nobody", nil)
 }
 

@@ -61,6 +61,31 @@ func (p *visitor) shows(text, path string, form ...string) string {
 	return page
 }
 
+// enrolmentIn is the secret that a page gives to an authenticator app, as it stands
+// there and as the app takes it.
+func enrolmentIn(t *testing.T, page string) (typed string, secret []byte) {
+	t.Helper()
+	found := regexp.MustCompile(`id="totp-secret"[^>]*>([A-Z2-7 ]+)<`).FindStringSubmatch(page)
+	if found == nil {
+		t.Fatalf("no secret in %s", page)
+	}
+	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.ReplaceAll(found[1], " ", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found[1], secret
+}
+
+// codeOf is what an authenticator app shows so many time steps from now.
+func codeOf(t *testing.T, secret []byte, steps int64) string {
+	t.Helper()
+	code, err := totp.Codes{}.Code(secret, time.Now().Unix()/30+steps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
 // Somebody whose phone is lost gets in again by `user reset-factors`, hears of it,
 // and is logged out nowhere. SQLite, while the server runs.
 func TestResetFactorsByCommand(t *testing.T) {
@@ -73,19 +98,8 @@ func TestResetFactorsByCommand(t *testing.T) {
 	alice := &visitor{t: t, base: "http://" + address, http: http.Client{Jar: jar}}
 	alice.shows("alice", "/login/password", "username", "alice", "password", password)
 	page := alice.shows("Until then nothing changes.", "/account/factors/totp", "proof", password)
-	typed := regexp.MustCompile(`id="totp-secret"[^>]*>([A-Z2-7 ]+)<`).FindStringSubmatch(page)
-	if typed == nil {
-		t.Fatalf("no secret in %s", page)
-	}
-	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.ReplaceAll(typed[1], " ", ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	code, err := totp.Codes{}.Code(secret, time.Now().Unix()/30)
-	if err != nil {
-		t.Fatal(err)
-	}
-	alice.shows("recovery codes", "/account/factors/totp/confirm", "code", code)
+	_, secret := enrolmentIn(t, page)
+	alice.shows("recovery codes", "/account/factors/totp/confirm", "code", codeOf(t, secret, 0))
 
 	second := func() (second bool) {
 		t.Helper()

@@ -61,7 +61,7 @@ func prepareWorld(t *testing.T, extra string, env map[string]string) *watchedWor
 	address := freeAddress(t)
 	x := &watchedWorld{
 		cli: &cli{t: t, env: map[string]string{}}, base: "http://" + address, file: filepath.Join(t.TempDir(), "latchkey.yaml"),
-		admin: "correct horse battery", log: &tail{}, ended: make(chan error, 1),
+		admin: "correct horse battery",
 	}
 	x.idp = providertest.Start(t, providertest.Config{
 		Users:   []providertest.User{{Subject: "1", Username: "anna", Name: "Anna Archer", Email: "anna@example.org", EmailVerified: true}},
@@ -97,22 +97,25 @@ func (x *watchedWorld) write(extra string) {
 	}
 }
 
+// start starts the program, with a log of its own; anew if it was stopped.
 func (x *watchedWorld) start() {
 	x.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	x.cmd = exec.CommandContext(ctx, os.Args[0], "serve")
+	cmd, ended := exec.CommandContext(ctx, os.Args[0], "serve"), make(chan error, 1)
+	x.cmd, x.ended, x.log = cmd, ended, &tail{}
 	x.cmd.Env = append(os.Environ(), append(x.environ(), "LATCHKEY_TEST_AS=latchkey")...)
 	x.cmd.Stdout, x.cmd.Stderr = x.log, x.log
 	if err := x.cmd.Start(); err != nil {
 		x.t.Fatal(err)
 	}
-	go func() { x.ended <- x.cmd.Wait() }()
+	log := x.log
+	go func() { ended <- cmd.Wait() }()
 	x.t.Cleanup(func() {
-		_ = x.cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
-		case err := <-x.ended:
+		case err := <-ended:
 			if err != nil {
-				x.t.Errorf("serve: %v\n%s", err, x.log.String())
+				x.t.Errorf("serve: %v\n%s", err, log.String())
 			}
 		case <-time.After(30 * time.Second):
 			x.t.Error("serve did not end")

@@ -3,11 +3,8 @@ package mail_test
 import (
 	"fmt"
 	"io"
-	"mime"
-	"mime/multipart"
 	"net/http"
 	"net/http/cookiejar"
-	netmail "net/mail"
 	"net/url"
 	"os"
 	"os/exec"
@@ -134,8 +131,6 @@ func opened(t *testing.T, browser *http.Client, at string, form ...string) (page
 	return string(text), res.Request.URL
 }
 
-var linkIn = regexp.MustCompile(`(?m)^http://\S+$`)
-
 // mailed is the subject of the n-th mail to somebody, and where it leads.
 func (x *program) mailed(name string, n int) (subject, link string) {
 	x.t.Helper()
@@ -143,26 +138,9 @@ func (x *program) mailed(name string, n int) (subject, link string) {
 	if m.From != "login@example.org" || len(m.To) != 1 || !m.Secure || m.User != mail.User {
 		x.t.Errorf("%+v", m)
 	}
-	read, err := netmail.ReadMessage(strings.NewReader(m.Raw))
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	_, params, err := mime.ParseMediaType(read.Header.Get("Content-Type"))
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	part, err := multipart.NewReader(read.Body, params["boundary"]).NextPart() // the text comes first
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	text, err := io.ReadAll(part)
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	subject, err = new(mime.WordDecoder).DecodeHeader(read.Header.Get("Subject"))
-	link = strings.TrimSpace(linkIn.FindString(strings.ReplaceAll(string(text), "\r\n", "\n")))
-	if err != nil || !strings.HasPrefix(link, x.served.Base+"/") {
-		x.t.Fatalf("%s, %v: no link of ours in\n%s", subject, err, text)
+	subject, link = m.Letter(x.t)
+	if !strings.HasPrefix(link, x.served.Base+"/") {
+		x.t.Fatalf("%s: no link of ours in\n%s", subject, m.Raw)
 	}
 	return subject, link
 }

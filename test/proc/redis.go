@@ -7,6 +7,9 @@ import (
 	"testing"
 )
 
+// RedisPassword is what a Redis wants of whoever asks it.
+const RedisPassword = "the-password-of-redis"
+
 // Redis is a Redis of the machine at one port, to be started, stopped and started again.
 type Redis struct {
 	Address string
@@ -21,7 +24,7 @@ func NewRedis(tb testing.TB) *Redis {
 }
 
 // URL is where it is, with the password that it wants.
-func (r *Redis) URL() string { return "redis://:secret@" + r.Address }
+func (r *Redis) URL() string { return "redis://:" + RedisPassword + "@" + r.Address }
 
 // Start starts it, empty, and waits until it answers.
 func (r *Redis) Start() {
@@ -34,7 +37,7 @@ func (r *Redis) Start() {
 	if _, err := exec.LookPath(program); err != nil {
 		program = "redis-check-rdb" // the same program by its other name, from Debian's package without a service
 	}
-	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", r.tb.TempDir(), "--requirepass", "secret")
+	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", r.tb.TempDir(), "--requirepass", RedisPassword)
 	cmd.Args[0] = "redis-server"
 	r.server = Run(r.tb, cmd)
 	r.server.Until(r.tb, "Redis answers", func() bool {
