@@ -20,7 +20,7 @@ func (o options) oauthSQL(ctx context.Context, r *report, logs string, p *produc
 		{"refreshes with an ID token", p.tokenRefreshing(&p.grants.withID), 1},
 		// The code, the user, the parent session, the new session, its event;
 		// BEGIN and COMMIT.
-		{"code exchanges", p.exchanging(p.address, &p.grants.codes), 7},
+		{"code exchanges", p.exchanging(p.address, &p.grants.codes), 8},
 		{"introspections", p.introspecting, 1},
 		{"userinfo", p.userinfo, 1},
 		{"JWKS", p.jwks, 1},
