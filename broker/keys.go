@@ -348,7 +348,7 @@ func (b *Broker) Signer() *tokens.SigningKey {
 	ring, now := b.keys.Load(), b.now()
 	signer := ring.Signer(b.cfg.Algorithm, now)
 	if signer != nil && signer.Algorithm != b.cfg.Algorithm {
-		if soon := ring.Signer(b.cfg.Algorithm, now.Add(clockLeeway)); soon.Algorithm == b.cfg.Algorithm {
+		if soon := ring.Signer(b.cfg.Algorithm, now.Add(clockLeeway)); soon != nil && soon.Algorithm == b.cfg.Algorithm {
 			return soon
 		}
 	}
@@ -389,7 +389,7 @@ func (b *Broker) SigningKeys() (out []KeyState) {
 		switch {
 		case !k.RetiredAt.IsZero() && !k.RetiredAt.After(now):
 			state = KeyRetired
-		case k.ActiveAt.After(now) && k != signer:
+		case k.ActiveAt.After(now) && (signer == nil || k.ID != signer.ID):
 			state = KeyPublished
 		}
 		one := KeyState{

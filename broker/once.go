@@ -15,20 +15,32 @@ type transaction func(ctx context.Context, f func(Store) error) error
 // onceTx is one transaction, however often it is run: once a run has committed,
 // another changes nothing and is no error. So a COMMIT whose answer was lost is
 // known for what it is, and what the run that committed left in f's variables holds.
-// The name that both write comes first, so that a run waits for a COMMIT that is
-// still under way.
+// The first run writes the name at its end, so that what is refused has written
+// nothing; a later one at its beginning, so that it waits for a COMMIT that is still
+// under way.
 func (b *Broker) onceTx() transaction {
-	id := b.newID(b.now())
+	id, again := b.newID(b.now()), false
+	named := func(ctx context.Context, store Store) error {
+		first, err := store.UseOnce(ctx, id, b.now().Add(b.cfg.RetryFor)) // and swept with a margin
+		if err == nil && !first {
+			err = errCommitted
+		}
+		return err
+	}
 	return func(ctx context.Context, f func(Store) error) error {
+		later := again
+		again = true
 		err := b.cfg.Store.Tx(ctx, func(store Store) error {
-			first, err := store.UseOnce(ctx, id, b.now().Add(b.cfg.RetryFor)) // and swept with a margin
-			if err == nil && !first {
-				err = errCommitted
+			if later {
+				if err := named(ctx, store); err != nil {
+					return err
+				}
+				return f(store)
 			}
-			if err != nil {
+			if err := f(store); err != nil {
 				return err
 			}
-			return f(store)
+			return named(ctx, store)
 		})
 		if errors.Is(err, errCommitted) {
 			return nil

@@ -37,7 +37,7 @@ func (r pendingRow) pending(err error) (broker.PendingAuthorization, error) {
 
 // InsertPending implements broker.AuthorizationStore.
 func (s *Store) InsertPending(ctx context.Context, p broker.PendingAuthorization) error {
-	_, err := s.exec(ctx, `INSERT INTO authorizations (`+pendingColumns+`) VALUES (?, ?, ?, ?, ?, ?)`,
+	_, err := s.exec(ctx, `INSERT INTO authorizations (`+pendingColumns+`) VALUES (?, ?, ?, ?, ?, ?)`+unlessThere,
 		p.ID, p.ClientID, p.Browser, document[pendingRequest]{pendingRequest{p.Request, p.Logout}}, p.CreatedAt.UnixMilli(), p.ExpiresAt.UnixMilli())
 	return err
 }
@@ -82,7 +82,7 @@ func (r codeRow) code(err error) (broker.AuthorizationCode, error) {
 
 // InsertCode implements broker.AuthorizationStore.
 func (s *Store) InsertCode(ctx context.Context, c broker.AuthorizationCode) error {
-	_, err := s.exec(ctx, `INSERT INTO authorization_codes (`+codeColumns+`, dpop_jkt) VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, ?)`,
+	_, err := s.exec(ctx, `INSERT INTO authorization_codes (`+codeColumns+`, dpop_jkt) VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, ?)`+unlessThere,
 		c.ID, c.ClientID, c.RedirectURI, c.Challenge, document[broker.Authorization]{c.Authorization}, c.ExpiresAt.UnixMilli(),
 		c.Authorization.DPoPThumbprint)
 	return err

@@ -42,7 +42,7 @@ func (r deviceRow) device(err error) (broker.DeviceCode, error) {
 
 // InsertDeviceCode implements broker.AuthorizationStore.
 func (s *Store) InsertDeviceCode(ctx context.Context, d broker.DeviceCode) error {
-	_, err := s.exec(ctx, `INSERT INTO device_codes (`+deviceColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, NULL, NULL)`,
+	_, err := s.exec(ctx, `INSERT INTO device_codes (`+deviceColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, NULL, NULL)`+unlessThere,
 		d.ID, d.UserCode, d.ClientID, d.Scope, document[broker.SessionRequest]{d.Request}, string(d.Decision),
 		document[broker.Authorization]{d.Authorization}, d.Interval.Milliseconds(), d.NextPollAt.UnixMilli(), d.ExpiresAt.UnixMilli())
 	return s.unique(err, broker.UserCodeTaken, "this user code is taken")

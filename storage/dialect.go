@@ -372,9 +372,9 @@ func (d *dialect) translateOpen(err error) error {
 // then is not heard any more: lib/pq breaks a statement off by a second connection and
 // throws the first away, so that people who go away cost the server more than those
 // who stay. The limits above end what hangs, and what ran for nobody is an answer that
-// was lost.
+// was lost. A pooler knows no such limits, and its connections are cheap.
 func (d *dialect) running(ctx context.Context) context.Context {
-	if d.goose == goose.DialectPostgres {
+	if d.goose == goose.DialectPostgres && !d.pooler {
 		return context.WithoutCancel(ctx)
 	}
 	return ctx

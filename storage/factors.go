@@ -143,7 +143,7 @@ func (s *Store) SetSecondFactor(ctx context.Context, userID string) (bool, error
 
 // InsertPendingLogin implements broker.FactorStore.
 func (s *Store) InsertPendingLogin(ctx context.Context, p broker.PendingLogin) error {
-	_, err := s.exec(ctx, `INSERT INTO pending_logins (id, user_id, password, expires_at) VALUES (?, ?, ?, ?)`,
+	_, err := s.exec(ctx, `INSERT INTO pending_logins (id, user_id, password, expires_at) VALUES (?, ?, ?, ?)`+unlessThere,
 		p.ID, p.UserID, string(p.Password), p.ExpiresAt.UnixMilli())
 	return err
 }

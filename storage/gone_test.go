@@ -14,7 +14,8 @@ import (
 // that gives up would otherwise have it make connections and do nothing else.
 func TestGoneCallersCostNoConnections(t *testing.T) {
 	url := pgtest.Shared(t).NewDatabase(t)
-	s, db := open(t, url), raw(t, url)
+	// The limits of the server would end the first wait before the last has begun.
+	s, db := open(t, url+"&lock_timeout=60000&statement_timeout=60000"), raw(t, url)
 	u := newUser("anna")
 	if err := s.InsertUser(ctx, u); err != nil {
 		t.Fatal(err)
@@ -50,11 +51,11 @@ func TestGoneCallersCostNoConnections(t *testing.T) {
 		callers.Go(func() { _ = s.UpdateUser(leaving, u) })
 	}
 	var waiting []int
-	for range 500 {
+	for range 10_000 {
 		if waiting = backends(`AND wait_event_type = 'Lock'`); len(waiting) == 4 {
 			break
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 	giveUp()
 	if err := holder.Rollback(); err != nil {
@@ -64,7 +65,14 @@ func TestGoneCallersCostNoConnections(t *testing.T) {
 	if len(waiting) != 4 {
 		t.Fatalf("connections %v wait, want 4", waiting)
 	}
-	// A connection that is given up is closed before its caller is told.
+	// Others ask on the same connections. One that was given up was closed before its
+	// caller was told; its server may take a moment to go.
+	for range 20 {
+		if err := s.UpdateUser(ctx, u); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	for _, pid := range waiting {
 		if left := backends(""); !slices.Contains(left, pid) {
 			t.Errorf("connection %d is gone; there are %v", pid, left)

@@ -49,7 +49,7 @@ const idpLoginColumns = `id, request_id, provider_id, return_to, expires_at, lin
 
 // InsertIdPLogin implements broker.LoginStore.
 func (s *Store) InsertIdPLogin(ctx context.Context, l broker.IdPLogin) error {
-	_, err := s.exec(ctx, `INSERT INTO idp_logins (`+idpLoginColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+	_, err := s.exec(ctx, `INSERT INTO idp_logins (`+idpLoginColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`+unlessThere,
 		l.ID, l.RequestID, l.ProviderID, l.ReturnTo, l.ExpiresAt.UnixMilli(), l.LinkUserID, l.LinkSessionID)
 	return err
 }
@@ -123,7 +123,7 @@ func (s *Store) InsertGrant(ctx context.Context, g broker.Grant) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.exec(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)`,
+	_, err = s.exec(ctx, `INSERT INTO grants (`+grantColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)`+unlessThere,
 		g.ID, g.RequestID, g.ProviderID, g.UserID, g.State, g.Challenge, string(claims), g.ExpiresAt.UnixMilli())
 	return err
 }

@@ -90,7 +90,7 @@ func (s *Store) DeletePasskeys(ctx context.Context, userID string) (int, error) 
 
 // InsertChallenge implements broker.PasskeyStore.
 func (s *Store) InsertChallenge(ctx context.Context, c broker.PasskeyChallenge) error {
-	_, err := s.exec(ctx, `INSERT INTO passkey_challenges (id, kind, bound_to, expires_at) VALUES (?, ?, ?, ?)`,
+	_, err := s.exec(ctx, `INSERT INTO passkey_challenges (id, kind, bound_to, expires_at) VALUES (?, ?, ?, ?)`+unlessThere,
 		c.ID, c.Kind, c.BoundTo, c.ExpiresAt.UnixMilli())
 	return err
 }

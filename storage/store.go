@@ -134,6 +134,10 @@ func (s *Store) execIn(ctx context.Context, p *pool, query string, args ...any) 
 	return n, err
 }
 
+// unlessThere ends an INSERT whose id is made of a fresh secret: a row that is there is
+// of an earlier try, whose answer was lost.
+const unlessThere = ` ON CONFLICT (id) DO NOTHING`
+
 // writeRow runs a write that returns one row; broker.NotFound where it wrote none.
 func (s *Store) writeRow(ctx context.Context, p *pool, into any, query string, args ...any) error {
 	return s.write(ctx, p, func(ctx context.Context) error { return s.getIn(ctx, p, into, query, args...) })

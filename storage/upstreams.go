@@ -37,7 +37,7 @@ func (r upstreamRow) upstream() broker.Upstream {
 
 // InsertUpstream implements broker.UpstreamStore.
 func (s *Store) InsertUpstream(ctx context.Context, u broker.Upstream) error {
-	_, err := s.exec(ctx, `INSERT INTO upstreams (`+upstreamColumns+`) VALUES (`+placeholders(11)+`) ON CONFLICT (id) DO NOTHING`,
+	_, err := s.exec(ctx, `INSERT INTO upstreams (`+upstreamColumns+`) VALUES (`+placeholders(11)+`)`+unlessThere,
 		u.ID, u.ProviderID, u.IssuedBy, u.UserID, u.Subject, u.Sealed, string(u.State), u.Doubtful, u.CreatedAt.UnixMilli(), u.AliveAt.UnixMilli(), u.NextCheckAt.UnixMilli())
 	return err
 }

@@ -78,7 +78,7 @@ func (c *ceiling) discovery(int) (step, end func() error, err error) {
 }
 
 // bareExchange is the least that an exchange of a code can be: the statements
-// of the product in one durable transaction, all prepared, and two signatures.
+// of the product, but for the name of its transaction, in one durable transaction, all prepared, and two signatures.
 type bareExchange struct {
 	db                               *sqlx.DB
 	writing                          chan struct{} // as the product waits for SQLite's one writer
