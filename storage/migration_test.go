@@ -94,8 +94,10 @@ func TestMigrationOfSchema1(t *testing.T) {
 			if err != nil || !ok || row.Generation != 4 {
 				t.Fatalf("%s: refresh: %v %v %+v", id, ok, err, row)
 			}
-			if read, _, err := s.SessionByID(ctx, id); err != nil || !reflect.DeepEqual(read, row) {
-				t.Errorf("%s: %v\ngot  %+v\nwant %+v", id, err, read, row)
+			want.Rotation = broker.Rotation{Generation: 4, ParentBranch: 1, AdvancedAt: now, IssuedAt: now}
+			want.LastSeenAt, want.LastIP, want.IdleExpiresAt = now, "192.0.2.1", now.Add(time.Hour)
+			if read, _, err := s.SessionByID(ctx, id); err != nil || !reflect.DeepEqual(read, want) {
+				t.Errorf("%s: %v\ngot  %+v\nwant %+v", id, err, read, want)
 			}
 		}
 		bare := broker.Session{ID: "bare", UserID: "u", ClientID: "latchkey-app", IdleExpiresAt: at, AbsExpiresAt: at}
