@@ -309,16 +309,18 @@ func describe(e *broker.Error) string {
 
 // tokenError gives the errors of tokens/verify their codes.
 func tokenError(err error) error {
-	for is, said := range map[error]broker.Error{
-		verify.ErrNoToken: {Code: broker.NoToken}, verify.ErrExpired: {Code: broker.TokenExpired}, verify.ErrWrongType: {Code: broker.WrongTokenType},
-		verify.ErrUnavailable: {Code: broker.TemporarilyUnavailable}, verify.ErrProof: {Code: broker.InvalidDPoPProof}, verify.ErrBound: {Code: broker.KeyMismatch},
-		// A key that was taken back, a clock that was set back: a refresh gets another token.
-		verify.ErrUnknownKey: {Code: broker.TokenExpired, Message: "the access token was signed with a key that is not in use any more"},
-		verify.ErrFuture:     {Code: broker.TokenExpired, Message: "the access token is from the future: a clock was set"},
+	if errors.Is(err, verify.ErrUnknownKey) { // one that was taken back: a refresh gets a token of another
+		return &broker.Error{Code: broker.TokenExpired, Message: "the access token was signed with a key that is not in use any more", Err: err}
+	}
+	if errors.Is(err, verify.ErrFuture) { // a clock was set back: a refresh gets a token of now
+		return &broker.Error{Code: broker.TokenExpired, Message: "the access token is from the future: a clock was set", Err: err}
+	}
+	for is, code := range map[error]broker.Code{
+		verify.ErrNoToken: broker.NoToken, verify.ErrExpired: broker.TokenExpired, verify.ErrWrongType: broker.WrongTokenType,
+		verify.ErrUnavailable: broker.TemporarilyUnavailable, verify.ErrProof: broker.InvalidDPoPProof, verify.ErrBound: broker.KeyMismatch,
 	} {
 		if errors.Is(err, is) {
-			said.Err = err
-			return &said
+			return &broker.Error{Code: code, Err: err}
 		}
 	}
 	return &broker.Error{Code: broker.InvalidToken, Err: err}
