@@ -217,21 +217,6 @@ func TestConfigPrintRedactsSecrets(t *testing.T) {
 	}
 }
 
-func TestKeyListShowsNoPrivatePart(t *testing.T) {
-	c := newCLI(t)
-	out := c.must("", "key", "list", "--json")
-	if !strings.Contains(out, `"alg": "ES256"`) || !strings.Contains(out, `"signs": true`) || strings.Contains(out, "private") {
-		t.Fatal(out)
-	}
-	info, err := os.Stat(filepath.Join(c.env["LATCHKEY_DATA_DIR"], "secret.key"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Fatalf("%v %v", info, err)
-	}
-	if info, err = os.Stat(filepath.Join(c.env["LATCHKEY_DATA_DIR"], "latchkey.db")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Fatalf("%v %v", info, err)
-	}
-}
-
 func TestDemoOnce(t *testing.T) {
 	code, out, errs := newCLI(t).run("", "demo", "--once", "--listen", "127.0.0.1:0")
 	if code != 0 || !strings.Contains(out, "Every step worked.") {
