@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -29,18 +28,7 @@ providers: [{id: sso, issuer: "`+idp.Issuer()+`", client_id: lk, token_endpoint_
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := slog.New(slog.DiscardHandler)
-	store, err := c.openStore(t.Context(), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	if b, err = c.newBroker(t.Context(), store, log); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	b, _ = brokerOf(t, c)
 	added := broker.ProviderSettings{
 		ID: "added", Issuer: idp.Issuer(), ClientID: "lk", TokenEndpointAuth: broker.AuthPrivateKeyJWT, Scopes: []string{"openid"}, AllowPrivate: true,
 	}

@@ -1,15 +1,58 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/storage"
 )
+
+// brokerOf is the broker of a configuration, ready, over its database.
+func brokerOf(t *testing.T, c *config) (*broker.Broker, *storage.Store) {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	store, err := c.openStore(t.Context(), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	b, err := c.newBroker(t.Context(), store, log)
+	if err == nil {
+		err = b.Load(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, store
+}
+
+// audit_retention is the age from which on a sweep deletes events.
+func TestAuditRetentionIsWhatASweepGoesBy(t *testing.T) {
+	c, err := load(t, "audit_retention: 2d\ndata_dir: "+t.TempDir()+"\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, store := brokerOf(t, c)
+	for id, age := range map[string]time.Duration{"old": 49 * time.Hour, "young": 47 * time.Hour} {
+		if err := store.InsertEvent(t.Context(), broker.Event{ID: id, At: time.Now().Add(-age), Name: broker.EventUserUpdated}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left, err := b.Events(t.Context(), broker.EventFilter{Name: broker.EventUserUpdated, Limit: 10})
+	if err != nil || len(left) != 1 || left[0].ID != "young" {
+		t.Errorf("%+v is left, %v", left, err)
+	}
+}
 
 // Each type of provider is asked where it is, for what its rules need.
 func TestProvidersWithoutOpenID(t *testing.T) {
