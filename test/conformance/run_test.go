@@ -84,7 +84,7 @@ func startAll(dir string) (stop func(), err error) {
 	}{{&plain, "http"}, {&https, "https"}} {
 		o, err := newOP(filepath.Join(dir, x.scheme), binary, x.scheme)
 		if err == nil {
-			err = o.start(binary)
+			err = o.start()
 		}
 		if err != nil {
 			return stop, err
@@ -100,6 +100,7 @@ type op struct {
 	issuer  string
 	tls     *tls.Config // nil: the standard one
 	dir     string
+	binary  string
 	process *proc.Process
 }
 
@@ -120,7 +121,7 @@ func newOP(dir, binary, scheme string) (*op, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &op{issuer: fmt.Sprintf("%s://127.0.0.1:%d", scheme, port), dir: dir}
+	o := &op{issuer: fmt.Sprintf("%s://127.0.0.1:%d", scheme, port), dir: dir, binary: binary}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func newOP(dir, binary, scheme string) (*op, error) {
 		return nil, err
 	}
 	for user, name := range map[string]string{alice: "Alice Example", bob: "Bob Example"} {
-		create := o.command(binary, "user", "create", user, "--email", user+"@example.org", "--full-name", name, "--password-stdin")
+		create := o.command("user", "create", user, "--email", user+"@example.org", "--full-name", name, "--password-stdin")
 		create.Stdin = strings.NewReader(passwordOf(user) + "\n")
 		if out, err := create.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%s: %w\n%s", create, err, out)
@@ -153,15 +154,15 @@ func newOP(dir, binary, scheme string) (*op, error) {
 	return o, nil
 }
 
-func (o *op) command(binary string, args ...string) *exec.Cmd {
-	cmd := exec.Command(binary, args...)
+func (o *op) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(o.binary, args...)
 	cmd.Dir, cmd.Env = o.dir, []string{"PATH=" + os.Getenv("PATH"), "HOME=" + o.dir}
 	return cmd
 }
 
 // start runs the broker and waits until it is ready.
-func (o *op) start(binary string) (err error) {
-	if o.process, err = proc.Start(o.command(binary, "serve")); err != nil {
+func (o *op) start() (err error) {
+	if o.process, err = proc.Start(o.command("serve")); err != nil {
 		return err
 	}
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{TLSClientConfig: o.tls, DisableKeepAlives: true}}

@@ -1,8 +1,11 @@
 package conformance
 
 import (
+	"encoding/json"
 	"net/http"
+	"reflect"
 	"testing"
+	"time"
 )
 
 // Modules of the comprehensive and the dynamic plan that say something of a
@@ -17,7 +20,7 @@ var comprehensive = []module{
 	{name: "oidcc-ensure-redirect-uri-in-authorization-request", run: redirectMissing, asserts: "two registered URIs and none in the request: an error page; nobody is called"},
 	{name: "oidcc-idtoken-rs256", run: idTokenRS256, asserts: "a registration that asks for RS256 gets it, with `kid`"},
 	{name: "oidcc-ensure-client-assertion-with-iss-aud-succeeds", run: assertionForIssuer, asserts: "a login with `private_key_jwt` whose `aud` is the issuer; the same assertion once more: `invalid_client`"},
-	{name: "oidcc-server-rotate-keys", reason: "Latchkey has no command yet that rotates its keys"},
+	{name: "oidcc-server-rotate-keys", run: rotateKeys, asserts: "after `latchkey key rotate`: its new keys are in the set, and the ones before them as they were (a warning)"},
 	{name: "oidcc-registration-logo-uri", reason: "a person judges pictures of the login page, which shows neither logo nor links of a client that registered itself; of the Dynamic profile"},
 	{name: "oidcc-registration-policy-uri", reason: "a person judges pictures of the login page, which shows neither logo nor links of a client that registered itself; of the Dynamic profile"},
 	{name: "oidcc-registration-tos-uri", reason: "a person judges pictures of the login page, which shows neither logo nor links of a client that registered itself; of the Dynamic profile"},
@@ -71,4 +74,47 @@ func assertionForIssuer(m *run) {
 	endpoint := m.meta.text("token_endpoint")
 	m.granted(m.call(http.MethodPost, endpoint, nil, form), nil)
 	m.tokenError(m.call(http.MethodPost, endpoint, nil, form), http.StatusUnauthorized, "invalid_client")
+}
+
+// rotateKeys, as the suite has it, asks the set alone and not which key signs (OIDC
+// Core section 10.1.1).
+func rotateKeys(m *run) {
+	out, err := m.op.command("key", "rotate", "--json").Output()
+	var fresh keySet
+	if err != nil || json.Unmarshal(out, &fresh) != nil || len(fresh) == 0 {
+		m.Fatalf("key rotate: %v %s", err, out)
+	}
+	before := m.keys.byID()
+	for _, key := range fresh {
+		if before[key["kid"]] != nil {
+			m.Errorf("%s is no new key", key["kid"])
+		}
+		m.published(key["kid"])
+	}
+	after := m.keys.byID()
+	for kid, key := range before {
+		if !reflect.DeepEqual(after[kid], key) {
+			m.warn("old-keys", "%s was %v and is %v", kid, key, after[kid])
+		}
+	}
+	m.logIn(m.newBrowser(alice), client1)
+}
+
+// published waits until the set has a key.
+func (m *run) published(kid any) {
+	m.Helper()
+	for deadline := time.Now().Add(30 * time.Second); m.keys.byID()[kid] == nil; m.keys = m.fetchKeys() {
+		if time.Now().After(deadline) {
+			m.Fatalf("%s is not in the set", kid)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (s keySet) byID() map[any]map[string]any {
+	out := map[any]map[string]any{}
+	for _, key := range s {
+		out[key["kid"]] = key
+	}
+	return out
 }
