@@ -176,6 +176,45 @@ func TestPoolerIsNamed(t *testing.T) {
 	}
 }
 
+// TestDoctorNamesThePooler: the doctor finds PgBouncer, with the remedy, and finds nothing
+// more once that is taken.
+func TestDoctorNamesThePooler(t *testing.T) {
+	pooled := bouncer(t, pgtest.Shared(t).NewDatabase(t))
+	examine := func(database string) string {
+		p := newProcess(t, database, "LATCHKEY_PUBLIC_URL=http://localhost", "RATE_LIMIT_AUTH_MAX=40", "REFRESH_TOKEN_GRACE_PERIOD=600", "LATCHKEY_JOURNAL_FILE=ends.journal")
+		out, _, err := p.run("doctor", "--json")
+		var said struct {
+			Areas []struct {
+				Area     string
+				Result   string
+				Findings []struct{ ID, Level, Fix string }
+			}
+		}
+		if jsonErr := json.Unmarshal([]byte(out), &said); jsonErr != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		found := []string{}
+		for _, area := range said.Areas {
+			if area.Area == "database" {
+				found = append(found, area.Result)
+			}
+			for _, f := range area.Findings {
+				if f.Level != "note" {
+					found = append(found, f.ID+": "+f.Fix)
+				}
+			}
+		}
+		return fmt.Sprint(found, err)
+	}
+	if got, want := examine(pooled), "[fault database_pooler: Add binary_parameters=yes to database_url.] exit status 1"; got != want {
+		t.Errorf("it finds %s, want %s", got, want)
+	}
+	start(t, throughPooler(pooled)).kill()
+	if got, want := examine(throughPooler(pooled)), "[ok] <nil>"; got != want {
+		t.Errorf("it finds %s, want %s", got, want)
+	}
+}
+
 // TestPoolerLeavesMigrationsTheirLimits: a migration through PgBouncer takes as long as
 // it needs, where the database ends every other statement, and waits for no table longer
 // than half a second.
