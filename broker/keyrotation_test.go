@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -424,8 +425,10 @@ func TestChangesReachOtherProcesses(t *testing.T) {
 }
 
 // TestSecretIsChangedReplicaByReplica (R28): the order of docs/replicas.md.
-func TestSecretIsChangedReplicaByReplica(t *testing.T) {
-	url := "sqlite:" + filepath.Join(t.TempDir(), "latchkey.db")
+func TestSecretIsChangedReplicaByReplica(t *testing.T) { onBoth(t, changesSecret) }
+
+func changesSecret(t *testing.T, database string) {
+	url := cmp.Or(database, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db")) // which several open
 	const next = "the next root secret of a test, long"
 	with := func(raw ...string) *harness.Rig {
 		return harness.New(t, url, func(c *broker.Config) { c.Secrets = harness.Secrets(t, raw...) })

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,12 @@ import (
 func onBoth(t *testing.T, test func(t *testing.T, x *site)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, newSite(t, setup{})) })
 	t.Run("postgres", func(t *testing.T) { test(t, newSite(t, setup{database: pgtest.Shared(t).NewDatabase(t)})) })
+}
+
+// onBothDatabases runs a test with the URL of each, which more than one may open.
+func onBothDatabases(t *testing.T, test func(t *testing.T, database string)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "latchkey.db")) })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Shared(t).NewDatabase(t)) })
 }
 
 // caller is somebody who calls the admin API.

@@ -14,7 +14,6 @@ import (
 	"github.com/latchkey-id/latchkey/storage/absdb"
 	"github.com/latchkey-id/latchkey/test/absfile"
 	"github.com/latchkey-id/latchkey/test/harness"
-	"github.com/latchkey-id/latchkey/test/pgtest"
 	"github.com/latchkey-id/latchkey/tokens"
 	"github.com/latchkey-id/latchkey/web"
 )
@@ -94,68 +93,63 @@ func eachPhone(phones []*importedPhone, do func(i int, p *importedPhone) int32) 
 // the middle: nobody is logged out, and no old token stays alive.
 func Test500ImportedPhones(t *testing.T) {
 	const n = 500
-	for kind, database := range map[string]func(t *testing.T) string{
-		"sqlite":   func(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "latchkey.db") },
-		"postgres": func(t *testing.T) string { return pgtest.Shared(t).NewDatabase(t) },
-	} {
-		t.Run(kind, func(t *testing.T) {
-			clock := harness.NewClock()
-			s := setup{database: database(t), broker: believing(t, clock)}
-			f, err := absfile.Make(filepath.Join(t.TempDir(), "absdatabase.sqlite"), n, clock.Now())
-			if err != nil {
-				t.Fatal(err)
+	onBothDatabases(t, func(t *testing.T, database string) {
+		clock := harness.NewClock()
+		s := setup{database: database, broker: believing(t, clock)}
+		f, err := absfile.Make(filepath.Join(t.TempDir(), "absdatabase.sqlite"), n, clock.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := openSite(t, s)
+		if r := x.importFile(f); r.Users.Imported != n || r.Sessions.Imported != n || len(r.Notes) != 0 {
+			t.Fatalf("%+v", r)
+		}
+		phones := []*importedPhone{}
+		for _, held := range f.Sessions {
+			p := &importedPhone{old: held.Refresh, token: held.Refresh, session: held.ID}
+			if held.Previous != "" {
+				p.old, p.token = held.Previous, held.Previous
 			}
-			x := openSite(t, s)
-			if r := x.importFile(f); r.Users.Imported != n || r.Sessions.Imported != n || len(r.Notes) != 0 {
-				t.Fatalf("%+v", r)
-			}
-			phones := []*importedPhone{}
-			for _, held := range f.Sessions {
-				p := &importedPhone{old: held.Refresh, token: held.Refresh, session: held.ID}
-				if held.Previous != "" {
-					p.old, p.token = held.Previous, held.Previous
-				}
-				phones = append(phones, p)
-			}
-			clock.Advance(5 * time.Minute)
-			lost := func(i int) bool { return i%10 == 7 }
-			logouts := eachPhone(phones[:n/2], func(i int, p *importedPhone) int32 { return p.refresh(t, x, lost(i)) })
+			phones = append(phones, p)
+		}
+		clock.Advance(5 * time.Minute)
+		lost := func(i int) bool { return i%10 == 7 }
+		logouts := eachPhone(phones[:n/2], func(i int, p *importedPhone) int32 { return p.refresh(t, x, lost(i)) })
 
-			x.stop()
-			x = openSite(t, s)
-			if r := x.importFile(f); r.Users.Imported+r.Sessions.Imported+r.Sessions.Refused != 0 || r.Sessions.Unchanged != n {
-				t.Fatalf("the second import: %+v", r)
+		x.stop()
+		x = openSite(t, s)
+		if r := x.importFile(f); r.Users.Imported+r.Sessions.Imported+r.Sessions.Refused != 0 || r.Sessions.Unchanged != n {
+			t.Fatalf("the second import: %+v", r)
+		}
+		logouts += eachPhone(phones[n/2:], func(i int, p *importedPhone) int32 { return p.refresh(t, x, lost(i)) })
+		clock.Advance(time.Hour)
+		retried := eachPhone(phones, func(_ int, p *importedPhone) int32 {
+			if p.token != p.old {
+				return 0
 			}
-			logouts += eachPhone(phones[n/2:], func(i int, p *importedPhone) int32 { return p.refresh(t, x, lost(i)) })
-			clock.Advance(time.Hour)
-			retried := eachPhone(phones, func(_ int, p *importedPhone) int32 {
-				if p.token != p.old {
-					return 0
-				}
-				logouts := p.refresh(t, x, false)
-				return 1 - logouts
-			})
-			if retried != n/10 {
-				t.Errorf("%d phones asked again an hour later, want %d", retried, n/10)
-			}
-			for range 2 {
-				clock.Advance(time.Hour)
-				logouts += eachPhone(phones, func(_ int, p *importedPhone) int32 { return p.refresh(t, x, false) })
-			}
-			if logouts != 0 {
-				t.Fatalf("%d of %d phones were logged out", logouts, n)
-			}
-			dead := eachPhone(phones, func(_ int, p *importedPhone) int32 {
-				a, err := x.try(http.MethodPost, "/auth/refresh", refreshHeader(p.old), jsonBody(""))
-				if err != nil || a.Status != 401 || a.Header.Get("Latchkey-Code") != string(broker.TokenReused) {
-					t.Errorf("%s: the old token is alive: %+v %v", p.session, a, err)
-					return 0
-				}
-				return 1
-			})
-			t.Logf("%d phones, %d answers asked for again, %d logged out, %d old tokens dead", n, retried, logouts, dead)
+			logouts := p.refresh(t, x, false)
+			return 1 - logouts
 		})
-	}
+		if retried != n/10 {
+			t.Errorf("%d phones asked again an hour later, want %d", retried, n/10)
+		}
+		for range 2 {
+			clock.Advance(time.Hour)
+			logouts += eachPhone(phones, func(_ int, p *importedPhone) int32 { return p.refresh(t, x, false) })
+		}
+		if logouts != 0 {
+			t.Fatalf("%d of %d phones were logged out", logouts, n)
+		}
+		dead := eachPhone(phones, func(_ int, p *importedPhone) int32 {
+			a, err := x.try(http.MethodPost, "/auth/refresh", refreshHeader(p.old), jsonBody(""))
+			if err != nil || a.Status != 401 || a.Header.Get("Latchkey-Code") != string(broker.TokenReused) {
+				t.Errorf("%s: the old token is alive: %+v %v", p.session, a, err)
+				return 0
+			}
+			return 1
+		})
+		t.Logf("%d phones, %d answers asked for again, %d logged out, %d old tokens dead", n, retried, logouts, dead)
+	})
 }
 
 func importedSite(t *testing.T, n int, change func(*broker.Config)) (*site, *absfile.File) {

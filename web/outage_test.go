@@ -161,14 +161,15 @@ func secretSite(t *testing.T, file string, secrets ...string) (*site, error) {
 
 // Of two processes with different root secrets one serves; the other knows
 // nothing, and says no token bad.
-func TestTwoRootSecrets(t *testing.T) {
+func TestTwoRootSecrets(t *testing.T) { onBothDatabases(t, twoRootSecrets) }
+
+func twoRootSecrets(t *testing.T, database string) {
 	const old, fresh = harness.Secret, "another root secret, long enough too"
-	file := "sqlite:" + t.TempDir() + "/latchkey.db"
-	first := newSite(t, setup{database: file})
+	first := newSite(t, setup{database: database})
 	p := first.login("alice")
 	list := first.page("alice")
 
-	second, err := secretSite(t, file, fresh)
+	second, err := secretSite(t, database, fresh)
 	if err == nil {
 		t.Fatal("the second is ready")
 	}
@@ -185,7 +186,7 @@ func TestTwoRootSecrets(t *testing.T) {
 	first.refresh(p.refresh).pair()
 
 	// With the earlier one named the change works, and logs nobody out.
-	changed, err := secretSite(t, file, fresh, old)
+	changed, err := secretSite(t, database, fresh, old)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +205,7 @@ func TestTwoRootSecrets(t *testing.T) {
 	}
 	first.refresh(p.refresh).refused(503, broker.TemporarilyUnavailable, web.VerdictRetry)
 	// And without the earlier one its tokens are unknown, the new ones not.
-	alone, err := secretSite(t, file, fresh)
+	alone, err := secretSite(t, database, fresh)
 	if err != nil {
 		t.Fatal(err)
 	}
