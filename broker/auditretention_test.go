@@ -24,9 +24,11 @@ func (w sweepWatch) Sweep(ctx context.Context, s broker.Sweep) (int, error) {
 
 // Events are kept for as long as was configured, and then go in batches: one
 // sweep takes more than one batch holds, and no statement more than it.
-func TestAuditEventsAreKeptForTheirRetention(t *testing.T) {
+func TestAuditEventsAreKeptForTheirRetention(t *testing.T) { onBoth(t, keepsAuditEvents) }
+
+func keepsAuditEvents(t *testing.T, database string) {
 	largest := 0
-	rig := harness.New(t, "", func(c *broker.Config) {
+	rig := harness.New(t, database, func(c *broker.Config) {
 		c.AuditRetention = 10 * 24 * time.Hour
 		c.Store = sweepWatch{c.Store, &largest}
 	})
