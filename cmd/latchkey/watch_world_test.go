@@ -87,11 +87,13 @@ func (x *watchedWorld) stop() {
 	x.ended <- nil
 }
 
-// write writes the configuration anew.
+// write writes the configuration anew; the level of the log is debug if extra has none.
 func (x *watchedWorld) write(extra string) {
 	x.t.Helper()
-	text := fmt.Sprintf("public_url: %s\nlog: {level: debug}\nproviders:\n  - {id: openid, name: The IdP, issuer: %s, client_id: latchkey, client_secret: %s}\n%s",
-		x.base, x.idp.Issuer(), idpClientSecret, extra)
+	text := fmt.Sprintf("public_url: %s\nproviders:\n  - {id: openid, name: The IdP, issuer: %s, client_id: latchkey, client_secret: %s}\n%s", x.base, x.idp.Issuer(), idpClientSecret, extra)
+	if !strings.Contains(extra, "log: {") {
+		text += "\nlog: {level: debug}\n"
+	}
 	if err := os.WriteFile(x.file, []byte(text), 0o600); err != nil {
 		x.t.Fatal(err)
 	}
