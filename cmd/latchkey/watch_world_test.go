@@ -61,7 +61,7 @@ func prepareWorld(t *testing.T, extra string, env map[string]string) *watchedWor
 	address := freeAddress(t)
 	x := &watchedWorld{
 		cli: &cli{t: t, env: map[string]string{}}, base: "http://" + address, file: filepath.Join(t.TempDir(), "latchkey.yaml"),
-		admin: "correct horse battery",
+		admin: "correct horse battery", log: &tail{},
 	}
 	x.idp = providertest.Start(t, providertest.Config{
 		Users:   []providertest.User{{Subject: "1", Username: "anna", Name: "Anna Archer", Email: "anna@example.org", EmailVerified: true}},
