@@ -26,7 +26,7 @@ import (
 // databaseParts are measured on both databases, plainParts on one: they do not
 // ask it.
 var (
-	databaseParts = []string{"refresh", "me", "code", "token", "introspect", "userinfo", "storm"}
+	databaseParts = []string{"refresh", "me", "code", "token", "introspect", "userinfo", "storm", "slow"}
 	plainParts    = []string{"jwks", "discovery"}
 )
 
@@ -176,8 +176,13 @@ func (o options) endpoints(ctx context.Context, r *report, d database, first boo
 			r.line(x.name, workers, a, b, shown, goal, met)
 		}
 	}
-	if o.wants("storm") {
-		return o.storm(r, d, p)
+	for _, x := range crowds {
+		if !o.wants(x.part) {
+			continue
+		}
+		if err := o.among(r, d, p, x); err != nil {
+			return fmt.Errorf("%s: %w", x.part, err)
+		}
 	}
 	return nil
 }
@@ -200,39 +205,4 @@ func (x pair) judge(workers int, ratio float64) (shown, goal string, met bool) {
 		goal = fmt.Sprintf("at least %.0f %%", x.goal*100)
 	}
 	return fmt.Sprintf("%.0f %%", ratio*100), goal, ratio >= x.goal
-}
-
-// storm measures refreshes alone and beside wrong passwords, in turn.
-func (o options) storm(r *report, d database, p *product) error {
-	const workers, attackers = 8, 32
-	var alone, beside []result
-	var ratios []float64
-	logins := 0.0
-	length := 7 * o.each
-	for range o.long {
-		a, err := run(p.refreshing, workers, length)
-		if err != nil {
-			return err
-		}
-		stormed := make(chan error, 1)
-		go func() {
-			s, err := run(p.wrongPasswords, attackers, length+200*time.Millisecond)
-			logins = s.rps
-			stormed <- err
-		}()
-		time.Sleep(200 * time.Millisecond)
-		b, err := run(p.refreshing, workers, length)
-		if err != nil {
-			return err
-		}
-		if err := <-stormed; err != nil {
-			return fmt.Errorf("password storm: %w", err)
-		}
-		alone, beside, ratios = append(alone, a), append(beside, b), append(ratios, b.p99.Seconds()/a.p99.Seconds())
-	}
-	ratio := median(ratios)
-	r.line("refresh beside 32 wrong logins, "+d.name, workers, medianResult(beside), medianResult(alone),
-		fmt.Sprintf("p99 %.1f x", ratio), "p99 at most 2.0 x", ratio <= 2)
-	r.note("  %.0f wrong logins per second meanwhile", logins)
-	return nil
 }
