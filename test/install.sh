@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what Latchkey's tests need from Debian: a PostgreSQL server, systemd, zsh, fish, docker-compose, a
-# browser, Node.js with npm, Apache with mod_auth_openidc, Redis, nginx, Caddy, fail2ban,
-# CrowdSec, a C compiler for Go's race detector, the root certificates, and promtool of Prometheus; and from
+# Installs what Latchkey's tests need from Debian: a PostgreSQL server, systemd, zsh, fish, docker-compose,
+# buildah with a static busybox, a browser, Node.js with npm, Apache with mod_auth_openidc, Redis, nginx, Caddy,
+# fail2ban, CrowdSec, a C compiler for Go's race detector, the root certificates, and promtool of Prometheus; and from
 # elsewhere the clients that Latchkey is tried with. Does nothing, quickly, where all of it is there already.
 set -eu
 
@@ -48,6 +48,8 @@ missing_packages() {
 	have fish || echo fish
 	[ -e /usr/share/bash-completion/bash_completion ] || echo bash-completion
 	have docker-compose || echo docker-compose
+	have buildah || echo buildah
+	have busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || echo busybox-static
 	have_c_compiler || printf '%s\n' gcc libc6-dev
 	[ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
 }

@@ -6,109 +6,101 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// stage is a stage of the Dockerfile: its instructions, in their order.
-type stage []struct{ name, rest string }
-
-// dockerfile reads the stages of the Dockerfile.
-func dockerfile(t *testing.T) (stages []stage) {
-	t.Helper()
-	text := strings.ReplaceAll(read(t, filepath.Join(root(t), "Dockerfile")), "\\\n", " ")
-	for line := range strings.Lines(text) {
-		line = strings.Join(strings.Fields(line), " ")
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		name, rest, _ := strings.Cut(line, " ")
-		if name == "FROM" {
-			stages = append(stages, nil)
-		}
-		last := len(stages) - 1
-		stages[last] = append(stages[last], struct{ name, rest string }{name, rest})
-	}
-	return stages
+// settings are the configuration of an image, in Docker's format.
+type settings struct {
+	User, StopSignal     string
+	Env, Entrypoint, Cmd []string
+	Volumes              map[string]struct{}
+	ExposedPorts         map[string]struct{}
+	Labels               map[string]string
+	Healthcheck          struct{ Test []string }
 }
 
-// one is the only instruction of a name.
-func (s stage) one(t *testing.T, name string) string {
-	t.Helper()
-	out := ""
-	for _, i := range s {
-		if i.name == name {
-			if out != "" {
-				t.Fatalf("%s twice", name)
-			}
-			out = i.rest
-		}
+// builder is buildah with a store of its own; vfs is the one driver that needs nothing
+// of the file system below.
+type builder struct {
+	t      *testing.T
+	folder string
+}
+
+func (b *builder) try(args ...string) (string, error) {
+	c := exec.CommandContext(b.t.Context(), "buildah", append([]string{
+		"--root", filepath.Join(b.folder, "store"), "--runroot", filepath.Join(b.folder, "run"), "--storage-driver", "vfs", "--registries-conf", os.DevNull,
+	}, args...)...)
+	c.Dir = root(b.t)
+	var out, said strings.Builder
+	c.Stdout, c.Stderr = &out, &said
+	if err := c.Run(); err != nil {
+		return "", fmt.Errorf("buildah %v: %w\n%s%s", args, err, &out, &said)
 	}
-	if out == "" {
-		t.Fatalf("no %s", name)
+	return strings.TrimSpace(out.String()), nil
+}
+
+func (b *builder) run(args ...string) string {
+	b.t.Helper()
+	out, err := b.try(args...)
+	if err != nil {
+		b.t.Fatal(err)
 	}
 	return out
 }
 
-// argv is an instruction that is a list; there is no shell in the image.
-func argv(t *testing.T, text string) (out []string) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(text), &out); err != nil {
-		t.Fatalf("%s: %v", text, err)
+// builds are where Go keeps what the build of the image needs, here and in the base.
+func builds(t *testing.T) (volumes []string, env string) {
+	for name, there := range map[string]string{"GOROOT": "/usr/local/go", "GOMODCACHE": "/go/pkg/mod", "GOCACHE": "/root/.cache/go-build"} {
+		here := strings.TrimSpace(command(t, "go", "env", name))
+		volumes = append(volumes, "--volume", here+":"+there)
 	}
-	return out
+	env = "ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOCACHE=/root/.cache/go-build"
+	for _, name := range []string{"GOPROXY", "GOSUMDB", "GONOSUMDB", "GOTOOLCHAIN"} {
+		env += fmt.Sprintf(" %s=%q", name, strings.TrimSpace(command(t, "go", "env", name)))
+	}
+	return volumes, env
 }
 
-// image runs what the Dockerfile runs and copies what it copies: the root file
-// system that the image would have. The base of the first stage is this machine.
-func image(t *testing.T) (fs string, final stage) {
+// base builds what stands in place of golang:1.26: busybox, and room for this
+// machine's Go. An error says that this machine lets buildah run nothing.
+func (b *builder) base(env string) error {
+	t := b.t
 	t.Helper()
-	stages := dockerfile(t)
-	if len(stages) != 2 || stages[1].one(t, "FROM") != "scratch" {
-		t.Fatal("the Dockerfile is another one than this test knows")
+	base := filepath.Join(b.folder, "base")
+	command(t, "mkdir", "-p", filepath.Join(base, "bin"), filepath.Join(base, "tmp"), filepath.Join(base, "etc/ssl/certs"))
+	command(t, "cp", "-L", "/etc/ssl/certs/ca-certificates.crt", filepath.Join(base, "etc/ssl/certs"))
+	command(t, "cp", "/bin/busybox", filepath.Join(base, "bin"))
+	for _, name := range []string{"sh", "mkdir"} {
+		command(t, "ln", "-s", "busybox", filepath.Join(base, "bin", name))
 	}
-	out := filepath.Join(t.TempDir(), "out")
-	if err := os.Mkdir(out, 0o755); err != nil {
+	file := filepath.Join(b.folder, "Containerfile")
+	if err := os.WriteFile(file, []byte("FROM scratch\nCOPY . /\n"+env+"\nRUN mkdir /src\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range stages[0] {
-		if i.name != "RUN" {
-			continue
-		}
-		c := exec.CommandContext(t.Context(), "sh", "-ec", strings.ReplaceAll(i.rest, "/out", out))
-		c.Dir = root(t)
-		c.Env = append(os.Environ(), "TARGETOS=linux", "TARGETARCH="+runtime.GOARCH, "VERSION=0.1.0")
-		if text, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("RUN %s: %v\n%s", i.rest, err, text)
-		}
+	_, err := b.try("build", "--isolation", "chroot", "--format", "docker", "--tag", "docker.io/library/golang:1.26", "--file", file, base)
+	return err
+}
+
+// image builds the Dockerfile and unpacks the result.
+func (b *builder) image(volumes []string) (fs string, final settings) {
+	t := b.t
+	t.Helper()
+	b.run(append(append([]string{"build", "--isolation", "chroot", "--format", "docker", "--pull-never", "--platform", "linux/" + runtime.GOARCH}, volumes...),
+		"--tag", "localhost/latchkey", ".")...)
+	var seen struct{ Docker struct{ Config settings } }
+	if err := json.Unmarshal([]byte(b.run("inspect", "--type", "image", "localhost/latchkey")), &seen); err != nil {
+		t.Fatal(err)
 	}
-	fs = filepath.Join(t.TempDir(), "image")
-	for _, i := range stages[1] {
-		if i.name != "COPY" {
-			continue
-		}
-		f := strings.Fields(i.rest)
-		from, to := strings.Replace(f[len(f)-2], "/out", out, 1), filepath.Join(fs, f[len(f)-1])
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		command(t, "cp", "-RL", from, to)
-		for _, option := range f[:len(f)-2] {
-			if owner, ok := strings.CutPrefix(option, "--chown="); ok && os.Getuid() == 0 {
-				command(t, "chown", "-R", owner, to)
-			}
-		}
-	}
-	return fs, stages[1]
+	return b.run("mount", b.run("from", "--pull-never", "localhost/latchkey")), seen.Docker.Config
 }
 
 // inImage is a command in the image as the Compose file runs it: its user, a root
-// that cannot be written, no capabilities. Without root it runs beside the files.
+// that cannot be written, no capabilities.
 func inImage(fs, user string, args []string) *exec.Cmd {
-	if os.Getuid() != 0 {
-		return exec.Command(filepath.Join(fs, args[0]), args[1:]...)
-	}
 	script := `mount --bind "$1" "$1"
 mount --bind "$1/data" "$1/data"
 mount -o remount,bind,ro "$1"
@@ -121,26 +113,36 @@ exec setpriv --no-new-privs chroot --userspec="$user" --groups= "$root" "$@"`
 // The image of the Dockerfile starts on an empty base, is its own health check,
 // and writes nowhere but to its volume.
 func TestImageRunsReadOnlyAsNobody(t *testing.T) {
-	fs, final := image(t)
-	user := final.one(t, "USER")
-	if user != "65532:65532" || final.one(t, "VOLUME") != `["/data"]` || final.one(t, "EXPOSE") != "8080" || final.one(t, "STOPSIGNAL") != "SIGTERM" {
-		t.Error("user, volume, port or signal are others than the documentation says")
-	}
-	how := "in it by chroot, as " + user + ", its root read-only"
 	if os.Getuid() != 0 {
-		how = "beside it, NOT in it and NOT as its user: that needs root"
+		fmt.Println("IMAGE: NOT built, for that needs root")
+		return
 	}
-	fmt.Println("IMAGE: the Dockerfile's commands ran on this machine, NOT on its base image; the program runs", how)
+	volumes, ofGo := builds(t)
+	b := &builder{t, t.TempDir()}
+	if err := b.base(ofGo); err != nil {
+		fmt.Println("IMAGE: NOT built, for here buildah runs nothing:", err)
+		return
+	}
+	fs, final := b.image(volumes)
+	fmt.Println("IMAGE: built by buildah from busybox and this machine's Go, NOT from golang:1.26; run by chroot as", final.User, "on a root that cannot be written")
+	if want := (settings{
+		User: "65532:65532", StopSignal: "SIGTERM", Entrypoint: []string{"/latchkey"}, Cmd: []string{"serve"}, Env: final.Env, Labels: final.Labels,
+		Volumes: map[string]struct{}{"/data": {}}, ExposedPorts: map[string]struct{}{"8080/tcp": {}}, Healthcheck: struct{ Test []string }{[]string{"CMD", "/latchkey", "healthcheck"}},
+	}); !reflect.DeepEqual(final, want) {
+		t.Fatalf("the image is configured as\n%+v, want\n%+v", final, want)
+	}
+	if final.Labels["org.opencontainers.image.licenses"] != "Apache-2.0" || final.Labels["org.opencontainers.image.version"] != "0.1.0" {
+		t.Errorf("labels %v", final.Labels)
+	}
+	if got := contentsOf(t, fs); !slices.Equal(got, []string{"/data", "/etc/ssl/certs/ca-certificates.crt", "/latchkey"}) {
+		t.Errorf("in the image are %v", got)
+	}
 
 	address := freeAddress(t)
-	env := []string{final.one(t, "ENV"), "LATCHKEY_LISTEN=" + address, "LATCHKEY_PUBLIC_URL=http://" + address, "PATH=" + os.Getenv("PATH")}
-	if os.Getuid() != 0 {
-		env[0] = "LATCHKEY_DATA_DIR=" + filepath.Join(fs, "data")
-	}
-	entry := argv(t, final.one(t, "ENTRYPOINT"))
-	_, check, _ := strings.Cut(final.one(t, "HEALTHCHECK"), " CMD ")
+	env := append([]string{"LATCHKEY_LISTEN=" + address, "LATCHKEY_PUBLIC_URL=http://" + address}, final.Env...)
+	env = append(env, "PATH="+os.Getenv("PATH")) // of what leads into the image
 	health := func() error {
-		c := inImage(fs, user, argv(t, check))
+		c := inImage(fs, final.User, final.Healthcheck.Test[1:])
 		c.Env = env
 		out, err := c.CombinedOutput()
 		t.Logf("health check: %v %s", err, out)
@@ -149,12 +151,12 @@ func TestImageRunsReadOnlyAsNobody(t *testing.T) {
 	if health() == nil {
 		t.Error("the health check is content before anything runs")
 	}
-	create := inImage(fs, user, append(entry, "user", "create", "root", "--role", "root", "--password-stdin"))
+	create := inImage(fs, final.User, append(final.Entrypoint, "user", "create", "root", "--role", "root", "--password-stdin"))
 	create.Env, create.Stdin = env, strings.NewReader(password+"\n")
 	if out, err := create.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	serve(t, inImage(fs, user, append(entry, argv(t, final.one(t, "CMD"))...)), env, "http://"+address)
+	serve(t, inImage(fs, final.User, append(final.Entrypoint, final.Cmd...)), env, "http://"+address)
 	if err := health(); err != nil {
 		t.Error(err)
 	}
@@ -162,4 +164,14 @@ func TestImageRunsReadOnlyAsNobody(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(fs, "data", "latchkey.db")); err != nil {
 		t.Error(err)
 	}
+}
+
+// contentsOf are the files of an image, and its empty folders.
+func contentsOf(t *testing.T, fs string) (paths []string) {
+	t.Helper()
+	for _, path := range strings.Fields(command(t, "find", fs, "-type", "f", "-o", "-type", "d", "-empty")) {
+		paths = append(paths, strings.TrimPrefix(path, fs))
+	}
+	slices.Sort(paths)
+	return paths
 }
