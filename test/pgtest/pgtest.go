@@ -31,7 +31,8 @@ type Cluster struct {
 	bin      string
 	account  *syscall.Credential
 	settings []string
-	port     int // fixed once Start has returned
+	rules    string // pg_hba.conf; empty: everybody is let in
+	port     int    // fixed once Start has returned
 
 	mu     sync.Mutex
 	server *server // nil while stopped

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lib/pq"
 )
 
 func open(t *testing.T, url string) *sql.DB {
@@ -176,6 +178,19 @@ func TestBinaries(t *testing.T) {
 	}
 	if got, want := newestPackaged(root), filepath.Join(root, "16", "bin"); got != want {
 		t.Errorf("newestPackaged = %s, want %s", got, want)
+	}
+}
+
+func TestAskingServer(t *testing.T) {
+	const password = "it's the right one"
+	admin, as := MustStartAsking(t, password)
+	exec1(t, open(t, as(password)), "CREATE TABLE item (name text)")
+	if got := query1(t, open(t, admin), "SELECT tableowner FROM pg_tables WHERE tablename = 'item'"); got != role {
+		t.Errorf("the table is of %s, want %s", got, role)
+	}
+	var refused *pq.Error
+	if err := open(t, as("a wrong one")).Ping(); !errors.As(err, &refused) || refused.Code != "28P01" {
+		t.Errorf("a wrong password: %v", err)
 	}
 }
 

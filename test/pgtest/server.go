@@ -49,6 +49,11 @@ func (c *Cluster) create() error {
 	if <-s.Done; s.Err != nil {
 		return fmt.Errorf("initdb: %w\n%s", s.Err, &out)
 	}
+	if c.rules != "" { // written over initdb's own, which keeps its owner
+		if err := os.WriteFile(c.dataDir()+"/pg_hba.conf", []byte(c.rules), 0o600); err != nil {
+			return err
+		}
+	}
 	for range 5 {
 		if c.port, err = freePort(); err != nil {
 			return err

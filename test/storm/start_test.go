@@ -2,14 +2,11 @@ package storm
 
 import (
 	"context"
-	"errors"
 	"io"
 	"math"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -257,30 +254,9 @@ func forward(client net.Conn, address string, bytes int64) {
 }
 
 func TestWrongPostgresPassword(t *testing.T) {
-	dir, err := os.MkdirTemp("", "latchkey-storm-hba-") // t.TempDir is closed to the server's account
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	hba := filepath.Join(dir, "pg_hba.conf")
-	const rules = "local all all trust\nhost all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-	if err := errors.Join(os.WriteFile(hba, []byte(rules), 0o644), os.Chmod(dir, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	pg := pgtest.MustStart(t, pgtest.WithSetting("hba_file", hba))
-	database := pg.NewDatabase(t)
-	if _, err := openDB(t, database).Exec(`CREATE ROLE latchkey LOGIN PASSWORD 'the right one'; GRANT ALL ON SCHEMA public TO latchkey`); err != nil {
-		t.Fatal(err)
-	}
-	with := func(password string) string {
-		u, err := url.Parse(database)
-		if err != nil {
-			t.Fatal(err)
-		}
-		u.User = url.UserPassword("latchkey", password)
-		return u.String()
-	}
-	start(t, with("the right one"))
+	const right = "the right one"
+	_, with := pgtest.MustStartAsking(t, right)
+	start(t, with(right))
 	const wrong = "hunter2-hunter2"
 	p := newProcess(t, with(wrong))
 	p.launch()
