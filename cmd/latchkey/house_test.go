@@ -19,15 +19,7 @@ func TestChangesAreLookedFor(t *testing.T) {
 	}
 	database := pgtest.Shared(t).NewDatabase(t)
 	direct, pooled := harness.New(t, database, nil), harness.New(t, database+"&binary_parameters=yes", nil)
-	ctx, stop := context.WithCancel(t.Context())
-	over := make(chan struct{})
-	c := &config{running: &running{}}
-	c.running.broker.Store(pooled.Broker)
-	go func() {
-		defer close(over)
-		c.keepUp(ctx, pooled.Store, 10*time.Millisecond, time.Hour, slog.New(slog.DiscardHandler))
-	}()
-	defer func() { stop(); <-over }()
+	keepsUp(t, pooled, 10*time.Millisecond)
 	comes := func(what string, is func() bool) {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
@@ -39,7 +31,7 @@ func TestChangesAreLookedFor(t *testing.T) {
 	comes("what the start left for later", func() bool { return len(pooled.Broker.SigningKeys()) == len(tokens.Algorithms) })
 	for range 2 {
 		kid := pooled.Broker.Signer().ID
-		instead, err := direct.Broker.RevokeKey(ctx, kid)
+		instead, err := direct.Broker.RevokeKey(t.Context(), kid)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,4 +45,39 @@ func TestChangesAreLookedFor(t *testing.T) {
 	if err := pooled.Broker.Ready(); err != nil {
 		t.Error(err)
 	}
+}
+
+// PostgreSQL itself tells a server of a change, which then reads it. By itself it would
+// look an hour later here.
+func TestChangesAreHeardOf(t *testing.T) {
+	database := pgtest.Shared(t).NewDatabase(t)
+	other, told := harness.New(t, database, nil), harness.New(t, database, nil)
+	keepsUp(t, told, time.Hour)
+	for range 100 { // before it listens nobody hears of a change
+		instead, err := other.Broker.RevokeKey(t.Context(), other.Broker.Signer().ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			if told.Broker.Signer().ID == instead {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	t.Fatal("it hears of no change")
+}
+
+// keepsUp has a server keep up with its database until the test ends.
+func keepsUp(t *testing.T, r *harness.Rig, lookEvery time.Duration) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	c := &config{running: &running{}}
+	c.running.broker.Store(r.Broker)
+	go func() {
+		defer close(over)
+		c.keepUp(ctx, r.Store, lookEvery, time.Hour, slog.New(slog.DiscardHandler))
+	}()
+	t.Cleanup(func() { stop(); <-over })
 }
