@@ -2,6 +2,8 @@ package storage_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -20,51 +22,17 @@ func TestGoneCallersCostNoConnections(t *testing.T) {
 	if err := s.InsertUser(ctx, u); err != nil {
 		t.Fatal(err)
 	}
-	backends := func(where string) (pids []int) {
-		t.Helper()
-		rows, err := db.Query(`SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ` + where + ` ORDER BY pid`)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var pid int
-			if err := rows.Scan(&pid); err != nil {
-				t.Fatal(err)
-			}
-			pids = append(pids, pid)
-		}
-		return pids
-	}
-	holder, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = holder.Rollback() }()
-	if _, err := holder.Exec(`UPDATE users SET username = username WHERE id = $1`, u.ID); err != nil {
-		t.Fatal(err)
-	}
+	letGo := hold(t, db, u.ID)
 	leaving, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	var callers sync.WaitGroup
 	for range 4 {
 		callers.Go(func() { _ = s.UpdateUser(leaving, u) })
 	}
-	var waiting []int
-	for range 10_000 {
-		if waiting = backends(`AND wait_event_type = 'Lock'`); len(waiting) == 4 {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	waiting := areWaiting(t, db, 4)
 	giveUp()
-	if err := holder.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	letGo()
 	callers.Wait()
-	if len(waiting) != 4 {
-		t.Fatalf("connections %v wait, want 4", waiting)
-	}
 	// Others ask on the same connections. One that was given up was closed before its
 	// caller was told; its server may take a moment to go.
 	for range 20 {
@@ -74,8 +42,85 @@ func TestGoneCallersCostNoConnections(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	for _, pid := range waiting {
-		if left := backends(""); !slices.Contains(left, pid) {
+		if left := backends(t, db, ""); !slices.Contains(left, pid) {
 			t.Errorf("connection %d is gone; there are %v", pid, left)
 		}
 	}
+}
+
+// Behind a pooler, which knows no limits on statements, who gives up is heard, and does
+// not wait until the row is let go.
+func TestGoneCallersAreHeardBehindAPooler(t *testing.T) {
+	url := pgtest.Shared(t).NewDatabase(t)
+	s, db := open(t, url+"&binary_parameters=yes"), raw(t, url)
+	u := newUser("anna")
+	if err := s.InsertUser(ctx, u); err != nil {
+		t.Fatal(err)
+	}
+	letGo := hold(t, db, u.ID)
+	leaving, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	gone := make(chan error, 1)
+	go func() { gone <- s.UpdateUser(leaving, u) }()
+	areWaiting(t, db, 1)
+	giveUp()
+	select {
+	case err := <-gone:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("who gave up is told %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		letGo()
+		t.Fatalf("who gave up waited until the row was let go: %v", <-gone)
+	}
+}
+
+// hold locks the row of a user until the test ends or lets it go.
+func hold(t *testing.T, db *sql.DB, id string) (letGo func()) {
+	t.Helper()
+	holder, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = holder.Rollback() })
+	if _, err := holder.Exec(`SELECT 1 FROM users WHERE id = $1 FOR UPDATE`, id); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := holder.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// areWaiting gives the connections that wait for a lock once there are so many.
+func areWaiting(t *testing.T, db *sql.DB, want int) (pids []int) {
+	t.Helper()
+	for range 10_000 {
+		if pids = backends(t, db, `AND wait_event_type = 'Lock'`); len(pids) == want {
+			return pids
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("connections %v wait, want %d", pids, want)
+	return nil
+}
+
+// backends are the connections to the database of db, but for the one that asks.
+func backends(t *testing.T, db *sql.DB, where string) (pids []int) {
+	t.Helper()
+	rows, err := db.Query(`SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() ` + where + ` ORDER BY pid`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var pid int
+		if err := rows.Scan(&pid); err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
 }

@@ -18,23 +18,14 @@ func TestHeldRowEndsTheWait(t *testing.T) {
 	url := pgtest.Shared(t).NewDatabase(t)
 	r, db := harness.New(t, url, nil), raw(t, url)
 	u := r.User(t, "anna", broker.RoleUser)
-	holder, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = holder.Rollback() }()
-	if _, err := holder.Exec(`SELECT 1 FROM users WHERE id = $1 FOR UPDATE`, u.ID); err != nil {
-		t.Fatal(err)
-	}
+	letGo := hold(t, db, u.ID)
 	set := func(store broker.Store) error { return store.SetLanguage(ctx, u.ID, "de") }
 	for how, err := range map[string]error{"a statement": set(r.Store), "a transaction": r.Store.Tx(ctx, set)} {
 		if pe, ok := errors.AsType[*pq.Error](err); !ok || pe.Code != "55P03" || broker.CodeOf(err) != broker.TemporarilyUnavailable {
 			t.Errorf("%s: %v", how, err)
 		}
 	}
-	if err := holder.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	letGo()
 	if err := set(r.Store); err != nil {
 		t.Errorf("once it is let go: %v", err)
 	}
