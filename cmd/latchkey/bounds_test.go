@@ -32,7 +32,7 @@ func TestX02SlowHeaders(t *testing.T) {
 	x := besiege(t, short(), nil)
 	x.meanwhile(func() {
 		conns := x.many(500, "POST /login HTTP/1.1\r\n"+x.host()+"X-Slow: ")
-		drip(conns, 100*time.Millisecond, 5*time.Second)
+		keepDripping(conns, 5*time.Second)
 		if n := closedWithin(conns, 2*time.Second); n != len(conns) {
 			t.Errorf("%d of %d were cut off", n, len(conns))
 		}
@@ -53,7 +53,7 @@ func TestX02SlowBody(t *testing.T) {
 				conns = append(conns, x.many(20, beginning)...)
 			}
 		}
-		drip(conns, 100*time.Millisecond, 5*time.Second)
+		keepDripping(conns, 5*time.Second)
 		if n := closedWithin(conns, 2*time.Second); n != len(conns) {
 			t.Errorf("%d of %d were cut off", n, len(conns))
 		}
@@ -73,14 +73,9 @@ func TestX02SlowReader(t *testing.T) {
 	x := besiege(t, short(), nil)
 	x.meanwhile(func() {
 		before, most := heap(), int64(0)
-		ask := strings.Repeat("GET /openapi.yaml HTTP/1.1\r\n"+x.host()+"\r\n", 100) // some MB
 		conns := []net.Conn{}
 		for range 20 {
-			conn := x.attacker()
-			_ = conn.(*net.TCPConn).SetReadBuffer(4096)
-			_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
-			_, _ = io.WriteString(conn, ask)
-			conns = append(conns, conn)
+			conns = append(conns, x.slowReader())
 		}
 		for begun := time.Now(); time.Since(begun) < 4500*time.Millisecond; time.Sleep(100 * time.Millisecond) {
 			most = max(most, heap()-before)
@@ -182,11 +177,7 @@ func (x *besieged) slowOnes() (conns []net.Conn) {
 	} {
 		conns = append(conns, x.many(20, beginning)...)
 	}
-	conn := x.attacker()
-	_ = conn.(*net.TCPConn).SetReadBuffer(4096)
-	_ = conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
-	_, _ = io.WriteString(conn, strings.Repeat("GET /openapi.yaml HTTP/1.1\r\n"+x.host()+"\r\n", 100))
-	return append(conns, conn)
+	return append(conns, x.slowReader())
 }
 
 // answersOthers fails where another client, who waits behind all who came before, is
@@ -207,7 +198,7 @@ func TestX02DrippingConnectionsTakeAllPlaces(t *testing.T) {
 	x.meanwhile(func() {
 		conns := x.slowOnes()
 		for begun := time.Now(); time.Since(begun) < time.Second; time.Sleep(10 * time.Millisecond) {
-			drip(conns[len(conns)-50:], 0, time.Nanosecond)
+			drip(conns[len(conns)-50:])
 			conns = append(conns, x.many(10, "POST /login HTTP/1.1\r\n"+x.host()+"X-Slow: ")...)
 			x.answersOthers()
 		}
@@ -228,7 +219,7 @@ func TestX02TenThousandConnections(t *testing.T) {
 	x.meanwhile(func() {
 		for len(conns) < most {
 			conns = append(append(conns, x.slowOnes()...), x.many(100, "")...)
-			drip(conns[max(0, len(conns)-300):], 0, time.Nanosecond)
+			drip(conns[max(0, len(conns)-300):])
 			x.answersOthers()
 		}
 	})
@@ -243,20 +234,31 @@ func TestX02TenThousandConnections(t *testing.T) {
 // read nothing, hold nobody else up: refreshes and logins are answered meanwhile. What
 // it costs is for the benchmark to say (part "slow").
 func TestX02SlowConnectionsHoldNobodyUp(t *testing.T) {
-	x := besiege(t, ordinary, nil)
-	conns := x.many(400, "POST /login HTTP/1.1\r\n"+x.host()+"X-Slow: ")
-	conns = append(conns, x.many(400, "POST /login HTTP/1.1\r\n"+x.host()+"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{")...)
-	conns = append(conns, x.many(200, strings.Repeat("GET /openapi.yaml HTTP/1.1\r\n"+x.host()+"\r\n", 20))...)
+	b := ordinary
+	b.header, b.read, b.write = time.Hour, time.Hour, time.Hour // the clock closes none of them
+	x := besiege(t, b, nil)
+	const length = 60_000
+	post := "POST /login HTTP/1.1\r\n" + x.host() + "Content-Type: application/json\r\nConnection: close\r\n"
+	headers := x.many(490, post+"X-Slow: ")
+	bodies := x.many(490, post+fmt.Sprintf("Content-Length: %d\r\n\r\n", length))
+	readers := x.many(20, strings.Repeat("GET /openapi.yaml HTTP/1.1\r\n"+x.host()+"\r\n", 100)) // some MB, more than buffers take
 	x.meanwhile(func() {
-		for n := range conns {
-			if n < 800 {
-				if _, err := conns[n].Write([]byte("a")); err != nil {
-					t.Fatalf("connection %d: %v", n, err)
-				}
-			}
-			if n%100 == 0 {
+		sent := whileDripping(slices.Concat(headers, bodies), func() {
+			for range 10 {
 				x.answersOthers()
 				x.phone()
+			}
+		})
+		// Whoever finishes now is answered, so all had been waited for.
+		for n := range 10 {
+			if got := finish(headers[n*49], "\r\n\r\n"); !slices.Equal(got, []int{400}) {
+				t.Errorf("header %d: %v", n*49, got)
+			}
+			if got := finish(bodies[n*49], strings.Repeat("a", length-sent)); !slices.Equal(got, []int{400}) {
+				t.Errorf("body %d: %v", n*49, got)
+			}
+			if got := finish(readers[n*2], "GET /openapi.yaml HTTP/1.1\r\n"+x.host()+"Connection: close\r\n\r\n"); !slices.Equal(got, slices.Repeat([]int{200}, 101)) {
+				t.Errorf("reader %d: %v", n*2, got)
 			}
 		}
 	})

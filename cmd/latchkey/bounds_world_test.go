@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -108,12 +109,14 @@ func (x *besieged) meanwhile(do func()) {
 			}
 		}
 	})
+	defer func() { // also where the test ends in the middle of do
+		close(over)
+		phone.Wait()
+		if n < 10 && !x.t.Failed() {
+			x.t.Errorf("only %d refreshes", n)
+		}
+	}()
 	do()
-	close(over)
-	phone.Wait()
-	if n < 10 {
-		x.t.Errorf("only %d refreshes", n)
-	}
 }
 
 // attacker opens a connection from the attacker's address.
@@ -141,29 +144,57 @@ func closedWithin(conns []net.Conn, limit time.Duration) (n int) {
 	return n
 }
 
-// drip sends one byte after the other on all connections until the server takes no
-// more of any, or the time is over.
-func drip(conns []net.Conn, every, limit time.Duration) {
-	for begun := time.Now(); time.Since(begun) < limit; time.Sleep(every) {
-		alive := false
-		for _, conn := range conns {
-			if _, err := conn.Write([]byte("a")); err == nil {
-				alive = true
-			}
+// drip sends one byte on each connection, and says whether the server takes more of any.
+func drip(conns []net.Conn) (alive bool) {
+	for _, conn := range conns {
+		if _, err := conn.Write([]byte("a")); err == nil {
+			alive = true
 		}
-		if !alive {
-			return
-		}
+	}
+	return alive
+}
+
+// keepDripping sends one byte after the other on all connections until the server
+// takes no more of any, or the time is over.
+func keepDripping(conns []net.Conn, limit time.Duration) {
+	for begun := time.Now(); time.Since(begun) < limit && drip(conns); {
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
-// raw sends bytes as they are and reads the answers until the connection is closed:
-// their statuses.
+// whileDripping does something while all connections get one byte after the other:
+// how many bytes each got.
+func whileDripping(conns []net.Conn, do func()) (sent int) {
+	over := make(chan struct{})
+	var attack sync.WaitGroup
+	attack.Go(func() {
+		for {
+			drip(conns)
+			sent++
+			select {
+			case <-over:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	})
+	defer attack.Wait()
+	defer close(over)
+	do()
+	return // what was sent when the last byte was
+}
+
+// raw sends bytes as they are, and returns what is answered.
 func (x *besieged) raw(text string) (statuses []int) {
 	x.t.Helper()
-	conn := x.attacker()
+	return finish(x.attacker(), text)
+}
+
+// finish sends the last bytes on a connection and reads until it is closed: the
+// statuses of all answers.
+func finish(conn net.Conn, last string) (statuses []int) {
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := io.WriteString(conn, text); err != nil {
+	if _, err := io.WriteString(conn, last); err != nil {
 		return nil
 	}
 	reader := bufio.NewReader(conn)
@@ -180,6 +211,17 @@ func (x *besieged) raw(text string) (statuses []int) {
 }
 
 func (x *besieged) host() string { return "Host: " + x.address + "\r\n" }
+
+// slowReader asks for the same thing a hundred times, which is some MB, and reads
+// nothing of it.
+func (x *besieged) slowReader() net.Conn {
+	x.t.Helper()
+	conn := x.attacker()
+	_ = conn.(*net.TCPConn).SetReadBuffer(4096)
+	_ = conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	_, _ = io.WriteString(conn, strings.Repeat("GET /openapi.yaml HTTP/1.1\r\n"+x.host()+"\r\n", 100))
+	return conn
+}
 
 // many opens connections of the attacker, each with the same beginning.
 func (x *besieged) many(n int, beginning string) (conns []net.Conn) {
