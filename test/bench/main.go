@@ -26,7 +26,7 @@ import (
 // databaseParts are measured on both databases, plainParts on one: they do not
 // ask it.
 var (
-	databaseParts = []string{"refresh", "me", "code", "token", "introspect", "userinfo", "storm", "slow"}
+	databaseParts = []string{"refresh", "me", "code", "token", "introspect", "userinfo", "together", "storm", "slow"}
 	plainParts    = []string{"jwks", "discovery"}
 )
 
@@ -174,6 +174,11 @@ func (o options) endpoints(ctx context.Context, r *report, d database, first boo
 			}
 			shown, goal, met := x.judge(workers, ratio)
 			r.line(x.name, workers, a, b, shown, goal, met)
+		}
+	}
+	if o.wants("together") {
+		if err := o.together(ctx, r, d, p); err != nil {
+			return fmt.Errorf("together: %w", err)
 		}
 	}
 	for _, x := range crowds {
