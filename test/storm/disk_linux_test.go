@@ -1,0 +1,204 @@
+package storm
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/latchkey-id/latchkey/migrations"
+	"github.com/latchkey-id/latchkey/test/pgtest"
+	"github.com/latchkey-id/latchkey/test/upgrade/stored"
+)
+
+// disk is a small file system.
+type disk struct {
+	t      *testing.T
+	folder string
+}
+
+// newDisk mounts one; nil where this machine does not permit it, which is said.
+func newDisk(t *testing.T, bytes int64) *disk {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "latchkey-disk-") // PostgreSQL's own user enters no t.TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	if err := unix.Mount("none", folder, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", bytes)); err != nil {
+		fmt.Println("DISK: NOT filled, for nothing can be mounted here:", err)
+		return nil
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(folder, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return &disk{t, folder}
+}
+
+// fill leaves no room; free gives it back.
+func (d *disk) fill() {
+	d.t.Helper()
+	f, err := os.Create(filepath.Join(d.folder, "filling"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	for _, chunk := range []int{1 << 20, 4 << 10, 1} {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, chunk))
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+func (d *disk) free() {
+	d.t.Helper()
+	if err := os.Remove(filepath.Join(d.folder, "filling")); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// postgres is an empty database whose tables are on the disk; the log of a server
+// that has no room for it ends the server, which is another matter.
+func (d *disk) postgres() string {
+	d.t.Helper()
+	cluster := pgtest.MustStart(d.t)
+	url := cluster.NewDatabase(d.t)
+	db, err := sql.Open("postgres", cluster.URL("postgres"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer db.Close()
+	var data string
+	if err := db.QueryRow(`SHOW data_directory`).Scan(&data); err != nil {
+		d.t.Fatal(err)
+	}
+	info, err := os.Stat(data)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	if err := os.Chown(d.folder, int(owner.Uid), int(owner.Gid)); err != nil {
+		d.t.Fatal(err)
+	}
+	name := url[strings.LastIndexByte(url, '/')+1:]
+	name, _, _ = strings.Cut(name, "?")
+	for _, q := range []string{fmt.Sprintf(`CREATE TABLESPACE small LOCATION '%s'`, d.folder), fmt.Sprintf(`ALTER DATABASE %s SET TABLESPACE small`, name)} {
+		if _, err := db.Exec(q); err != nil {
+			d.t.Fatalf("%s: %v", q, err)
+		}
+	}
+	return url
+}
+
+// onSmallDisks runs a test on either database, each on a disk of its own.
+func onSmallDisks(t *testing.T, test func(t *testing.T, d *disk, database string)) {
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		if d := newDisk(t, 8<<20); d != nil {
+			test(t, d, "sqlite:"+filepath.Join(d.folder, "latchkey.db"))
+		}
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		if d := newDisk(t, 32<<20); d != nil {
+			test(t, d, d.postgres())
+		}
+	})
+}
+
+// R44: the disk of the database is full. Whoever has to write is told to come again,
+// what is read is answered, and once there is room everything goes on, without a
+// restart; what was answered holds.
+func TestDiskIsFull(t *testing.T) {
+	onSmallDisks(t, func(t *testing.T, d *disk, database string) {
+		p := start(t, database)
+		devices := crowd(p, openDB(t, database), 20)
+		heal(p, devices, healWithin)
+		access := accessOf(devices[0].refresh(p))
+		leaver := devices[len(devices)-1]
+		d.fill()
+		logins, later := 0, 0
+		for began := time.Now(); logins == 0 || later < 3; logins++ { // until pages that are free already are used up
+			if time.Since(began) > 3*time.Minute {
+				t.Fatalf("the disk is not full: %d logins, %d refused", logins, later)
+			}
+			time.Sleep(grace)
+			for i, r := range append(atOnce(p, devices[:5]), tryLogin(p, password)) {
+				if r.status != http.StatusOK && !r.later() {
+					t.Errorf("device %d: %v", i, r)
+				}
+				if r.later() {
+					later++
+				}
+			}
+		}
+		for _, path := range []string{"/healthz", "/.well-known/jwks.json"} {
+			if got := p.status(path); got != http.StatusOK {
+				t.Errorf("%s: %d", path, got)
+			}
+		}
+		if r := call(p, "GET", "/api/me", access, ""); r.status != http.StatusOK {
+			t.Errorf("a read: %v", r)
+		}
+		left, err := post(t.Context(), patient, p.url("/logout"), leaver.token, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left.status != http.StatusOK && !left.later() {
+			t.Errorf("a logout: %v", left)
+		}
+		d.free()
+		heal(p, devices[:len(devices)-1], healWithin)
+		if r := leaver.refresh(p); (r.status == http.StatusOK) == (left.status == http.StatusOK) {
+			t.Errorf("the logout was answered %v, and a refresh after it %v", left, r)
+		}
+		if r := tryLogin(p, password); r.status != http.StatusOK {
+			t.Errorf("a login when there is room: %v", r)
+		}
+		t.Logf("%d logins until it was full; %d requests were told to come again, and the logout was answered %d", logins, later, left.status)
+	})
+}
+
+// R30: the disk is full while the schema is migrated. Each migration is there whole or
+// not at all, nothing is lost, and the next start goes on once there is room.
+func TestDiskIsFullWhileMigrating(t *testing.T) {
+	newest := len(migrations.Versions())
+	onSmallDisks(t, func(t *testing.T, d *disk, database string) {
+		s, err := stored.Put(t.Context(), stored.FirstSchema, database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, _ := schemaOf(t, database)
+		p := ofStored(t, database, s)
+		d.fill()
+		p.launch()
+		if code := p.exitCode(3 * time.Minute); code == 0 {
+			t.Error("it ended as if all were well")
+		}
+		last, n := schemaOf(t, database)
+		if last != n || last == newest {
+			t.Fatalf("the schema is %d, by %d migrations", last, n)
+		}
+		d.free()
+		p.launch()
+		p.waitFor("/readyz", http.StatusOK, 60*time.Second)
+		if last, n := schemaOf(t, database); last != newest || n != newest {
+			t.Errorf("the schema is %d, by %d migrations, want %d", last, n, newest)
+		}
+		goesOn(t, p, s)
+		t.Logf("it came from schema %d to %d while there was no room", before, last)
+	})
+}
