@@ -59,10 +59,12 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.Rig = harness.New(t, "", func(c *broker.Config) { c.PublicURL, c.Forward = "https://id.example.org:"+w.port, rules })
-	u := w.User(t, "mallory", broker.RoleUser)
-	u.Name, u.Email, u.Groups = "Mällory", "mallory@example.org", []string{"guests", "a,b"}
-	if err := w.Store.UpdateProfile(t.Context(), u, ""); err != nil {
-		t.Fatal(err)
+	for name, groups := range map[string][]string{"mallory": {"guests", "a,b"}, "sally": {"guests", "staff"}} {
+		u := w.User(t, name, broker.RoleUser)
+		u.Name, u.Email, u.Groups = strings.ToUpper(name[:1])+"ä"+name[2:], name+"@example.org", groups
+		if err := w.Store.UpdateProfile(t.Context(), u, ""); err != nil {
+			t.Fatal(err)
+		}
 	}
 	handler, err := web.New(web.Config{Broker: w.Broker, LocalLogin: true, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}})
 	if err != nil {
@@ -234,7 +236,10 @@ func (w *world) raw(t *testing.T, sni, text string) (status int, reached bool) {
 	return res.StatusCode, strings.Contains(string(body), " app,")
 }
 
-var next = regexp.MustCompile(`name="next" value="([^"]*)"`)
+var (
+	next     = regexp.MustCompile(`name="next" value="([^"]*)"`)
+	somebody = regexp.MustCompile(`remote-user: .`)
+)
 
 func TestNginx(t *testing.T) {
 	w := newWorld(t)
@@ -254,14 +259,28 @@ func (w *world) attack(t *testing.T) {
 	mallory := w.mallory(t)
 	w.spoofs(t, nobody, mallory)
 	w.sideDoors(t, nobody, mallory)
-	if a := w.send(t, mallory, "GET", staff, "/", "", "Accept", "text/html"); a.status != 403 || strings.Contains(a.body, " app,") {
-		t.Errorf("another group: %d %s", a.status, a.body)
-	}
+	w.rules(t, nobody, mallory)
 	w.programs(t, nobody, mallory)
 	w.returns(t)
 	w.send(t, mallory, "POST", "id.example.org", "/session/end", "")
 	if a := w.send(t, mallory, "GET", app, "/page", "", "Accept", "application/json"); a.status != 401 {
 		t.Errorf("after the logout: %d", a.status)
+	}
+}
+
+// rules decide by path and by host: open to everybody, or to a group alone.
+func (w *world) rules(t *testing.T, nobody, mallory *http.Client) {
+	if a := w.send(t, nobody, "GET", app, "/public/x", "", "Accept", "text/html"); a.status != 200 || !strings.Contains(a.body, " app,") || somebody.MatchString(a.body) {
+		t.Errorf("open to everybody: %d %s", a.status, a.body)
+	}
+	if a := w.send(t, mallory, "GET", staff, "/", "", "Accept", "text/html"); a.status != 403 || strings.Contains(a.body, " app,") {
+		t.Errorf("another group: %d %s", a.status, a.body)
+	}
+	sally, in := w.comesIn(t, "sally", staff, "/rota")
+	for _, a := range []answer{in, w.send(t, sally, "GET", staff, "/rota", "", "Accept", "application/json", "Remote-Groups", "root")} {
+		if a.status != 200 || !strings.HasPrefix(a.body, "GET /rota app,") || strings.Count(a.body, "remote-groups: guests,staff\n") != 1 || strings.Contains(a.body, "root") {
+			t.Errorf("this group: %d %s", a.status, a.body)
+		}
 	}
 }
 

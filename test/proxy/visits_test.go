@@ -14,24 +14,24 @@ import (
 // mallory is somebody who is logged in to the app.
 func (w *world) mallory(t *testing.T) *http.Client {
 	t.Helper()
-	mallory, in := w.comesIn(t, "/page?x=1&y=2")
+	mallory, in := w.comesIn(t, "mallory", app, "/page?x=1&y=2")
 	if !strings.HasPrefix(in.body, "GET /page app") || !strings.Contains(in.body, "remote-user: mallory\n") {
 		t.Fatalf("not in: %d %s", in.status, in.body)
 	}
 	return mallory
 }
 
-// comesIn is a browser that opens a page of the app, is sent to the login, and comes back
-// to the page.
-func (w *world) comesIn(t *testing.T, target string) (*http.Client, answer) {
+// comesIn is a browser that opens a page of an app, is sent to the login, and comes back
+// to the page as that user.
+func (w *world) comesIn(t *testing.T, username, host, target string) (*http.Client, answer) {
 	t.Helper()
 	jar, _ := cookiejar.New(nil)
 	browser := w.client(jar)
-	page := w.send(t, browser, "GET", app, target, "", "Accept", "text/html")
-	if !strings.Contains(page.body, "Continue to "+app) {
+	page := w.send(t, browser, "GET", host, target, "", "Accept", "text/html")
+	if !strings.Contains(page.body, "Continue to "+host) {
 		t.Fatalf("no login: %d %s", page.status, page.body)
 	}
-	form := url.Values{"username": {"mallory"}, "password": {harness.PasswordOf("mallory")}, "next": {next.FindStringSubmatch(page.body)[1]}}
+	form := url.Values{"username": {username}, "password": {harness.PasswordOf(username)}, "next": {next.FindStringSubmatch(page.body)[1]}}
 	in := w.send(t, browser, "POST", "id.example.org", "/login/password", form.Encode(), "Content-Type", "application/x-www-form-urlencoded")
 	if in.status != 200 {
 		t.Fatalf("not in: %d %s", in.status, in.body)
@@ -45,7 +45,7 @@ func (w *world) returns(t *testing.T) {
 		"/a/b?x=1&y=%26z&z=%C3%A4", "/a/b?z=%c3%a4&q=a+b%20c%2Bd&&=&e=", "/a%20b/%C3%A4?to=https%3A%2F%2Fx.test%2F%3Fa%3D1%23f&r=https://x.test/?a=b", "/a?%25=%2525;b=;c",
 		"/a?", "/a??b?", "/a?q=" + strings.Repeat("%E2%82%AC", 200), "/?a[]=1&b={2}&c='~!$()*,|^`",
 	} {
-		if _, in := w.comesIn(t, target); !strings.Contains(in.body, "\ntarget: "+target+"\n") {
+		if _, in := w.comesIn(t, "mallory", app, target); !strings.Contains(in.body, "\ntarget: "+target+"\n") {
 			t.Errorf("not back at %s: %s", target, in.body)
 		}
 	}
