@@ -42,7 +42,7 @@ func newSinkAt(t *testing.T, address string) *sink {
 		time.Sleep(20 * time.Millisecond)
 	}
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("the test needs %s, where another program listens: end it, a collector perhaps: %v", address, err)
 	}
 	s := &sink{t: t, url: "http://" + listener.Addr().String()}
 	server := &httptest.Server{Listener: listener, Config: &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}}
@@ -222,7 +222,11 @@ func (x *watchedWorld) traceparents() func() []string {
 // Who does not ask for traces sends none: not to a collector at the usual address
 // either, and identity providers get no traceparent.
 func TestTracesAreOffByDefault(t *testing.T) {
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS"} {
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if !strings.HasPrefix(name, "OTEL_") {
+			continue
+		}
 		t.Setenv(name, "") // and again as it was, after the test
 		if err := os.Unsetenv(name); err != nil {
 			t.Fatal(err)
