@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs what Latchkey's tests need from Debian: a PostgreSQL server, systemd, zsh, fish, docker-compose,
-# buildah with a static busybox, a browser, Node.js with npm, Apache with mod_auth_openidc, Redis, nginx, Caddy,
-# fail2ban, CrowdSec, a C compiler for Go's race detector, the root certificates, and promtool of Prometheus; and from
-# elsewhere the clients that Latchkey is tried with. Does nothing, quickly, where all of it is there already.
+# Installs what Latchkey's tests need from Debian: a PostgreSQL server, PgBouncer, systemd, bash-completion, zsh, fish,
+# docker-compose, buildah with a static busybox, a browser, Node.js with npm, Apache with mod_auth_openidc, Redis, nginx,
+# Caddy, fail2ban, CrowdSec, a C compiler for Go's race detector, the root certificates, and promtool of Prometheus; and
+# from elsewhere the clients that Latchkey is tried with. Does nothing, quickly, where all of it is there already.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -34,8 +34,8 @@ missing_packages() {
 	[ -x /usr/bin/chromium ] || echo chromium
 	have node || echo nodejs
 	have npm || echo npm
-	# The program alone: the package apache2 would start a system-wide server.
 	[ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+	# The program alone: the package apache2 would start a system-wide server.
 	have_apache || printf '%s\n' apache2-bin libapache2-mod-auth-openidc
 	# The package redis-server would start one; its program is in this one too.
 	have redis-server || have redis-check-rdb || echo redis-tools
@@ -64,8 +64,16 @@ no_system_cluster() {
 	fi
 }
 
-# The tests start an nginx, a Caddy, a fail2ban and a CrowdSec of their own, too. What their packages would
-# start is held back while they are installed; a policy that is there is respected.
+# Prints the service that a package would start, if it has one.
+service_of() {
+	case $1 in
+	nginx-light) echo nginx ;;
+	pgbouncer | caddy | fail2ban | crowdsec) echo "$1" ;;
+	esac
+}
+
+# The tests start a PgBouncer, an nginx, a Caddy, a fail2ban and a CrowdSec of their own, too. What their packages
+# would start is held back while they are installed; a policy that is there is respected.
 hold_services() {
 	policy=/usr/sbin/policy-rc.d
 	[ ! -e "$policy" ] || return 0
@@ -102,7 +110,8 @@ install_packages() {
 
 	echo "Latchkey's tests need $packages: installing"
 	case " $packages " in *" postgresql-15 "*) no_system_cluster ;; esac
-	case " $packages " in *" nginx-light "* | *" caddy "* | *" fail2ban "* | *" crowdsec "*) hold_services ;; esac
+	services=$(for package in $packages; do service_of "$package"; done)
+	[ -z "$services" ] || hold_services
 	case " $packages " in *" crowdsec "*) crowdsec_stays_alone ;; esac
 	# UCF_FORCE_CONFFOLD keeps the file written above from raising a question.
 	export DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1
@@ -112,10 +121,9 @@ install_packages() {
 	# shellcheck disable=SC2086
 	apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $packages
 	# Nor do they start with the machine from now on.
-	case " $packages " in *" fail2ban "* | *" crowdsec "*)
-		if have systemctl; then systemctl disable fail2ban.service crowdsec.service >/dev/null 2>&1 || true; fi
-		;;
-	esac
+	if have systemctl; then
+		for service in $services; do systemctl disable "$service.service" >/dev/null 2>&1 || true; done
+	fi
 
 	packages=$(missing_packages | tr '\n' ' ')
 	if [ -n "$packages" ]; then
