@@ -329,5 +329,7 @@ func (b *Broker) Restored(ctx context.Context) error {
 	if err := b.doubtUpstreams(ctx); err != nil {
 		return err
 	}
-	return b.audit(ctx, b.cfg.Store, Event{Name: EventDatabaseRestored, Detail: map[string]string{"replayed": itoa(int64(b.JournalReport().Replayed))}})
+	return b.cfg.Store.Tx(ctx, func(store Store) error {
+		return b.audit(ctx, store, Event{Name: EventDatabaseRestored, Detail: map[string]string{"replayed": itoa(int64(b.JournalReport().Replayed))}})
+	})
 }

@@ -92,6 +92,8 @@ type Replica struct {
 
 // AuditStore keeps what happened, append only.
 type AuditStore interface {
+	// InsertEvent writes what has happened; outside a transaction, where nothing but
+	// the event itself depends on it, its commit may be relaxed.
 	InsertEvent(ctx context.Context, e Event) error
 	// KnownEvents returns those of at most [MaxPage] ids that there are, in no order.
 	KnownEvents(ctx context.Context, ids []string) ([]string, error)

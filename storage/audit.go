@@ -23,7 +23,7 @@ func (s *Store) InsertEvent(ctx context.Context, e broker.Event) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.exec(ctx, insertEvent+` VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
+	_, err = s.execIn(ctx, s.pools.relaxed, insertEvent+` VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 	return err
 }
 

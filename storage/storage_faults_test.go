@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -315,6 +316,52 @@ func TestDurableWritesSurviveACrash(t *testing.T) {
 		if err != nil || row.EndCause != broker.LoggedOut {
 			t.Fatalf("after crash %d: %v, cause %q", i, err, row.EndCause)
 		}
+	}
+}
+
+// A phone that goes on asking for what has ended must not cost the disk a wait each
+// time: an event alone is committed without one, and as a part of something with it.
+func TestEventsAloneDoNotWaitForTheDisk(t *testing.T) {
+	c := pgtest.MustStart(t)
+	url := c.NewDatabase(t)
+	db, err := sql.Open("postgres", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	const events = 200
+	waits := func(insert func(s *storage.Store, e broker.Event) error) (n int) {
+		t.Helper()
+		s := open(t, url)
+		if _, err := db.Exec(`SELECT pg_stat_reset_shared('wal')`); err != nil {
+			t.Fatal(err)
+		}
+		for range events {
+			if err := insert(s, broker.Event{ID: rand.Text(), At: time.Now(), Name: broker.EventOfRefresh(broker.OutcomeEnded)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil { // connections tell what they did when they end
+			t.Fatal(err)
+		}
+		for gone := false; !gone; {
+			if err := db.QueryRow(`SELECT COUNT(*) = 1 FROM pg_stat_activity WHERE datname = current_database()`).Scan(&gone); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := db.QueryRow(`SELECT wal_sync FROM pg_stat_wal`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := waits(func(s *storage.Store, e broker.Event) error { return s.InsertEvent(ctx, e) }); n > events/2 {
+		t.Errorf("%d events alone waited %d times for the disk", events, n)
+	}
+	n := waits(func(s *storage.Store, e broker.Event) error {
+		return s.Tx(ctx, func(tx broker.Store) error { return tx.InsertEvent(ctx, e) })
+	})
+	if n < events {
+		t.Errorf("%d events in transactions waited %d times for the disk", events, n)
 	}
 }
 
