@@ -24,6 +24,8 @@ type ledger struct {
 	codes   map[string]string // the same of those of six digits
 	errors  []string          // bodies of refusals
 	kinds   map[int]int       // how many answers of which status
+
+	settings []string // whose secrets are among them
 }
 
 func newLedger(t *testing.T) *ledger {

@@ -70,7 +70,7 @@ func (x *secretTour) opens(link string) (secret string, choose func(password str
 // it is.
 func (x *secretTour) mailedLinks() {
 	l := x.l
-	l.note("smtp.password", mail.Password)
+	l.setting("smtp.password", mail.Password)
 	mailed := func(n int) string {
 		got := x.mails.To(x.t, "bo@example.org", n)[n-1]
 		if got.User != mail.User {
@@ -135,7 +135,7 @@ func (x *secretTour) registrations() {
 		return x.l.sendBody(x.l.client(false), "POST", x.base+"/oauth2/register", `{"client_name":"Registered","redirect_uris":["https://registered.example.org/cb"]}`,
 			"Authorization", "Bearer "+token, "Content-Type", "application/json")
 	}
-	x.l.note("registration_token", tourRegistrationToken)
+	x.l.setting("registration_token", tourRegistrationToken)
 	x.l.want(401, register(tourRegistrationToken+"x"))
 	x.l.want(201, register(tourRegistrationToken))
 }
@@ -170,7 +170,7 @@ func (x *secretTour) appsBehindProxies() {
 
 // redisGone: a login while Redis is dead, which the log tells of.
 func (x *secretTour) redisGone() {
-	x.l.note("the password of redis_url", proc.RedisPassword)
+	x.l.setting("redis_url", proc.RedisPassword)
 	conn, err := net.Dial("tcp", x.redis.Address)
 	x.must2(err)
 	defer conn.Close()
@@ -196,7 +196,7 @@ func (x *secretTour) newRootSecret(app *demoApp) string {
 	raw, err := os.ReadFile(filepath.Join(x.env["LATCHKEY_DATA_DIR"], "secret.key"))
 	x.must2(err)
 	const fresh = "the root secret that came after the first one"
-	x.l.note("the new root secret", fresh)
+	x.l.setting("secret_key", fresh)
 	x.env["JWT_SECRET_KEY"], x.env["JWT_SECRET_KEY_PREVIOUS"] = fresh, string(raw)
 	x.start()
 	x.must2(app.refreshTokens(x.t.Context()))

@@ -33,7 +33,7 @@ func TestNothingSaysASecret(t *testing.T) {
 		"     grant_types: [authorization_code, refresh_token, client_credentials, \"urn:ietf:params:oauth:grant-type:device_code\"]}\n",
 		map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Bearer%20of-the-collector", "RATE_LIMIT_AUTH_MAX": "1000", "LATCHKEY_REDIS_URL": services.redis.URL(), "LATCHKEY_REGISTRATION_TOKEN": tourRegistrationToken})
 	l := newLedger(t)
-	l.note("tracing.headers", "of-the-collector")
+	l.setting("tracing.headers", "of-the-collector")
 	l.note("client_secret of the provider", idpClientSecret)
 	x.idp.Script(func(s *providertest.Script) {
 		s.EditTokenAnswer = func(answer map[string]any) { l.json("the IdP's answer", answer) }
@@ -62,12 +62,15 @@ func TestNothingSaysASecret(t *testing.T) {
 	setup := regexp.MustCompile(`(?m)^.*"event":"setup\.needed".*$`).ReplaceAllString(x.log.String(), "")
 	said += tour.newRootSecret(lasting)
 	log := setup + x.log.String()
+	said += tour.anotherInstallation()
+	log += x.log.String()
+	l.hasEverySetting()
 	if len(l.secrets) < 60 {
 		t.Errorf("the tour used only %d secrets", len(l.secrets))
 	}
 	l.isIn("the log", log)
 	l.isIn("an error", strings.Join(l.errors, "\n"))
-	l.isIn("the metrics", said)
+	l.isIn("the metrics or a command", said)
 	l.isIn("a trace", sink.all())
 	if len(sink.spans()) < 100 || !strings.Contains(log, `"level":"WARN"`) {
 		t.Errorf("%d spans, and a log of %d bytes", len(sink.spans()), len(log))
@@ -294,7 +297,7 @@ func (x *secretTour) stored() {
 	folder := x.env["LATCHKEY_DATA_DIR"]
 	raw, err := os.ReadFile(filepath.Join(folder, "secret.key"))
 	x.must2(err)
-	x.l.note("the root secret", strings.TrimSpace(string(raw)))
+	x.l.setting("previous_secret_keys", strings.TrimSpace(string(raw))) // later
 	store, err := storage.Open(x.t.Context(), storage.Options{URL: "sqlite:" + filepath.Join(folder, "latchkey.db")})
 	x.must2(err)
 	defer store.Close()
