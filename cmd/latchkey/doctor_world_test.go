@@ -185,7 +185,7 @@ func (w *world) certificate(name string, until time.Time) (cert, key string) {
 }
 
 const (
-	proxyFor   = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+	proxyFor   = "proxy_set_header X-Forwarded-For $remote_addr;"
 	proxyProto = "proxy_set_header X-Forwarded-Proto $scheme;"
 	proxyHost  = "proxy_set_header Host $http_host;"
 	proxyGood  = proxyFor + proxyProto + proxyHost
