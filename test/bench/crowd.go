@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -36,12 +38,11 @@ func (o options) among(r *report, d database, p *product, x crowd) error {
 			return err
 		}
 		b, err := run(p.refreshing, workers, length)
-		if err != nil {
+		did, ended := end() // whatever became of the refreshes
+		if err := errors.Join(err, ended); err != nil {
 			return err
 		}
-		if said, err = end(); err != nil {
-			return err
-		}
+		said = did
 		alone, beside, ratios = append(alone, a), append(beside, b), append(ratios, b.p99.Seconds()/a.p99.Seconds())
 	}
 	ratio := median(ratios)
@@ -71,48 +72,56 @@ func wrongLogins(p *product, length time.Duration) (func() (string, error), erro
 // slowConnections send a byte of a header or a body every eight seconds, or ask and
 // read nothing.
 func slowConnections(p *product, _ time.Duration) (func() (string, error), error) {
-	host := "Host: " + p.address + "\r\n"
-	begin := func(text string) (net.Conn, error) {
-		conn, err := net.Dial("tcp", p.address)
-		if err != nil {
-			return nil, err
-		}
-		_, err = io.WriteString(conn, text)
-		return conn, err
-	}
 	var conns []net.Conn
-	for i := range 1000 {
-		text := strings.Repeat("GET /openapi.yaml HTTP/1.1\r\n"+host+"\r\n", 20)
-		switch {
-		case i < 400:
-			text = "POST /login HTTP/1.1\r\n" + host + "X-Slow: "
-		case i < 800:
-			text = "POST /login HTTP/1.1\r\n" + host + "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
-		}
-		conn, err := begin(text)
-		if err != nil {
-			return nil, err
-		}
-		conns = append(conns, conn)
-	}
-	over, dripped := make(chan struct{}), make(chan int)
-	go func() {
-		for n := 0; ; n++ {
-			select {
-			case <-over:
-				dripped <- n
-				return
-			case <-time.After(10 * time.Millisecond):
-				_, _ = conns[n%800].Write([]byte("a"))
-			}
-		}
-	}()
-	return func() (string, error) {
-		close(over)
-		n := <-dripped
+	hangUp := func() {
 		for _, conn := range conns {
 			_ = conn.Close()
 		}
-		return fmt.Sprintf("%d connections, %d bytes sent meanwhile", len(conns), n), nil
+	}
+	for i := range 1000 {
+		conn, err := net.Dial("tcp", p.address)
+		if err == nil {
+			conns = append(conns, conn)
+			_, err = io.WriteString(conn, slowBeginning(p.address, i))
+		}
+		if err != nil {
+			hangUp()
+			return nil, err
+		}
+	}
+	over, sent := make(chan struct{}), 0
+	var failed error // of a connection that is there no more
+	var dripping sync.WaitGroup
+	dripping.Go(func() {
+		for failed == nil {
+			select {
+			case <-over:
+				return
+			case <-time.After(10 * time.Millisecond):
+				if _, failed = conns[sent%dripped].Write([]byte("a")); failed == nil {
+					sent++
+				}
+			}
+		}
+	})
+	return func() (string, error) {
+		close(over)
+		dripping.Wait()
+		hangUp()
+		return fmt.Sprintf("%d connections, %d bytes sent meanwhile", len(conns), sent), failed
 	}, nil
+}
+
+// dripped are the slow connections that send; the others ask, and read nothing.
+const dripped = 800
+
+func slowBeginning(address string, i int) string {
+	host := "Host: " + address + "\r\n"
+	switch {
+	case i < dripped/2:
+		return "POST /login HTTP/1.1\r\n" + host + "X-Slow: "
+	case i < dripped:
+		return "POST /login HTTP/1.1\r\n" + host + "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+	}
+	return strings.Repeat("GET /openapi.yaml HTTP/1.1\r\n"+host+"\r\n", 20)
 }
