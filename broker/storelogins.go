@@ -11,9 +11,13 @@ type LoginStore interface {
 	// one that stands.
 	InsertAuthRequest(ctx context.Context, r AuthRequest, now time.Time) (AuthRequest, error)
 	AuthRequestByID(ctx context.Context, id string, now time.Time) (AuthRequest, error)
+	// InsertIdPLogin inserts, once: the same ID again changes nothing and is no
+	// error, so that it has to be made of a fresh secret.
 	InsertIdPLogin(ctx context.Context, l IdPLogin) error
 	// TakeIdPLogin removes and returns it, if it belongs to the provider and is alive.
 	TakeIdPLogin(ctx context.Context, id, providerID string, now time.Time) (IdPLogin, error)
+	// InsertGrant inserts, once: the same ID again changes nothing and is no
+	// error, so that it has to be made of a fresh secret.
 	InsertGrant(ctx context.Context, g Grant) error
 	// RedeemGrant marks the grant redeemed by the session where code, provider,
 	// state and challenge fit, it is alive and not redeemed; else NotFound.
@@ -73,6 +77,8 @@ type StoredProvider struct {
 // AuthorizationStore keeps authorizations under way. Taking and redeeming are
 // single use, by a statement's WHERE.
 type AuthorizationStore interface {
+	// InsertPending inserts, once: the same ID again changes nothing and is no
+	// error, so that it has to be made of a fresh secret.
 	InsertPending(ctx context.Context, p PendingAuthorization) error
 	// Pending returns one that is alive and belongs to the browser; NotFound.
 	Pending(ctx context.Context, id, browser string, now time.Time) (PendingAuthorization, error)
@@ -80,6 +86,8 @@ type AuthorizationStore interface {
 	// the browser and the client; NotFound.
 	TakePending(ctx context.Context, id, browser, clientID string, now time.Time) (PendingAuthorization, error)
 
+	// InsertCode inserts, once: the same ID again changes nothing and is no
+	// error, so that it has to be made of a fresh secret.
 	InsertCode(ctx context.Context, c AuthorizationCode) error
 	// RedeemCode marks the code redeemed by the session, where client, redirect
 	// URI and challenge fit, it is bound to no key or to provenKey, it is alive
@@ -87,7 +95,8 @@ type AuthorizationStore interface {
 	RedeemCode(ctx context.Context, c AuthorizationCode, provenKey, sessionID string, now time.Time) (AuthorizationCode, error)
 	CodeByID(ctx context.Context, id string) (AuthorizationCode, error)
 
-	// InsertDeviceCode fails with UserCodeTaken.
+	// InsertDeviceCode inserts, once: the same ID again changes nothing and is no
+	// error, so that it has to be made of a fresh secret. It fails with UserCodeTaken.
 	InsertDeviceCode(ctx context.Context, d DeviceCode) error
 	// DeviceByUserCode returns one that is alive and undecided; NotFound.
 	DeviceByUserCode(ctx context.Context, userCode string, now time.Time) (DeviceCode, error)

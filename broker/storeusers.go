@@ -90,6 +90,8 @@ type FactorStore interface {
 	// LockUser.
 	SetSecondFactor(ctx context.Context, userID string) (bool, error)
 
+	// InsertPendingLogin inserts, once: the same ID again changes nothing and is no
+	// error, so that it has to be made of a fresh secret.
 	InsertPendingLogin(ctx context.Context, p PendingLogin) error
 	// PendingLoginByID returns one that is alive; NotFound.
 	PendingLoginByID(ctx context.Context, id string, now time.Time) (PendingLogin, error)
@@ -115,6 +117,8 @@ type PasskeyStore interface {
 	DeletePasskey(ctx context.Context, id, userID string) error
 	// DeletePasskeys deletes all of a user's and returns how many.
 	DeletePasskeys(ctx context.Context, userID string) (int, error)
+	// InsertChallenge inserts, once: the same ID again changes nothing and is no
+	// error, so that it has to be made of a fresh secret.
 	InsertChallenge(ctx context.Context, c PasskeyChallenge) error
 	// TakeChallenge removes one that is alive, of that kind, and bound to that; NotFound.
 	TakeChallenge(ctx context.Context, c PasskeyChallenge, now time.Time) error

@@ -48,7 +48,8 @@ func pendingFields(s *suite) {
 	same(s, must(s.Store.TakePending(ctx, "pushed", "", "", t0))(s), pushed)
 }
 
-// What an earlier try has written, whose answer was lost, is no trouble and stays as it is.
+// What an earlier try has written, whose answer was lost, is no trouble and stays as
+// it is. That hides two owners of one ID, so each is made of a fresh secret.
 func insertAgain(s *suite) {
 	s.user("anna")
 	for range 2 {
