@@ -26,7 +26,7 @@ var grace, clientLimit = patience()
 
 func patience() (grace, clientLimit time.Duration) {
 	if os.Getenv(stormVariable) == "long" {
-		return 5 * time.Second, 1500 * time.Millisecond
+		return 12 * time.Second, 4 * time.Second
 	}
 	return time.Second, 300 * time.Millisecond
 }

@@ -30,7 +30,7 @@ type size struct {
 // short is the storm of every test run, long that of `make storm`.
 var (
 	short = size{sessions: 24, lasts: 25 * time.Second, pause: 7 * grace / 10, faults: 6, crashes: 6, victims: 4, calm: 3500 * time.Millisecond}
-	long  = size{sessions: 10_000, lasts: 15 * time.Minute, pause: 7 * time.Second, faults: 200, crashes: 50, refreshes: 1_000_000, victims: 100, calm: 12 * time.Second}
+	long  = size{sessions: 10_000, lasts: 15 * time.Minute, pause: 7 * time.Second, faults: 200, crashes: 50, refreshes: 1_000_000, victims: 100, calm: 20 * time.Second}
 )
 
 // stormVariable chooses the size.
