@@ -104,7 +104,7 @@ var ailmentsOfPublicURL = []ailment{
 	{"public_url_other_database", levelFault, "The Latchkey at {public_url} has this root secret, and another database.", "Let DNS and proxy lead to this server; give a copy of an installation a secret and a public_url of its own."},
 	{"proxy_finds_no_server", levelFault, "The proxy at {public_url} answers {status}, though the server runs at {local}.", "Let the proxy pass requests on to that address."},
 	{"proxy_forwarded_for", levelFault, "The proxy at {public_url} does not say who asks: all failed logins count against one address.",
-		"nginx: proxy_set_header X-Forwarded-For $remote_addr; Caddy and Traefik do it by themselves."},
+		"nginx: proxy_set_header X-Forwarded-For $remote_addr; Caddy and Traefik do it by themselves. Behind another proxy: $proxy_add_x_forwarded_for, and both in trusted_proxies."},
 	{"proxy_forwarded_proto", levelFault, "The proxy at {public_url} does not say by which scheme it was asked.", "nginx: proxy_set_header X-Forwarded-Proto $scheme;"},
 	{"proxy_other_proto", levelFault, "The proxy says {said} as the scheme, and {public_url} is {scheme}.", "Let the outermost proxy set X-Forwarded-Proto, and those behind it pass it on."},
 	{"proxy_other_host", levelFault, "The proxy passes {passed} on as Host, and not {host}.", "nginx: proxy_set_header Host $host;"},

@@ -163,9 +163,12 @@ func inOneStatement(ctx context.Context, conn *sqlx.Conn) (groups, error) {
 				return err
 			}
 		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
 		if n != len(sessions) {
 			return fmt.Errorf("%d of %d sessions", n, len(sessions))
 		}
-		return rows.Err()
+		return nil
 	}, err
 }

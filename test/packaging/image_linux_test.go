@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -35,6 +36,7 @@ func (b *builder) try(args ...string) (string, error) {
 		"--root", filepath.Join(b.folder, "store"), "--runroot", filepath.Join(b.folder, "run"), "--storage-driver", "vfs", "--registries-conf", os.DevNull,
 	}, args...)...)
 	c.Dir = root(b.t)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var out, said strings.Builder
 	c.Stdout, c.Stderr = &out, &said
 	if err := c.Run(); err != nil {

@@ -33,9 +33,13 @@ func newDisk(t *testing.T, bytes int64) *disk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	if err := unix.Mount("none", folder, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", bytes)); err != nil {
-		fmt.Println("DISK: NOT filled, for nothing can be mounted here:", err)
+	err = unix.Mount("none", folder, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", bytes))
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		fmt.Println("DISK: NOT filled, for nothing may be mounted here:", err)
 		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(folder, unix.MNT_DETACH); err != nil {
@@ -124,7 +128,7 @@ func onSmallDisks(t *testing.T, test func(t *testing.T, d *disk, database string
 // restart; what was answered holds.
 func TestDiskIsFull(t *testing.T) {
 	onSmallDisks(t, func(t *testing.T, d *disk, database string) {
-		p := start(t, database)
+		p := start(t, database, "LATCHKEY_JOURNAL_FILE="+filepath.Join(d.folder, "ends.journal"))
 		devices := crowd(p, openDB(t, database), 20)
 		heal(p, devices, healWithin)
 		access := accessOf(devices[0].refresh(p))
