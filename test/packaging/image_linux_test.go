@@ -56,6 +56,12 @@ func (b *builder) run(args ...string) string {
 
 // builds are where Go keeps what the build of the image needs, here and in the base.
 func builds(t *testing.T) (volumes []string, env string) {
+	t.Helper()
+	download := exec.CommandContext(t.Context(), "go", "mod", "download") // the builder then asks for nothing that only this machine may reach
+	download.Dir = root(t)
+	if out, err := download.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	for name, there := range map[string]string{"GOROOT": "/usr/local/go", "GOMODCACHE": "/go/pkg/mod", "GOCACHE": "/root/.cache/go-build"} {
 		here := strings.TrimSpace(command(t, "go", "env", name))
 		volumes = append(volumes, "--volume", here+":"+there)
