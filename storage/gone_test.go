@@ -9,20 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/storage"
 	"github.com/latchkey-id/latchkey/test/pgtest"
 )
 
 // Callers who go away while PostgreSQL works for them cost it no connection: a crowd
 // that gives up would otherwise have it make connections and do nothing else.
 func TestGoneCallersCostNoConnections(t *testing.T) {
-	url := pgtest.Shared(t).NewDatabase(t)
 	// The limits of the server would end the first wait before the last has begun.
-	s, db := open(t, url+"&lock_timeout=60000&statement_timeout=60000"), raw(t, url)
-	u := newUser("anna")
-	if err := s.InsertUser(ctx, u); err != nil {
-		t.Fatal(err)
-	}
-	letGo := hold(t, db, u.ID)
+	s, db, u, letGo := heldUser(t, "&lock_timeout=60000&statement_timeout=60000")
 	leaving, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	var callers sync.WaitGroup
@@ -51,13 +47,7 @@ func TestGoneCallersCostNoConnections(t *testing.T) {
 // Behind a pooler, which knows no limits on statements, who gives up is heard, and does
 // not wait until the row is let go.
 func TestGoneCallersAreHeardBehindAPooler(t *testing.T) {
-	url := pgtest.Shared(t).NewDatabase(t)
-	s, db := open(t, url+"&binary_parameters=yes"), raw(t, url)
-	u := newUser("anna")
-	if err := s.InsertUser(ctx, u); err != nil {
-		t.Fatal(err)
-	}
-	letGo := hold(t, db, u.ID)
+	s, db, u, letGo := heldUser(t, "&binary_parameters=yes")
 	leaving, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	gone := make(chan error, 1)
@@ -73,6 +63,17 @@ func TestGoneCallersAreHeardBehindAPooler(t *testing.T) {
 		letGo()
 		t.Fatalf("who gave up waited until the row was let go: %v", <-gone)
 	}
+}
+
+// heldUser is a store, by parameters, of a user whose row somebody else holds.
+func heldUser(t *testing.T, parameters string) (s *storage.Store, db *sql.DB, u broker.User, letGo func()) {
+	t.Helper()
+	url := pgtest.Shared(t).NewDatabase(t)
+	s, db, u = open(t, url+parameters), raw(t, url), newUser("anna")
+	if err := s.InsertUser(ctx, u); err != nil {
+		t.Fatal(err)
+	}
+	return s, db, u, hold(t, db, u.ID)
 }
 
 // hold locks the row of a user until the test ends or lets it go.

@@ -175,20 +175,7 @@ func (x *watchedWorld) pageSays(path, pattern string) func() string {
 // asksBeforeTheApp reports whether a person is asked before an app gets its code.
 func (x *watchedWorld) asksBeforeTheApp() string {
 	x.t.Helper()
-	app, browser, ctx := newDemoApp(x.base), newDemoBrowser(), x.t.Context()
-	_, err := app.begin(ctx, demoAppURI)
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	atIdP, err := browser.follow(ctx, app.rebuilt)
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	callback, err := x.idp.Authorize(ctx, atIdP, "anna")
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	to, err := browser.follow(ctx, callback)
+	_, to, err := x.throughIdP()
 	return fmt.Sprint(err != nil || !strings.HasPrefix(to, demoAppURI))
 }
 

@@ -127,8 +127,9 @@ func (x *watchedWorld) start() {
 	x.log.find(x.t, `"event":"(ready)"`)
 }
 
-// mobileLogin logs anna in as an app does.
-func (x *watchedWorld) mobileLogin() *demoApp {
+// throughIdP begins anna's login as an app does, and tells where it leads when the
+// identity provider has let her in.
+func (x *watchedWorld) throughIdP() (app *demoApp, to string, err error) {
 	x.t.Helper()
 	app, ctx := newDemoApp(x.base), x.t.Context()
 	if _, err := app.begin(ctx, demoAppURI); err != nil {
@@ -143,9 +144,16 @@ func (x *watchedWorld) mobileLogin() *demoApp {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	appURI, err := browser.follow(ctx, callback)
+	to, err = browser.follow(ctx, callback)
+	return app, to, err
+}
+
+// mobileLogin logs anna in as an app does.
+func (x *watchedWorld) mobileLogin() *demoApp {
+	x.t.Helper()
+	app, appURI, err := x.throughIdP()
 	if err == nil {
-		err = app.redeem(ctx, appURI)
+		err = app.redeem(x.t.Context(), appURI)
 	}
 	if err != nil {
 		x.t.Fatal(err)
