@@ -118,14 +118,15 @@ func (d *dialect) lock(unlocked bool) (release func(), err error) {
 }
 
 func openSQLite(d *dialect) (pools, error) {
-	p := pools{writing: newTurns(1)}
+	p := pools{writing: newTurns(1), together: &together{}}
 	if d.path == "" {
 		// The driver drops a connection whose transaction was cancelled, so the
 		// database must not live in a connection.
 		name := "latchkey-" + crand.Text()
 		memdb.Create(name, nil)
 		only, err := openPool("sqlite3", "file:/"+name+"?vfs=memdb&_pragma=foreign_keys(1)", 1)
-		return pools{writer: only, relaxed: only, reader: only, writing: p.writing, close: func() { memdb.Delete(name) }}, err
+		p.writer, p.relaxed, p.reader, p.close = only, only, only, func() { memdb.Delete(name) }
+		return p, err
 	}
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o700); err != nil {
 		return p, fmt.Errorf("database folder: %w", err)

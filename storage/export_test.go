@@ -64,3 +64,10 @@ func (s *Store) Narrow(n int) {
 		p.places = newTurns(n)
 	}
 }
+
+// Gathered is how many advances wait to be written together.
+func (s *Store) Gathered() int {
+	s.pools.together.mu.Lock()
+	defer s.pools.together.mu.Unlock()
+	return len(s.pools.together.waiting)
+}

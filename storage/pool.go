@@ -67,14 +67,19 @@ type result interface{ RowsAffected() (int64, error) }
 // preparing would ask the pool for a second connection while one is held, and
 // a pool of one, or an exhausted one, would wait for itself.
 func (p *pool) prepare(ctx context.Context, tx *sqlx.Tx, query string) (runner, error) {
+	run, err := p.runner(ctx, tx, query)
+	return p.noted(ctx, run, query), err
+}
+
+// noted is a runner whose query is told and traced, to whoever wants to know.
+func (p *pool) noted(ctx context.Context, run runner, query string) runner {
 	if p.trace != nil {
 		p.trace(query)
 	}
-	run, err := p.runner(ctx, tx, query)
 	if broker.Traced(ctx) {
-		return traced{run, query}, err
+		return traced{run, query}
 	}
-	return run, err
+	return run
 }
 
 func (p *pool) runner(ctx context.Context, tx *sqlx.Tx, query string) (runner, error) {

@@ -274,7 +274,7 @@ func (s *Store) AdvanceSession(ctx context.Context, a broker.Advance) (broker.Se
 		ID: a.ID, ClientID: a.ClientID, Gen: a.Generation + 1, ParentBranch: sql.NullInt64{Int64: a.Branch, Valid: true},
 		AdvancedAt: now, IssuedAt: now, LastSeenAt: now, LastIP: a.IP, IdleAway: away,
 	}}
-	err := s.writeRow(ctx, s.pools.relaxed, &row, advanceQuery, args...)
+	row, err := s.advance(ctx, row, args)
 	if errors.Is(err, broker.NotFound) {
 		return broker.Session{}, broker.User{}, false, nil
 	}

@@ -44,8 +44,10 @@ type pools struct {
 	relaxed *pool // commits may be lost by a crash of the machine
 	reader  *pool
 	writing *turns // at SQLite's one writer; nil on PostgreSQL
-	close   func() // what is left to do once all are closed, or nil
-	unlock  func() // lets others replace the file
+	// together gathers the advances that wait for a turn there.
+	together *together
+	close    func() // what is left to do once all are closed, or nil
+	unlock   func() // lets others replace the file
 }
 
 // Tx runs f in one durable transaction, again after a serialization failure.
@@ -154,7 +156,11 @@ func (s *Store) getIn(ctx context.Context, p *pool, into any, query string, args
 	if err != nil {
 		return s.d.translate(ctx, err)
 	}
-	err = stmt.GetContext(ctx, into, args...)
+	return s.one(ctx, stmt.GetContext(ctx, into, args...))
+}
+
+// one translates the error of what reads one row.
+func (s *Store) one(ctx context.Context, err error) error {
 	if errors.Is(err, sql.ErrNoRows) || s.d.isImpossibleText(err) {
 		return &broker.Error{Code: broker.NotFound}
 	}

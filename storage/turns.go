@@ -24,23 +24,37 @@ func (t *turns) take(ctx context.Context) (release func(), err error) {
 	if ctx.Err() != nil {
 		return nil, broker.Unavailable(ctx.Err())
 	}
-	release = func() { <-t.taken }
-	select {
-	case t.taken <- struct{}{}:
+	if release, free := t.try(); free {
 		return release, nil
-	default:
 	}
-	begun := time.Now()
-	t.waits.Add(1)
-	defer func() { t.waited.Add(int64(time.Since(begun))) }()
+	defer t.counted()()
 	limit := time.NewTimer(turnLimit)
 	defer limit.Stop()
 	select {
 	case t.taken <- struct{}{}:
-		return release, nil
+		return t.release, nil
 	case <-ctx.Done():
 		return nil, broker.Unavailable(ctx.Err())
 	case <-limit.C:
 		return nil, broker.Unavailable(errNoTurn)
 	}
 }
+
+// counted counts somebody who waits, until what it returns is called.
+func (t *turns) counted() (over func()) {
+	begun := time.Now()
+	t.waits.Add(1)
+	return func() { t.waited.Add(int64(time.Since(begun))) }
+}
+
+// try takes a turn if there is one.
+func (t *turns) try() (release func(), free bool) {
+	select {
+	case t.taken <- struct{}{}:
+		return t.release, true
+	default:
+		return nil, false
+	}
+}
+
+func (t *turns) release() { <-t.taken }
