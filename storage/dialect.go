@@ -89,6 +89,9 @@ const (
 	// turnLimit is how long a statement waits for a connection, and for its turn to
 	// write on SQLite: who waits longer is better told to come again.
 	turnLimit = 5 * time.Second
+	// logLimit is to how many bytes SQLite cuts its log. It is written back at four
+	// megabytes, so that it is cut after trouble alone.
+	logLimit = 8 << 20
 	// rowLimit is how long a statement waits for a row that another transaction holds:
 	// the connection is of use to others meanwhile. The broker tries again. It is longer
 	// than PostgreSQL's deadlock_timeout (1 s), or no deadlock would be told as one.
@@ -143,7 +146,8 @@ func openSQLite(d *dialect) (pools, error) {
 	dsn := func(extra string) string {
 		return fileDSN(d.path) + "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)" + extra
 	}
-	write := "&_pragma=journal_mode(wal)&_txlock=immediate"
+	// What a long reader made of the log is given back once it could be written back.
+	write := fmt.Sprintf("&_pragma=journal_mode(wal)&_pragma=journal_size_limit(%d)&_txlock=immediate", logLimit)
 	if p.writer, err = openPool("sqlite3", dsn(write+"&_pragma=synchronous(full)"), 1); err != nil {
 		return p, err
 	}

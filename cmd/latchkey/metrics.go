@@ -32,7 +32,9 @@ func (r *running) serveMetrics(listen string) error {
 	if err != nil {
 		return fmt.Errorf("metrics.listen: %w", err)
 	}
-	r.metrics = metrics.New(metrics.Sources{Version: version, Broker: r.metricsBroker, Pools: r.pools, Hashing: r.hashing, Expires: r.certificates.expires, LostLines: r.lostLines})
+	r.metrics = metrics.New(metrics.Sources{
+		Version: version, Broker: r.metricsBroker, Pools: r.pools, LogBytes: r.logBytes, Hashing: r.hashing, Expires: r.certificates.expires, LostLines: r.lostLines,
+	})
 	r.metrics.Configured(time.Now(), false, true)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", r.metrics.Handler())
@@ -63,6 +65,14 @@ func (r *running) pools() (out []metrics.Pool) {
 		out = append(out, metrics.Pool(p))
 	}
 	return out
+}
+
+func (r *running) logBytes() (int64, bool) {
+	store := r.store.Load()
+	if store == nil {
+		return 0, false
+	}
+	return store.LogBytes()
 }
 
 func (r *running) hashing() *metrics.Hashing {

@@ -105,8 +105,15 @@ func rest(t *testing.T, metrics string, before held) held {
 	return now
 }
 
-// look reads the metrics.
+// look reads what the program holds.
 func look(t *testing.T, metrics string) held {
+	t.Helper()
+	gauge := gauges(t, metrics)
+	return held{gauge("go_goroutines"), gauge("process_open_fds"), gauge("process_resident_memory_bytes") >> 20}
+}
+
+// gauges reads the metrics; those without labels are to be had.
+func gauges(t *testing.T, metrics string) func(name string) int {
 	t.Helper()
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Get("http://" + metrics + "/metrics")
@@ -118,7 +125,8 @@ func look(t *testing.T, metrics string) held {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gauge := func(name string) int {
+	return func(name string) int {
+		t.Helper()
 		_, rest, _ := strings.Cut(string(raw), "\n"+name+" ")
 		var value float64
 		if _, err := fmt.Sscan(rest, &value); err != nil {
@@ -126,7 +134,6 @@ func look(t *testing.T, metrics string) held {
 		}
 		return int(value)
 	}
-	return held{gauge("go_goroutines"), gauge("process_open_fds"), gauge("process_resident_memory_bytes") >> 20}
 }
 
 // mix is a load of everything: logins, right and wrong, refreshes, calls,

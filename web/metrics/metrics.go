@@ -58,6 +58,8 @@ type Sources struct {
 	Broker func() Broker
 	// Pools of the database; nil until it is open.
 	Pools func() []Pool
+	// LogBytes is how long SQLite's write-ahead log is; nil, or not there: there is none.
+	LogBytes func() (n int64, there bool)
 	// Hashing; nil until there is a hasher.
 	Hashing func() *Hashing
 	// Expires is when the certificate of the server expires; zero: there is none.

@@ -25,6 +25,7 @@ type reader struct {
 	tallies                                       map[string]*tallyDesc
 	idpUp, lost                                   *prometheus.Desc
 	poolMax, poolOpen, poolWaits, poolWaitSeconds *prometheus.Desc
+	logBytes                                      *prometheus.Desc
 	hashRunning, hashParallel                     *prometheus.Desc
 	hashWaiting, hashRoom                         *prometheus.Desc
 	hashDone, hashBusy, hashSeconds               *prometheus.Desc
@@ -68,8 +69,9 @@ func newReader(s Sources) *reader {
 	r.outboxAge = desc("mails_waiting_oldest_seconds", "For how long the oldest mail waits that is not sent yet; 0 where there is none.")
 	r.poolMax = desc("db_connections_max", "How many connections a pool opens at most.", "pool")
 	r.poolOpen = desc("db_connections", "Open connections by pool and state (in_use, idle).", "pool", "state")
-	r.poolWaits = desc("db_connection_waits_total", "How often a statement had to wait for a connection.", "pool")
+	r.poolWaits = desc("db_connection_waits_total", "How often a statement had to wait for a connection, or for its turn to write on SQLite.", "pool")
 	r.poolWaitSeconds = desc("db_connection_wait_seconds_total", "How long statements waited for a connection, altogether.", "pool")
+	r.logBytes = desc("db_sqlite_log_bytes", "How long SQLite's write-ahead log is (the file -wal).")
 	r.hashRunning = desc("password_hashes_running", "Passwords that are being hashed now.")
 	r.hashParallel = desc("password_hashes_parallel", "How many passwords are hashed at once at most.")
 	r.hashWaiting = desc("password_hashes_waiting", "Passwords that wait for their turn.")
@@ -161,6 +163,12 @@ func (r *reader) collectPools(say sayer) {
 		say(prometheus.GaugeValue, r.poolOpen, float64(p.Idle), p.Name, "idle")
 		say(prometheus.CounterValue, r.poolWaits, float64(p.Waits), p.Name)
 		say(prometheus.CounterValue, r.poolWaitSeconds, p.Waited.Seconds(), p.Name)
+	}
+	if r.LogBytes == nil {
+		return
+	}
+	if n, there := r.LogBytes(); there {
+		say(prometheus.GaugeValue, r.logBytes, float64(n))
 	}
 }
 
