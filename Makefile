@@ -67,6 +67,7 @@ unit:
 	go test $(RACE) -timeout 40m -skip '$(WALKS)' $$(go list ./... | grep -v -e /test/storm -e /test/packaging)
 	go test -timeout 20m -run '$(WALKS)' ./web ./broker ./cmd/latchkey
 	go test $(RACE) -timeout 25m -v ./test/storm ./test/packaging
+	./test/fuzz.sh
 
 # The storms for long, and what they counted into docs/proof.md.
 storm:
@@ -91,9 +92,9 @@ proof:
 	LATCHKEY_WRITE=1 go test -count=1 -run TestRulesOnOneTrace ./test/rules
 	$(MAKE) bench
 
-# Every fuzz target for longer.
+# Every fuzz target for longer, and how much was tried into docs/proof.md.
 fuzz:
-	FUZZTIME=5m ./test/fuzz.sh
+	LATCHKEY_WRITE=1 FUZZTIME=5m ./test/fuzz.sh
 
 # Tries other people's clients again, and writes their table in docs/interop.md.
 interop:
