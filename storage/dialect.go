@@ -162,6 +162,15 @@ func openSQLite(d *dialect) (pools, error) {
 // fileDSN names an SQLite file, without parameters.
 func fileDSN(file string) string { return "file:" + (&url.URL{Path: file}).EscapedPath() }
 
+// logFile is SQLite's write-ahead log. It lies beside the file that a link leads to.
+func (d *dialect) logFile() string {
+	file, err := filepath.EvalSymlinks(d.path)
+	if err != nil {
+		file = d.path
+	}
+	return file + "-wal"
+}
+
 func isBusy(err error) bool {
 	se, ok := errors.AsType[*sqlite3.Error](err)
 	return ok && (se.Code() == sqlite3.BUSY || se.Code() == sqlite3.LOCKED)

@@ -51,7 +51,7 @@ func OpenToLook(ctx context.Context, o Options) (*Store, error) {
 // it, and who only reads could make one and not remove it.
 func lookAtFile(d *dialect) (pools, error) {
 	how := "?mode=ro&_pragma=busy_timeout(2000)&_pragma=query_only(1)"
-	if _, err := os.Stat(d.path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(d.logFile()); errors.Is(err, fs.ErrNotExist) {
 		how += "&immutable=1"
 	}
 	one, err := openPool("sqlite3", fileDSN(d.path)+how, 1)

@@ -42,7 +42,7 @@ func (s *Store) LogBytes() (n int64, there bool) {
 	if s.d.path == "" {
 		return 0, false
 	}
-	log, err := os.Stat(s.d.path + "-wal")
+	log, err := os.Stat(s.d.logFile())
 	if err != nil {
 		return 0, errors.Is(err, fs.ErrNotExist)
 	}

@@ -3,6 +3,8 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -26,6 +28,7 @@ type advancing struct {
 	args []any
 	row  sessionUserRow
 	done chan error
+	over func() // ends the count of its waiting
 }
 
 // join reports whether somebody has to lead.
@@ -37,24 +40,30 @@ func (t *together) join(a *advancing) (lead bool) {
 	return lead
 }
 
-// next takes those who came first and still wait.
+// next takes those who came first.
 func (t *together) next() (group []*advancing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := min(len(t.waiting), mostTogether)
-	for _, a := range t.waiting[:n] {
-		if a.ctx.Err() == nil {
-			group = append(group, a)
-		}
+	group = slices.Clone(t.waiting[:min(len(t.waiting), mostTogether)])
+	t.waiting = slices.Delete(t.waiting, 0, len(group))
+	for _, a := range group {
+		a.over()
 	}
-	left := copy(t.waiting, t.waiting[n:])
-	clear(t.waiting[left:])
-	t.waiting = t.waiting[:left]
 	return group
 }
 
-// over reports whether nobody waits, and then ends the lead.
-func (t *together) over() bool {
+// leave is for those who give up: they take nobody's place in a group.
+func (t *together) leave(a *advancing) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := slices.Index(t.waiting, a); i >= 0 {
+		t.waiting = slices.Delete(t.waiting, i, i+1)
+		a.over()
+	}
+}
+
+// done reports whether nobody waits, and then ends the lead.
+func (t *together) done() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.led = len(t.waiting) > 0
@@ -78,7 +87,7 @@ func (s *Store) advance(ctx context.Context, row sessionUserRow, args []any) (se
 	waiting, cancel := context.WithTimeoutCause(ctx, turnLimit, errNoTurn)
 	defer cancel()
 	a.ctx = waiting
-	defer s.pools.writing.counted()()
+	a.over = s.pools.writing.counted()
 	if s.pools.together.join(a) {
 		go s.lead()
 	}
@@ -86,19 +95,45 @@ func (s *Store) advance(ctx context.Context, row sessionUserRow, args []any) (se
 	case err := <-a.done:
 		return a.row, err
 	case <-waiting.Done():
+		s.pools.together.leave(a)
+	}
+	select {
+	case err := <-a.done:
+		return a.row, err
+	default:
 		return sessionUserRow{}, broker.Unavailable(context.Cause(waiting))
 	}
 }
 
-// lead writes groups until nobody waits, and takes a turn for each, as others do.
+// lead writes groups until nobody waits, and takes a turn for each, as others do. It
+// waits for that without a limit: whoever waits for too long gives up by itself.
 func (s *Store) lead() {
-	for t := s.pools.together; !t.over(); {
-		release, err := s.pools.writing.take(context.Background())
-		if err != nil {
-			continue // who waits for too long gives up by itself
+	for !s.pools.together.done() {
+		s.leadOne()
+	}
+}
+
+// leadOne writes one group. A panic of the driver, which can have no memory, is the
+// trouble of those in it, as in a request.
+func (s *Store) leadOne() {
+	release := s.pools.writing.await()
+	defer release()
+	group := s.pools.together.next()
+	defer func() {
+		if p := recover(); p != nil {
+			for _, a := range group {
+				a.answer(broker.Unavailable(fmt.Errorf("panic: %v", p)))
+			}
 		}
-		s.writeGroup(t.next())
-		release()
+	}()
+	s.writeGroup(group)
+}
+
+// answer says how it went, unless that was said.
+func (a *advancing) answer(err error) {
+	select {
+	case a.done <- err:
+	default:
 	}
 }
 
@@ -114,7 +149,7 @@ func (s *Store) writeGroup(group []*advancing) {
 		if len(group) == 1 || err != nil {
 			outcomes[i] = s.advanceAlone(a)
 		}
-		a.done <- outcomes[i]
+		a.answer(outcomes[i])
 	}
 }
 
@@ -125,6 +160,7 @@ func (s *Store) advanceAlone(a *advancing) error {
 
 // advanceTogether returns what became of each. No caller's context reaches its
 // statement: SQLite takes a transaction back when one of its statements is broken off.
+// Who has given up by then is left out.
 func (s *Store) advanceTogether(group []*advancing) ([]error, error) {
 	p, rows, outcomes := s.pools.relaxed, make([]sessionUserRow, len(group)), make([]error, len(group))
 	err := s.use(context.Background(), p, func(ctx context.Context) error {
@@ -139,6 +175,10 @@ func (s *Store) advanceTogether(group []*advancing) ([]error, error) {
 		defer func() { _ = tx.Rollback() }() // nothing once committed
 		run := prepared{tx.StmtxContext(ctx, stmt)}
 		for i, a := range group {
+			if a.ctx.Err() != nil {
+				outcomes[i] = broker.Unavailable(context.Cause(a.ctx))
+				continue
+			}
 			rows[i] = a.row
 			err := s.one(ctx, p.noted(a.ctx, run, advanceQuery).GetContext(context.WithoutCancel(a.ctx), &rows[i], a.args...))
 			if outcomes[i] = err; err != nil && !errors.Is(err, broker.NotFound) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -195,6 +196,9 @@ func TestWhoGivesUpLeavesTheGroup(t *testing.T) {
 	wait(t, func() bool { return s.Gathered() == 4 })
 	leave()
 	left.Wait() // at once, though the writer is taken
+	if n := s.Gathered(); n != 3 {
+		t.Errorf("%d wait", n)
+	}
 	release()
 	all.Wait()
 	if broker.CodeOf(out[0].err) != broker.TemporarilyUnavailable || !errors.Is(out[0].err, context.Canceled) {
@@ -205,6 +209,47 @@ func TestWhoGivesUpLeavesTheGroup(t *testing.T) {
 		if err != nil || row.Generation != int64(min(i, 1)) || i > 0 && !a.ok {
 			t.Errorf("s%d is at %d (%v, %v)", i, row.Generation, err, a.err)
 		}
+	}
+}
+
+// A panic on the way to the database is the trouble of those whom it meets.
+func TestAPanicEndsNoProcess(t *testing.T) {
+	_, url := advancers(t, 3)
+	var broken atomic.Bool
+	s, err := storage.Open(ctx, storage.Options{URL: url, Trace: func(string) {
+		if broken.Load() {
+			panic("no memory")
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, a := range meet(t, s, 3, func(i int) advanced {
+		broken.Store(true)
+		return advance(ctx, s, i, 0)
+	}) {
+		if broker.CodeOf(a.err) != broker.TemporarilyUnavailable || !strings.Contains(a.err.Error(), "no memory") {
+			t.Errorf("%v", a.err)
+		}
+	}
+	broken.Store(false)
+	for i, a := range meet(t, s, 3, func(i int) advanced { return advance(ctx, s, i, 0) }) {
+		if a.err != nil || !a.ok {
+			t.Errorf("s%d after it: %v %v", i, a.ok, a.err)
+		}
+	}
+}
+
+// The log of SQLite is found beside the file that a link leads to.
+func TestLogBytesThroughALink(t *testing.T) {
+	_, url := advancers(t, 1)
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Symlink(strings.TrimPrefix(url, "sqlite:"), link); err != nil {
+		t.Fatal(err)
+	}
+	if n, there := open(t, "sqlite:"+link).LogBytes(); !there || n == 0 {
+		t.Errorf("%d bytes, %v", n, there)
 	}
 }
 

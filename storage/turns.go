@@ -57,4 +57,10 @@ func (t *turns) try() (release func(), free bool) {
 	}
 }
 
+// await waits for a turn for as long as it takes, uncounted.
+func (t *turns) await() (release func()) {
+	t.taken <- struct{}{}
+	return t.release
+}
+
 func (t *turns) release() { <-t.taken }
