@@ -28,6 +28,7 @@ type ceiling struct {
 	close   func()
 	product *product
 	codes   stock
+	advance advances // the statement of a refresh
 }
 
 // database is where product and ceiling meet.
@@ -104,18 +105,23 @@ func newCeiling(ctx context.Context, d database, p *product) (*ceiling, error) {
 	}
 
 	writing := make(chan struct{}, d.writers)
+	advance := func(ctx context.Context, session string) error {
+		writing <- struct{}{}
+		result, err := update.ExecContext(ctx, time.Now().UnixMilli(), session)
+		<-writing
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); n != 1 {
+			return fmt.Errorf("%d rows of session %s, %v", n, session, err)
+		}
+		return nil
+	}
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.POST("/auth/refresh", func(c *gin.Context) {
-		writing <- struct{}{}
-		result, err := update.ExecContext(c.Request.Context(), time.Now().UnixMilli(), c.GetHeader("X-Session"))
-		<-writing
-		if err != nil {
+		if err := advance(c.Request.Context(), c.GetHeader("X-Session")); err != nil {
 			_ = c.AbortWithError(http.StatusInternalServerError, err)
-			return
-		}
-		if n, _ := result.RowsAffected(); n != 1 {
-			c.Status(http.StatusNotFound)
 			return
 		}
 		signature, err := jwt.SigningMethodES256.Sign(text, key)
@@ -126,6 +132,7 @@ func newCeiling(ctx context.Context, d database, p *product) (*ceiling, error) {
 		_ = text + "." + base64.RawURLEncoding.EncodeToString(signature)
 		c.Data(http.StatusOK, "application/json; charset=utf-8", refreshed)
 	})
+	e.POST(barePath, func(c *gin.Context) { c.Data(http.StatusOK, "application/json; charset=utf-8", refreshed) })
 	e.GET("/api/me", func(c *gin.Context) {
 		var user string
 		if err := sel.QueryRowContext(c.Request.Context(), c.GetHeader("X-Session")).Scan(&user); err != nil {
@@ -135,7 +142,7 @@ func newCeiling(ctx context.Context, d database, p *product) (*ceiling, error) {
 		c.Data(http.StatusOK, "application/json; charset=utf-8", me)
 	})
 	e.GET("/.well-known/jwks.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", keys) })
-	c := &ceiling{product: p}
+	c := &ceiling{product: p, advance: advance}
 	if err := c.oauth(ctx, d, e, sel); err != nil {
 		return nil, err
 	}
@@ -159,6 +166,18 @@ func (c *ceiling) refreshing(worker int) (step, end func() error, err error) {
 		token = tokenIn(body)
 		return nil
 	}, func() error { conn.close(); return nil }, nil
+}
+
+const barePath = "/bare"
+
+// bareHandler answers what a refresh does, and does nothing for it.
+func (c *ceiling) bareHandler(worker int) (step, end func() error, err error) {
+	return fixed(c.address, request("POST", barePath, c.address, "X-Refresh-Token", c.product.refresh[worker], "X-Session", c.product.session[worker]), http.StatusOK)
+}
+
+// bareStatement is what a refresh asks of the database, without HTTP.
+func (c *ceiling) bareStatement(worker int) (step, end func() error, err error) {
+	return advancing(context.Background(), c.advance)(worker)
 }
 
 func (c *ceiling) me(worker int) (step, end func() error, err error) {

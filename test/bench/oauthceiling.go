@@ -59,6 +59,9 @@ func (c *ceiling) oauth(ctx context.Context, d database, e *gin.Engine, sel *sql
 		}
 		c.Data(http.StatusOK, "application/json; charset=utf-8", x.answer)
 	})
+	if err := c.login(ctx, d, e, x); err != nil {
+		return err
+	}
 	e.POST("/oauth2/introspect", selecting(introspected))
 	e.GET("/oauth2/userinfo", selecting(userinfo))
 	e.GET(discoveryPath, func(c *gin.Context) { c.Data(http.StatusOK, "application/json", discovery) })
@@ -154,6 +157,7 @@ func (x *bareExchange) exchange(ctx context.Context, code, user, parent string) 
 	return nil
 }
 
+// write has no code and no parent for a login with a password.
 func (x *bareExchange) write(ctx context.Context, code, user, parent string) error {
 	x.writing <- struct{}{}
 	defer func() { <-x.writing }()
@@ -167,8 +171,10 @@ func (x *bareExchange) write(ctx context.Context, code, user, parent string) err
 	// Each new key comes last in its index, as those of the product do.
 	session, event := fmt.Sprintf("d%035x", n), fmt.Sprintf("e%035x", n)
 	var granted, username string
-	if err := tx.StmtContext(ctx, x.redeem).QueryRowContext(ctx, now, session, code).Scan(&granted); err != nil {
-		return err
+	if code != "" {
+		if err := tx.StmtContext(ctx, x.redeem).QueryRowContext(ctx, now, session, code).Scan(&granted); err != nil {
+			return err
+		}
 	}
 	if err := tx.StmtContext(ctx, x.user).QueryRowContext(ctx, now, user).Scan(&username); err != nil {
 		return err
@@ -178,7 +184,7 @@ func (x *bareExchange) write(ctx context.Context, code, user, parent string) err
 		args []any
 	}{
 		{x.parent, []any{parent}},
-		{x.add, []any{session, user, parent, now, now, now, now, now}},
+		{x.add, []any{session, user, sql.NullString{String: parent, Valid: parent != ""}, now, now, now, now, now}},
 		{x.event, []any{event, now, user, session}},
 	} {
 		if _, err := tx.StmtContext(ctx, s.stmt).ExecContext(ctx, s.args...); err != nil {

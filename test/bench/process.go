@@ -138,7 +138,7 @@ func (o options) process(ctx context.Context, r *report, folder string) error {
 	if err != nil {
 		return err
 	}
-	r.value("program, stripped", fmt.Sprintf("%.1f MiB", size), "at most 30 MiB", size <= 30)
+	r.value("program, stripped", fmt.Sprintf("%.1f MiB", size), "at most 25 MiB", size <= 25)
 	var fresh, existing, idle []float64
 	for i := range o.long {
 		data := filepath.Join(folder, fmt.Sprint("data", i))
@@ -160,9 +160,9 @@ func (o options) process(ctx context.Context, r *report, folder string) error {
 		}
 	}
 	f, e, m := median(fresh), median(existing), median(idle)
-	r.value("start to ready, new SQLite database", fmt.Sprintf("%.0f ms", f), "at most 100 ms", f <= 100)
-	r.value("start to ready, existing SQLite database", fmt.Sprintf("%.0f ms", e), "at most 100 ms", e <= 100)
-	r.value("memory (RSS), idle", fmt.Sprintf("%.1f MiB", m), "at most 30 MiB", m <= 30)
+	r.value("start to ready, new SQLite database", fmt.Sprintf("%.0f ms", f), "at most 60 ms", f <= 60)
+	r.value("start to ready, existing SQLite database", fmt.Sprintf("%.0f ms", e), "at most 60 ms", e <= 60)
+	r.value("memory (RSS), idle", fmt.Sprintf("%.1f MiB", m), "at most 25 MiB", m <= 25)
 
 	p, err := b.start(filepath.Join(folder, "load"), asAdmin...)
 	if err != nil {
@@ -179,7 +179,7 @@ func (o options) process(ctx context.Context, r *report, folder string) error {
 	if err != nil {
 		return err
 	}
-	r.value("memory (RSS), after load", fmt.Sprintf("%.1f MiB", rss), "at most 80 MiB", rss <= 80)
+	r.value("memory (RSS), after load", fmt.Sprintf("%.1f MiB", rss), "at most 60 MiB", rss <= 60)
 	r.value("memory (RSS), at its highest", fmt.Sprintf("%.1f MiB", peak), "", true)
 	return p.stop()
 }
