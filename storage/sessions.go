@@ -270,15 +270,18 @@ func (s *Store) AdvanceSession(ctx context.Context, a broker.Advance) (broker.Se
 	now, away := a.Now.UnixMilli(), s.awayNow()
 	args := append([]any{a.Branch, now, now}, slideArgs(a.Touch, away)...)
 	args = append(args, a.ID, a.Generation, a.Branch, a.AdvancedBefore.UnixMilli(), now-away, now, a.ClientID)
-	row := sessionUserRow{sessionRow: sessionRow{
+	one := &advancing{ctx: ctx, args: args}
+	one.row.sessionRow = sessionRow{
 		ID: a.ID, ClientID: a.ClientID, Gen: a.Generation + 1, ParentBranch: sql.NullInt64{Int64: a.Branch, Valid: true},
 		AdvancedAt: now, IssuedAt: now, LastSeenAt: now, LastIP: a.IP, IdleAway: away,
-	}}
-	row, err := s.advance(ctx, row, args)
-	if errors.Is(err, broker.NotFound) {
-		return broker.Session{}, broker.User{}, false, nil
 	}
-	return s.session(row.sessionRow), row.User.user(), err == nil, err
+	switch err := s.advance(one); {
+	case errors.Is(err, broker.NotFound):
+		return broker.Session{}, broker.User{}, false, nil
+	case err != nil:
+		return broker.Session{}, broker.User{}, false, err
+	}
+	return s.session(one.row.sessionRow), one.row.User.user(), true, nil
 }
 
 // WriteRotation implements broker.SessionStore.

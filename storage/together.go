@@ -70,38 +70,35 @@ func (t *together) done() bool {
 	return !t.led
 }
 
-// advance runs advanceQuery, which fills row. Where SQLite's writer is taken it is
-// written with the others who wait for it.
-func (s *Store) advance(ctx context.Context, row sessionUserRow, args []any) (sessionUserRow, error) {
+// advance runs advanceQuery, which fills the row. Where SQLite's writer is taken it is
+// written with the others who wait for it. After an error the row is not to be read.
+func (s *Store) advance(a *advancing) error {
 	if s.pools.together == nil || s.tx != nil || s.looking {
-		err := s.writeRow(ctx, s.pools.relaxed, &row, advanceQuery, args...)
-		return row, err
+		return s.writeRow(a.ctx, s.pools.relaxed, &a.row, advanceQuery, a.args...)
 	}
-	a := &advancing{ctx: ctx, args: args, row: row, done: make(chan error, 1)}
 	if release, free := s.pools.writing.try(); free {
 		defer release()
-		err := s.advanceAlone(a)
-		return a.row, err
+		return s.advanceAlone(a)
 	}
 	// The limit is that of whoever waits for a turn.
-	waiting, cancel := context.WithTimeoutCause(ctx, turnLimit, errNoTurn)
+	waiting, cancel := context.WithTimeoutCause(a.ctx, turnLimit, errNoTurn)
 	defer cancel()
-	a.ctx = waiting
+	a.ctx, a.done = waiting, make(chan error, 1)
 	a.over = s.pools.writing.counted()
 	if s.pools.together.join(a) {
 		go s.lead()
 	}
 	select {
 	case err := <-a.done:
-		return a.row, err
+		return err
 	case <-waiting.Done():
 		s.pools.together.leave(a)
 	}
 	select {
 	case err := <-a.done:
-		return a.row, err
+		return err
 	default:
-		return sessionUserRow{}, broker.Unavailable(context.Cause(waiting))
+		return broker.Unavailable(context.Cause(waiting))
 	}
 }
 
