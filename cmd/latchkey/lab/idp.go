@@ -25,14 +25,18 @@ type Lies struct {
 	Sign string `yaml:"sign"`
 	// UnknownKey: the signature is by a key that nobody was told of.
 	UnknownKey bool `yaml:"unknown_key"`
-	// Header and Claims win over the true ones: alg, kid; iss, aud, sub, nonce, azp,
-	// at_hash and any other.
-	Header map[string]any `yaml:"header"`
-	Claims map[string]any `yaml:"claims"`
+	// Header and Claims of ID tokens win over the true ones: alg, kid; iss, aud, sub,
+	// nonce, azp, at_hash and any other.
+	Header Patch `yaml:"header"`
+	Claims Patch `yaml:"claims"`
 	// Times are claims (exp, iat, nbf, auth_time), counted from now.
 	Times map[string]Duration `yaml:"times"`
-	// Omit are claims that are left out, and kid.
-	Omit []string `yaml:"omit"`
+
+	// What the endpoints answer when they succeed.
+	Discovery Patch `yaml:"discovery"`
+	JWKS      Patch `yaml:"jwks"`
+	Token     Patch `yaml:"token"`
+	Userinfo  Patch `yaml:"userinfo"`
 }
 
 var (
@@ -67,15 +71,13 @@ func (l Lies) tell(p *providertest.IdP, clock *Clock) {
 	}
 	p.Script(func(s *providertest.Script) {
 		*s = providertest.Script{
-			SignAlg: l.Sign, SignWithUnknownKey: l.UnknownKey, OmitKid: slices.Contains(l.Omit, "kid"),
+			SignAlg: l.Sign, SignWithUnknownKey: l.UnknownKey,
 			IDTokenHeader: maps.Clone(l.Header), Respond: map[string]providertest.Responder{},
+			EditDiscovery: l.Discovery.edit, EditJWKS: l.JWKS.edit, EditTokenAnswer: l.Token.edit, EditUserinfo: l.Userinfo.edit,
 			EditIDToken: func(claims map[string]any) {
-				maps.Copy(claims, l.Claims)
+				l.Claims.edit(claims)
 				for name, from := range l.Times {
 					claims[name] = clock.IdPNow().Add(from.span()).Unix()
-				}
-				for _, name := range l.Omit {
-					delete(claims, name)
 				}
 			},
 		}

@@ -4,9 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,8 +15,25 @@ import (
 	"github.com/latchkey-id/latchkey/providers/providertest"
 )
 
-// idToken logs anna in at the provider and reads what the ID token says.
-func idToken(t *testing.T, p *providertest.IdP) (header, claims map[string]any) {
+// ask sends a request and reads the object that comes back.
+func ask(t *testing.T, r *http.Request, err error) (answer map[string]any) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v", r.URL, res.Status, err)
+	}
+	return answer
+}
+
+// tokenAnswer is what the provider says when it has logged anna in.
+func tokenAnswer(t *testing.T, p *providertest.IdP) map[string]any {
 	t.Helper()
 	const verifier = "a verifier that is long enough to be one, really"
 	sum := sha256.Sum256([]byte(verifier))
@@ -30,21 +48,23 @@ func idToken(t *testing.T, p *providertest.IdP) (header, claims map[string]any) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := httptest.NewRequest(http.MethodPost, p.Issuer()+"/token", strings.NewReader(url.Values{
+	r, err := http.NewRequest(http.MethodPost, p.Issuer()+"/token", strings.NewReader(url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {"latchkey"}, "client_secret": {"s"}, "redirect_uri": {"http://localhost/cb"},
 		"code": {back.Query().Get("code")}, "code_verifier": {verifier},
 	}.Encode()))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	w := httptest.NewRecorder()
-	p.ServeHTTP(w, r)
-	var answer struct {
-		IDToken string `json:"id_token"`
+	if err == nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
-		t.Fatalf("%s: %v", w.Body, err)
-	}
+	return ask(t, r, err)
+}
+
+// idToken logs anna in at the provider and reads what the ID token says.
+func idToken(t *testing.T, p *providertest.IdP) (header, claims map[string]any) {
+	t.Helper()
+	token, _ := tokenAnswer(t, p)["id_token"].(string)
+	parts := strings.Split(token, ".")
 	for i, into := range []*map[string]any{&header, &claims} {
-		raw, err := base64.RawURLEncoding.DecodeString(strings.Split(answer.IDToken, ".")[i])
+		raw, err := base64.RawURLEncoding.DecodeString(parts[i])
 		if err == nil {
 			err = json.Unmarshal(raw, into)
 		}
@@ -55,38 +75,41 @@ func idToken(t *testing.T, p *providertest.IdP) (header, claims map[string]any) 
 	return header, claims
 }
 
-// TestLies: what a scenario says of the provider, the provider says; afterwards it
-// is honest again.
-func TestLies(t *testing.T) {
-	clock := &Clock{}
-	p := providertest.Start(t, providertest.Config{
+// lying is a scenario in which the provider lies so.
+func lying(t *testing.T, lies string) Lies {
+	t.Helper()
+	s, err := Read([]byte("name: lies\ntitle: The provider lies\nmust: Say so.\nuntried: nobody logged in\nexpect: {stays: true}\nidp: " + lies))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.IdP
+}
+
+func startIdP(t *testing.T, clock *Clock) *providertest.IdP {
+	return providertest.Start(t, providertest.Config{
 		Now:     clock.IdPNow,
 		Users:   []providertest.User{{Subject: "1", Username: "anna"}},
 		Clients: []providertest.Client{{ID: "latchkey", Secret: "s", RedirectURIs: []string{"http://localhost/cb"}}},
 	})
-	s, err := Read([]byte(`
-name: lies
-title: The provider lies
-must: Say so.
-untried: nobody logged in
-expect: {stays: true}
-idp:
+}
+
+// TestLies: what a scenario says of the provider, the provider says; afterwards it
+// is honest again.
+func TestLies(t *testing.T) {
+	clock := &Clock{}
+	p := startIdP(t, clock)
+	lying(t, `
   clock: 1h
   sign: none
-  header: {kid: another}
-  claims: {iss: "https://elsewhere.example", aud: [a, b], sub: mallory, azp: other, at_hash: wrong}
+  header: {kid: another, typ: null}
+  claims: {iss: "https://elsewhere.example", aud: [a, b], sub: mallory, azp: other, at_hash: wrong, nonce: null}
   times: {exp: -10m}
-  omit: [nonce]
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.IdP.tell(p, clock)
+`).tell(p, clock)
 	header, claims := idToken(t, p)
 	exp, _ := claims["exp"].(float64)
 	iat, _ := claims["iat"].(float64)
 	inAnHour := float64(time.Now().Add(time.Hour).Unix())
-	if header["alg"] != "none" || header["kid"] != "another" || claims["iss"] != "https://elsewhere.example" || claims["sub"] != "mallory" ||
+	if header["alg"] != "none" || header["kid"] != "another" || header["typ"] != nil || claims["iss"] != "https://elsewhere.example" || claims["sub"] != "mallory" ||
 		claims["azp"] != "other" || claims["at_hash"] != "wrong" || claims["nonce"] != nil || exp > inAnHour-500 || iat < inAnHour-60 {
 		t.Errorf("%v %v", header, claims)
 	}
@@ -109,5 +132,64 @@ idp:
 			t.Errorf("%+v: answered %s", c.lies, res.Status)
 			res.Body.Close()
 		}
+	}
+}
+
+// TestLiesOfEndpoints: members of an answer are changed, removed and added, those of
+// a list in each member of it, and the others stay as they are.
+func TestLiesOfEndpoints(t *testing.T) {
+	clock := &Clock{}
+	p := startIdP(t, clock)
+	answers := func() map[string]map[string]any {
+		out := map[string]map[string]any{"token": tokenAnswer(t, p)}
+		access, _ := out["token"]["access_token"].(string)
+		for name, path := range map[string]string{"discovery": "/.well-known/openid-configuration", "jwks": "/jwks", "userinfo": "/userinfo"} {
+			r, err := http.NewRequest(http.MethodGet, p.Issuer()+path, nil)
+			if err == nil {
+				r.Header.Set("Authorization", "Bearer "+access)
+			}
+			out[name] = ask(t, r, err)
+		}
+		return out
+	}
+	honest := answers()
+	for _, c := range []struct{ endpoint, lie, change, remove string }{ // change: what must be there then
+		{"discovery", `{issuer: "https://evil.example"}`, `{"issuer": "https://evil.example"}`, ""},
+		{"discovery", `{userinfo_endpoint: null, scopes_supported: [openid], mtls: {a: {b: 1, c: null}}}`, `{"scopes_supported": ["openid"], "mtls": {"a": {"b": 1}}}`, "userinfo_endpoint"},
+		{"jwks", `{keys: []}`, `{"keys": []}`, ""},
+		{"jwks", `{keys: null, more: true}`, `{"more": true}`, "keys"},
+		{"token", `{token_type: mac, id_token: null, refresh_token: R}`, `{"token_type": "mac", "refresh_token": "R"}`, "id_token"},
+		{"userinfo", `{sub: another, email: [1], name: null}`, `{"sub": "another", "email": [1]}`, "name"},
+	} {
+		lying(t, "{"+c.endpoint+": "+c.lie+"}").tell(p, clock)
+		got := answers()
+		want := maps.Clone(honest[c.endpoint])
+		if err := json.Unmarshal([]byte(c.change), &want); err != nil {
+			t.Fatal(err)
+		}
+		delete(want, c.remove)
+		for name, answer := range got {
+			expected := honest[name]
+			if name == c.endpoint {
+				expected = want
+			}
+			for _, random := range []string{"access_token", "id_token"} {
+				if answer[random] != nil && expected[random] != nil {
+					answer[random] = expected[random]
+				}
+			}
+			if !reflect.DeepEqual(answer, expected) {
+				t.Errorf("%s: %s: %s says %v, want %v", c.endpoint, c.lie, name, answer, expected)
+			}
+		}
+	}
+	lying(t, `{jwks: {keys: {kid: null, alg: HS256}}}`).tell(p, clock)
+	keys, _ := answers()["jwks"]["keys"].([]any)
+	if key, _ := keys[0].(map[string]any); len(keys) != 1 || key["alg"] != "HS256" || key["kid"] != nil || key["n"] == nil {
+		t.Errorf("a change of each key makes %v", keys)
+	}
+	Lies{}.tell(p, clock)
+	if got := answers(); !reflect.DeepEqual(got["jwks"], honest["jwks"]) || !reflect.DeepEqual(got["discovery"], honest["discovery"]) {
+		t.Errorf("afterwards: %v", got)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/oidc"
 	"github.com/latchkey-id/latchkey/providers/providertest"
 	"github.com/latchkey-id/latchkey/test/harness"
 	"github.com/latchkey-id/latchkey/web"
@@ -23,6 +24,7 @@ import (
 type place struct {
 	t         *testing.T
 	lab       *Lab
+	idp       *providertest.IdP
 	rig       *harness.Rig
 	url       string
 	scenarios []Scenario
@@ -33,8 +35,19 @@ func newPlace(t *testing.T, patience time.Duration, scenarios []Scenario) *place
 	front := httptest.NewUnstartedServer(nil)
 	x := &place{t: t, url: "http://" + front.Listener.Addr().String(), scenarios: scenarios}
 	clock := NewClock(scenarios)
+	x.idp = providertest.Start(t, providertest.Config{
+		Now:     clock.IdPNow,
+		Users:   []providertest.User{{Subject: "1", Username: "anna", Email: "anna@example.org", EmailVerified: true, Groups: []string{"readers"}}},
+		Clients: []providertest.Client{{ID: "latchkey", Secret: "s", RedirectURIs: []string{x.url + "/auth/openid/callback"}}},
+	})
 	x.rig = harness.New(t, "", func(c *broker.Config) {
 		c.PublicURL, c.Now = x.url, clock.Now
+		c.Providers = []broker.Provider{{
+			ProviderSettings: broker.ProviderSettings{
+				ID: "openid", Name: "OpenID", Provision: broker.ProvisionCreate, LinkBy: broker.LinkNone, RequireVerifiedEmail: broker.EmailIfPresent,
+			},
+			IdP: oidc.New(oidc.Config{Issuer: x.idp.Issuer(), ClientID: "latchkey", ClientSecret: "s", Now: clock.Now}),
+		}}
 		c.Lifetimes = broker.Lifetimes{Access: 2 * time.Minute, Refresh: 30 * 24 * time.Hour, MaxAge: 400 * 24 * time.Hour, Grace: time.Second, Retention: 24 * time.Hour}
 	})
 	x.rig.User(t, "robin", broker.RoleUser)
@@ -49,7 +62,7 @@ func newPlace(t *testing.T, patience time.Duration, scenarios []Scenario) *place
 		t.Fatal(err)
 	}
 	x.lab = New(Config{
-		Upstream: upstream, Clock: clock, IdP: providertest.Start(t, providertest.Config{Now: clock.IdPNow}), AccessLife: 2 * time.Minute, Patience: patience, Tell: func(line string) { t.Log(line) },
+		Upstream: upstream, Clock: clock, IdP: x.idp, AccessLife: 2 * time.Minute, Patience: patience, Tell: func(line string) { t.Log(line) },
 		EndSessions: func(ctx context.Context) error {
 			_, err := x.rig.Broker.EndSessions(ctx, broker.SessionFilter{All: true}, broker.RevokedByAdmin, false, "")
 			return err

@@ -46,6 +46,11 @@ func TestRead(t *testing.T) {
 		{"clock: -2h", "clock: -25h", "clock:"},
 		{"clock: -30s", "stall: [tokens]", `"tokens" is none of discovery`},
 		{"clock: -30s", "sign: HS512", `"HS512" is none of RS256`},
+		{"clock: -30s", "introspect: {active: false}", "the key introspect is not known"},
+		{"clock: -30s", "omit: [nonce]", "the key omit is not known"},
+		{"clock: -30s", "jwks: none", "into map"},
+		{"clock: -30s", "token: {expires_in: .nan}", "line 10: is no JSON"},
+		{"clock: -30s", "userinfo: {address: {1: here}}", "line 10: is no JSON"},
 		{"title: A title", "title: A title\n---\nname: another", "one scenario"},
 		{"clock: -2h", "watch: 2s\nsettle: 3s", "watch, settle"},
 	} {
@@ -94,6 +99,11 @@ func TestBuiltInScenarios(t *testing.T) {
 	example, _, _ = strings.Cut(example, "```")
 	if s, err := Read([]byte(example)); err != nil || s.Name != "slow-refresh" {
 		t.Errorf("the example of docs/lab.md: %v", err)
+	}
+	_, lies, _ := strings.Cut(string(doc), "```yaml\nidp:")
+	lies, _, _ = strings.Cut(lies, "```")
+	if lying(t, lies).Userinfo["sub"] != "another" {
+		t.Error("docs/lab.md has no example of lies")
 	}
 	for _, each := range []any{Scenario{}, Fault{}, Match{}, Answer{}, Lies{}, Expect{}, Refused{}} {
 		kind := reflect.TypeOf(each)
