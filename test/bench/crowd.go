@@ -48,7 +48,7 @@ func (o options) among(r *report, d database, p *product, x crowd) error {
 	ratio := median(ratios)
 	r.line("refresh beside "+x.name+", "+d.name, workers, medianResult(beside), medianResult(alone),
 		fmt.Sprintf("p99 %.1f x", ratio), "p99 at most 2.0 x", ratio <= 2)
-	r.note("  %s", said)
+	r.note("Beside it there were %s", said)
 	return nil
 }
 
@@ -65,7 +65,7 @@ func wrongLogins(p *product, length time.Duration) (func() (string, error), erro
 	time.Sleep(before)
 	return func() (string, error) {
 		err := <-over
-		return fmt.Sprintf("%.0f wrong logins per second meanwhile", logins.rps), err
+		return fmt.Sprintf("%.0f wrong logins per second", logins.rps), err
 	}, nil
 }
 

@@ -96,7 +96,7 @@ func (o options) run(ctx context.Context) (err error) {
 	}
 	defer os.RemoveAll(folder)
 	r := newReport()
-	r.note("%d cores for server, database and clients together; medians of %d runs of %s that alternate with the ceiling's", runtime.NumCPU(), o.times, o.each)
+	r.note("%s: %d cores for server, database and clients together; medians of %d runs of %s that alternate with the ceiling's", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), o.times, o.each)
 	if o.wants("process") {
 		if err := o.process(ctx, r, folder); err != nil {
 			return fmt.Errorf("process: %w", err)
@@ -141,7 +141,7 @@ func (o options) run(ctx context.Context) (err error) {
 	}
 	r.summary()
 	if o.write != "" {
-		return r.write(o.write, "bench "+o.only)
+		return r.write(o.write, strings.TrimSpace("bench "+o.only))
 	}
 	return nil
 }

@@ -55,7 +55,6 @@ func (o options) pages(ctx context.Context, r *report, folder string) error {
 			houses = append(houses, h)
 			r.note("%s, %s: %d users and %d sessions, filled in %.0f s", name, w.name, w.users, w.sessions, time.Since(begin).Seconds())
 		}
-		r.note("\n%-55s %9s %9s %7s", name, "small ms", "big ms", "ratio")
 		for _, page := range append(pageList, rarePages...) {
 			small, big, err := visitInTurn(houses[0], houses[1], page)
 			if err != nil {
@@ -65,7 +64,8 @@ func (o options) pages(ctx context.Context, r *report, folder string) error {
 			if slices.Contains(rarePages, page) {
 				goal = ""
 			}
-			r.note("%-55s %9.2f %9.2f %7.2f  %s", page, 1000*small, 1000*big, big/small, r.judge(goal, big/small <= 2))
+			r.row([]string{name, "small ms", "big ms", "ratio", "goal"}, "%-55s %9s %9s %7s  %s",
+				"`"+page+"`", fmt.Sprintf("%.2f", 1000*small), fmt.Sprintf("%.2f", 1000*big), fmt.Sprintf("%.2f", big/small), r.judge(goal, big/small <= 2))
 		}
 	}
 	return nil

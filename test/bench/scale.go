@@ -76,7 +76,7 @@ func (o options) populate(ctx context.Context, r *report, name, folder string, n
 	if err := p.db.GetContext(ctx, &bytes, size); err != nil {
 		return nil, err
 	}
-	r.note("\n%s, %d sessions: filled in %.0f s; %d bytes for each, with its index entries", name, n, time.Since(begin).Seconds(), bytes/int64(n))
+	r.note("%s, %d sessions: filled in %.0f s; %d bytes for each, with its index entries", name, n, time.Since(begin).Seconds(), bytes/int64(n))
 	return p, nil
 }
 
@@ -111,7 +111,8 @@ func (o options) beside(ctx context.Context, r *report, name, folder string, n i
 		if err != nil {
 			return fmt.Errorf("%s: %w", x.name, err)
 		}
-		r.note("%-50s %9.2f ms, beside %.2f ms: %.2f x", x.name, 1000*a, 1000*b, a/b)
+		r.row([]string{fmt.Sprintf("%d sessions beside %d, %s", n, small.sessions, name), "ms", "beside ms", "ratio"}, "%-50s %9s %9s %7s",
+			x.name, fmt.Sprintf("%.2f", 1000*a), fmt.Sprintf("%.2f", 1000*b), fmt.Sprintf("%.2f", a/b))
 	}
 	return nil
 }
