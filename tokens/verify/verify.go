@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -91,6 +92,9 @@ type Verifier struct {
 	cfg    Config
 	cache  *cache
 	proofs *replays
+	// head is the header of the token that was verified last: those of one key have
+	// the same.
+	head atomic.Pointer[header]
 }
 
 // New returns a Verifier or says what is missing.
@@ -173,21 +177,37 @@ type header struct {
 	Type      string          `json:"typ"`
 	KeyID     string          `json:"kid"`
 	Critical  json.RawMessage `json:"crit"`
+
+	segment string // what it was read from
+}
+
+// header reads and judges the first segment of a token.
+func (v *Verifier) header(segment string) (*header, error) {
+	if known := v.head.Load(); known != nil && known.segment == segment {
+		return known, nil
+	}
+	head := &header{segment: strings.Clone(segment)}
+	switch {
+	case decode(segment, head) != nil:
+		return nil, ErrMalformed
+	case !strings.EqualFold(head.Type, tokens.TypeAccess):
+		return nil, ErrWrongType
+	// golang-jwt does not look at crit; RFC 7515 section 4.1.11 says refuse.
+	case head.Critical != nil || !slices.Contains(algorithms, head.Algorithm):
+		return nil, ErrMalformed
+	}
+	return head, nil
 }
 
 // open does everything that a second use of the same token need not repeat.
 func (v *Verifier) open(ctx context.Context, raw string) (verified, error) {
 	parts := strings.Split(raw, ".")
-	var head header
-	if len(parts) != 3 || decode(parts[0], &head) != nil {
+	if len(parts) != 3 {
 		return verified{}, ErrMalformed
 	}
-	if !strings.EqualFold(head.Type, tokens.TypeAccess) {
-		return verified{}, ErrWrongType
-	}
-	// golang-jwt does not look at crit; RFC 7515 section 4.1.11 says refuse.
-	if head.Critical != nil || !slices.Contains(algorithms, head.Algorithm) {
-		return verified{}, ErrMalformed
+	head, err := v.header(parts[0])
+	if err != nil {
+		return verified{}, err
 	}
 	keys, err := v.keys(ctx, head.KeyID)
 	if err != nil {
@@ -205,6 +225,7 @@ func (v *Verifier) open(ctx context.Context, raw string) (verified, error) {
 		return verified{}, ErrAudience
 	}
 	claims.Algorithm = head.Algorithm
+	v.head.Store(head)
 	return verified{claims, head.KeyID}, nil
 }
 
