@@ -14,7 +14,6 @@ package oauth2
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"golang.org/x/oauth2"
 
@@ -114,18 +113,11 @@ func (p *Provider) Exchange(ctx context.Context, req broker.IdPRequest, res brok
 	if err != nil {
 		return broker.IdPClaims{}, idp.ExchangeError(err, res.Code, req.Verifier, p.cfg.ClientSecret)
 	}
-	// RFC 6749 section 7.1: a token of a type that is not understood is not used.
-	if token.Type() != "Bearer" || len(token.AccessToken) > maxToken || strings.ContainsFunc(token.AccessToken, notToken) {
-		return broker.IdPClaims{}, idp.BadResponse("the identity provider sent no usable access token", nil)
+	if err := idp.CheckBearer(token); err != nil {
+		return broker.IdPClaims{}, err
 	}
 	return p.person(ctx, caller{client: p.cfg.HTTPClient, token: token.AccessToken, header: p.dialect.header})
 }
-
-// maxToken bounds an access token, in bytes.
-const maxToken = 16 << 10
-
-// notToken reports what no access token has (RFC 6750 section 2.1).
-func notToken(r rune) bool { return r <= ' ' || r >= 0x7f }
 
 // EndSessionURL implements broker.IdP: there is none.
 func (p *Provider) EndSessionURL(context.Context, string) string { return "" }

@@ -166,6 +166,9 @@ func (p *Provider) addUserinfo(ctx context.Context, m *Metadata, token *oauth2.T
 		(names.Permissions == "" || !lacks(names.Permissions)) {
 		return nil
 	}
+	if err := idp.CheckBearer(token); err != nil {
+		return err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.UserinfoEndpoint, nil)
 	if err != nil {
 		return idp.Trouble("the identity provider's userinfo", err)

@@ -62,6 +62,8 @@ func TestLatchkeyHearsLies(t *testing.T) {
 		{"the key has no kid, and neither has the token", false, `{jwks: {keys: {kid: null}}, header: {kid: null}}`, ""},
 		{"there is no ID token", false, `{token: {id_token: null}}`, broker.IdPBadResponse},
 		{"userinfo is of another, and is needed", false, `{claims: {groups: null}, userinfo: {sub: another}}`, broker.IdPBadResponse},
+		{"the access token is of a kind of its own, and is needed", false, `{claims: {groups: null}, token: {token_type: mac}}`, broker.IdPBadResponse},
+		{"the access token is of a kind of its own, and is not needed", false, `{token: {token_type: mac}}`, ""},
 		{"userinfo is of another, and is not needed", false, `{userinfo: {sub: another}}`, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -64,3 +64,17 @@ func quote(text string, sent []string) string {
 	}
 	return strconv.Quote(text)
 }
+
+// maxAccessToken is in bytes.
+const maxAccessToken = 16 << 10
+
+// CheckBearer refuses an access token that cannot be used as a bearer token: one of a
+// type that is not understood (RFC 6749 section 7.1), or with what none has (RFC 6750
+// section 2.1).
+func CheckBearer(token *oauth2.Token) error {
+	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f }
+	if token.Type() != "Bearer" || len(token.AccessToken) > maxAccessToken || strings.ContainsFunc(token.AccessToken, odd) {
+		return BadResponse("the identity provider sent no usable access token", nil)
+	}
+	return nil
+}
