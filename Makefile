@@ -59,7 +59,7 @@ RACE := -race $(patsubst %,-gcflags=%=-race=false,$(UNWATCHED))
 # Walks through every page, one request after the other, and through every state of
 # the refresh rule, in one goroutine; and what another test does less often: the race
 # detector would find nothing in them, and makes them ten times as long.
-WALKS := ^Test(X02TenThousand|X03FloodOf|X03LoginsOf|X04Everybody|EveryPage|EveryLink|HostileTextsAreInert|NoPageSaysSecrets|S04EveryForm|OfficeSessionsAreLookedThrough|NoFalseLogoutInTheWholeStateSpace|SearchRefutesWorseRules|ThiefWithACopy|RuleProperties)
+WALKS := ^Test(X02TenThousand|X03FloodOf|X03LoginsOf|X04Everybody|EveryPage|EveryLink|W01HostileTexts|NoPageSaysSecrets|S04EveryForm|OfficeSessionsAreLookedThrough|NoFalseLogoutInTheWholeStateSpace|SearchRefutesWorseRules|ThiefWithACopy|RuleProperties)
 
 # The storms print what they counted, and the package's tests how far they could
 # go on this machine.

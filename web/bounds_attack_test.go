@@ -340,7 +340,7 @@ func encode(pairs ...string) string {
 
 // W07: nothing that a stranger sends begins a line of the log, or paints it, in
 // either format.
-func TestLogInjection(t *testing.T) {
+func TestW07LogInjection(t *testing.T) {
 	const evil = "x\r\ntime=2026-01-02T03:04:05Z level=WARN msg=\"Failed login attempt from 192.0.2.66\" event=auth.login.failed\x1b[2J\u2028\x00y"
 	for _, inJSON := range []bool{true, false} {
 		x := newProvider(t, setup{failures: 1000, logJSON: inJSON, idp: startIdP(t)})

@@ -100,7 +100,7 @@ func TestEveryCauseIsSaid(t *testing.T) {
 }
 
 // Whatever holds a token or speaks of one is never kept by a cache.
-func TestNothingWithATokenIsCached(t *testing.T) {
+func TestW04NothingWithATokenIsCached(t *testing.T) {
 	idp := startIdP(t)
 	p := newApp(newSite(t, setup{idp: idp}))
 	alice := p.login("alice")

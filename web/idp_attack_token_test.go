@@ -209,6 +209,31 @@ func TestU11KeyIDs(t *testing.T) {
 	})
 }
 
+// U17: an address with two domains is of neither, and a name that is taken, or looks
+// as if, leads to no account that is there.
+func TestU17DomainsAndTakenNames(t *testing.T) {
+	x := idpStart(t, func(p *broker.Provider) { p.AllowedDomains = []string{"x.test"} })
+	root := x.User(t, "root", broker.RoleRoot)
+	for _, address := range []string{
+		"m@evil.test@x.test", "m@x.test@evil.test", `"a@x.test"@evil.test`, "a@x.test\x00", "a@x.test.evil.test", "a@sub.x.test", "a@evilx.test", "a@x\u3002test", "",
+	} {
+		x.lie(func(s *providertest.Script) { idpClaim("email", address)(x, s) })
+		x.noLogin(x.browse("anna"), idpTally{users: 1}, 403, broker.DomainNotAllowed)
+	}
+	x.lie(nil)
+	for i, name := range []string{"root", " root", "ROOT", "ｒｏｏｔ", "ro\u200bot"} {
+		person := fmt.Sprint("person", i)
+		x.idp.SetUser(providertest.User{
+			Subject: person, Username: person, Email: person + "@x.test", EmailVerified: true, Extra: map[string]any{"preferred_username": name},
+		})
+		session, _, _ := generation(t, x.browse(person).cookie("refresh_token").Value)
+		u, err := x.Store.UserByID(t.Context(), x.row(session).UserID)
+		if err != nil || u.ID == root.ID || u.Role != broker.RoleUser || broker.FoldUsername(u.Username) == "root" {
+			t.Errorf("%q became %+v, %v", name, u, err)
+		}
+	}
+}
+
 func TestU18RoleClaims(t *testing.T) {
 	x := idpStart(t, nil)
 	x.lie(func(s *providertest.Script) {

@@ -12,7 +12,7 @@ import (
 	"github.com/latchkey-id/latchkey/web"
 )
 
-func TestBadLoginBodies(t *testing.T) {
+func TestP09BadLoginBodies(t *testing.T) {
 	x := newSite(t, setup{})
 	const alice, right = `"username":"alice"`, `"password":"password of alice"`
 	const form = "application/x-www-form-urlencoded"

@@ -38,7 +38,7 @@ func shapeOf(root *html.Node) (out []string) {
 // Whatever anybody calls himself, his devices, his clients or his groups: a page
 // has no element and no attribute that no page of its kind has with harmless
 // names, and its links lead nowhere else.
-func TestHostileTextsAreInert(t *testing.T) {
+func TestW01HostileTextsAreInert(t *testing.T) {
 	walk := func(text string) []view { return furnish(t, furniture{rows: 3, text: text, url: text}).walkAll() }
 	harmless := map[string]bool{}
 	for _, v := range walk(plainText) {

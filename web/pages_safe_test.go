@@ -132,7 +132,7 @@ func (a *answer) secure(outward bool) *answer {
 	return a
 }
 
-func TestPageHeaders(t *testing.T) {
+func TestW03PageHeaders(t *testing.T) {
 	idp := startIdP(t)
 	x := newSite(t, setup{idp: idp})
 	fresh := openSite(t, setup{})

@@ -86,7 +86,7 @@ func (a *answer) noSession() *answer {
 }
 
 // P01, P10: nobody learns from a link whether it ever was one.
-func TestPasswordLinksThatAreNoneAreAllRefusedAlike(t *testing.T) {
+func TestP10PasswordLinksThatAreNoneAreAllRefusedAlike(t *testing.T) {
 	x := newSite(t, setup{})
 	x.User(t, "bob", broker.RoleUser)
 	tokenOf := func(name string) string {
@@ -200,7 +200,7 @@ func TestTemporaryPasswordOnThePageOfAClientsLogin(t *testing.T) {
 }
 
 // P01: nothing tells a name that exists from one that does not.
-func TestEnumerationOfAccountsByWrongPasswords(t *testing.T) {
+func TestP01EnumerationOfAccountsByWrongPasswords(t *testing.T) {
 	hashes := 0
 	x := newSite(t, setup{failures: 1000, broker: func(c *broker.Config) { c.Hasher = counting{c.Hasher, &hashes} }})
 	ctx := context.Background()
@@ -249,7 +249,7 @@ func TestEnumerationOfAccountsByWrongPasswords(t *testing.T) {
 }
 
 // P05: what is too long is refused before anything is computed of it.
-func TestOversizedPasswordsAreRefusedUnhashedEverywhere(t *testing.T) {
+func TestP05OversizedPasswordsAreRefusedUnhashedEverywhere(t *testing.T) {
 	hashes := 0
 	x := newSite(t, setup{broker: func(c *broker.Config) { c.Hasher = counting{c.Hasher, &hashes} }})
 	access := x.login("alice").access
@@ -296,7 +296,7 @@ func (c counting) Verify(ctx context.Context, hash broker.PasswordHash, password
 }
 
 // P07: a password is its whole text, whatever the keyboard.
-func TestNeighboursOfAPasswordAreRefused(t *testing.T) {
+func TestP07NeighboursOfAPasswordAreRefused(t *testing.T) {
 	x := newSite(t, setup{})
 	for _, c := range []struct{ password, same, other string }{
 		{strings.Repeat("a", 72) + "X", "", strings.Repeat("a", 72) + "Y"},

@@ -46,7 +46,7 @@ func (x *site) endCause(session string) broker.EndCause {
 }
 
 // A header wins over a cookie, on every route (S09).
-func TestHeaderWinsOverCookie(t *testing.T) {
+func TestS09HeaderWinsOverCookie(t *testing.T) {
 	x := newSite(t, setup{})
 	x.User(t, "bob", broker.RoleUser)
 
@@ -277,7 +277,7 @@ func TestCookieAttributes(t *testing.T) {
 }
 
 // Of two cookies of one name, one was tossed in by a neighbour (S02).
-func TestTossedCookies(t *testing.T) {
+func TestS02TossedCookies(t *testing.T) {
 	x := newSite(t, setup{})
 	x.User(t, "mallory", broker.RoleUser)
 	alice, mallory := x.page("alice"), x.page("mallory")
@@ -301,7 +301,7 @@ func TestTossedCookies(t *testing.T) {
 	}
 }
 
-func TestCrossSiteRequests(t *testing.T) {
+func TestS03CrossSiteRequests(t *testing.T) {
 	x := newSite(t, setup{})
 	alice := x.page("alice")
 	p := x.login("alice")

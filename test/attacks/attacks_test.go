@@ -36,6 +36,19 @@ func TestEveryRowIsTried(t *testing.T) {
 	})
 }
 
+// TestEachAttackNamesATest: the id of an attack finds a test that is for it alone.
+func TestEachAttackNamesATest(t *testing.T) {
+	list, err := readRows(catalogs["attacks"].file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list {
+		if r.Not == "" && !slices.ContainsFunc(r.Tests, func(name string) bool { return strings.Contains(name, ".Test"+r.ID) }) {
+			t.Errorf("no test of %s begins with its id", r.ID)
+		}
+	}
+}
+
 // TestDocumentIsOfTheseRows: the document was made from this list, and everything
 // in it held.
 func TestDocumentIsOfTheseRows(t *testing.T) {
