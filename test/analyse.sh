@@ -31,5 +31,5 @@ have govulncheck golang.org/x/vuln/cmd/govulncheck && {
 }
 for name in $missing; do
 	echo "NOT RUN: $name"
-done
+done | tee bin/not-run
 exit $failed

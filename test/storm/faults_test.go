@@ -155,8 +155,8 @@ func TestReadOnlyPrimary(t *testing.T) {
 	heal(p, devices, healWithin)
 }
 
-// R13: the database answers nothing for a minute. Every refresh is told to come
-// again, soon; whatever needs no database is answered meanwhile as ever.
+// R13: the database answers nothing until every refresh was told to come again, which
+// is soon; whatever needs no database is answered meanwhile as ever.
 func TestSlowDatabase(t *testing.T) {
 	t.Parallel()
 	database := pgtest.Shared(t).NewDatabase(t)
