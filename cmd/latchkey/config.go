@@ -122,12 +122,12 @@ type problem struct {
 func (p problem) String() string { return p.key + ": " + p.text }
 
 func (p *problems) add(key, format string, args ...any) {
-	*p = append(*p, problem{key: key, text: fmt.Sprintf(format, args...)})
+	*p = append(*p, problem{key: plain(key), text: fmt.Sprintf(format, args...)})
 }
 
 // addUnknown is add for a key that there is not.
 func (p *problems) addUnknown(key, format string, args ...any) {
-	*p = append(*p, problem{key: key, text: fmt.Sprintf(format, args...), unknown: true})
+	*p = append(*p, problem{key: plain(key), text: fmt.Sprintf(format, args...), unknown: true})
 }
 
 func (p problems) err() error {

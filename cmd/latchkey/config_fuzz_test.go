@@ -12,8 +12,8 @@ import (
 
 var databaseLine = regexp.MustCompile(`(?m)^database_url: .*\n`)
 
-// Whatever a configuration file holds: it is read or refused with text that a
-// terminal can show, and what `latchkey config print` says of one that is good is good
+// Whatever a configuration file and a variable of the environment hold: they are read or refused
+// with text that a terminal can show, and what `latchkey config print` says of one that is good is good
 // again, and the same.
 func FuzzConfig(f *testing.F) {
 	for _, seed := range []string{
@@ -22,14 +22,29 @@ func FuzzConfig(f *testing.F) {
 		"smtp: {host: mail.test, from: a@b.test}", "cors_origins: [https://a.test]", "trusted_proxies: [10.0.0.0/8, x]", "forward_auth: {rules: [{host: a.test, allow: all}]}",
 		"\x00", "%YAML 1.1\n---\n", "a: !!binary aGk=", "public_url: \"\\e[2J\"", "log: {level: debug, format: json}", "database_url: postgres://a:b@h/d\nsecret_key: 0123456789012345678901234567890123456789",
 	} {
-		f.Add([]byte(seed))
+		f.Add([]byte(seed), "", "")
 	}
-	read := func(t *testing.T, raw []byte) (*program, *config, error) {
-		name := filepath.Join(t.TempDir(), "latchkey.yaml")
-		if err := os.WriteFile(name, raw, 0o600); err != nil {
+	for _, variable := range []string{
+		"LATCHKEY_PUBLIC_URL=https://id.example.org/\x1b[2J", "LATCHKEY_LISTEN=:x", "ACCESS_TOKEN_EXPIRY=3600", "REFRESH_TOKEN_EXPIRY=99999999999999999999", "LATCHKEY_KEY_ROTATION=-1d", "LATCHKEY_LOCAL_LOGIN=\xff",
+		"RATE_LIMIT_AUTH_WINDOW=1e9", "RATE_LIMIT_AUTH_MAX=0x10", "LATCHKEY_CORS_ORIGINS=https://a.test, https://b.test,,", "LATCHKEY_TRUSTED_PROXIES=::1,10.0.0.0/8", "LATCHKEY_DATABASE_URL=postgres://a:b@h/%zz",
+		"LATCHKEY_REDIS_URL=redis://:p@h:1/0", "LATCHKEY_TOKEN_ALGORITHM=none", "LATCHKEY_MOBILE_REDIRECT_URIS=app:/x,javascript:alert(1)", "OIDC_ISSUER=https://idp.test", "OIDC_NAME=\u202e", "LATCHKEY_SMTP_FROM=a@b",
+		"LATCHKEY_IMPORT_ACCEPT_LEGACY_UNTIL=2027-01-01", "OTEL_EXPORTER_OTLP_HEADERS=a=b,c", "LATCHKEY_PUBLIC_ULR=x", "LATCHKEY_\x1b[2J=x", "JWT_SECRET_KEY_PREVIOUS=,,", "LATCHKEY_ADMIN_USERNAME=root",
+	} {
+		name, value, _ := strings.Cut(variable, "=")
+		f.Add([]byte("log: {level: debug}"), name, value)
+	}
+	read := func(t *testing.T, raw []byte, name, value string) (*program, *config, error) {
+		file := filepath.Join(t.TempDir(), "latchkey.yaml")
+		if err := os.WriteFile(file, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p := &program{getenv: func(string) string { return "" }, stdout: io.Discard, configFile: name}
+		getenv := func(asked string) string {
+			if asked == name {
+				return value
+			}
+			return ""
+		}
+		p := &program{getenv: getenv, environ: []string{name + "=" + value}, stdout: io.Discard, configFile: file}
 		c, err := p.loadConfig()
 		return p, c, err
 	}
@@ -41,25 +56,28 @@ func FuzzConfig(f *testing.F) {
 		}
 		return databaseLine.ReplaceAll(out.Bytes(), nil) // hidden, but for the standard one
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if bytes.Contains(raw, []byte("_file")) {
+	f.Fuzz(func(t *testing.T, raw []byte, name, value string) {
+		if bytes.Contains(raw, []byte("_file")) || strings.HasSuffix(name, "_FILE") {
 			t.Skip("files of this machine are no matter of the file's text")
 		}
-		p, c, err := read(t, raw)
+		if strings.Contains(name, "=") || strings.Contains(name+value, "\x00") {
+			t.Skip("no environment holds that")
+		}
+		p, c, err := read(t, raw, name, value)
 		if err != nil {
-			if text := err.Error(); len(text) > 64<<10 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' }) {
+			if text := err.Error(); len(text) > 64<<10 || strings.ContainsFunc(text, func(r rune) bool { return plain(string(r)) == "" && r != '\n' && r != '\t' }) {
 				t.Errorf("the refusal is no text for a terminal: %.200q", text)
 			}
 			return
 		}
-		if bytes.Contains(raw, []byte(redacted)) {
+		if bytes.Contains(raw, []byte(redacted)) || strings.Contains(value, redacted) {
 			return
 		}
 		first := printed(t, p, c)
 		if bytes.Contains(first, []byte(redacted)) {
 			return // what is hidden cannot be read back
 		}
-		again, c2, err := read(t, first)
+		again, c2, err := read(t, first, "", "")
 		if err != nil {
 			t.Fatalf("what is printed is refused: %v\n%s", err, first)
 		}

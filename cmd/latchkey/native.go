@@ -119,7 +119,7 @@ func checkServerURL(what, text string, insecure bool) error {
 	return nil
 }
 
-// plain makes text of a server fit for a terminal.
+// plain makes text of others fit for a terminal.
 func plain(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
