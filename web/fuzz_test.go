@@ -1,6 +1,9 @@
 package web_test
 
 import (
+	"fmt"
+	"html"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +14,7 @@ import (
 
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/providers/providertest"
+	"github.com/latchkey-id/latchkey/web"
 )
 
 // answersAnything sends what a stranger made up, and holds the answer against
@@ -43,24 +47,85 @@ func (x *site) fuzzed(t *testing.T, path, query string) *http.Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if req.URL.RawQuery = query; strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		t.Skip("no HTTP client sends that")
-	}
+	withQuery(t, query)(req)
 	return req
 }
 
-// Whatever a callback says: nothing of ours breaks, and nobody is sent away.
+// withQuery sends a query as it is.
+func withQuery(t *testing.T, query string) option {
+	if strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		t.Skip("no HTTP client sends that")
+	}
+	return func(r *http.Request) { r.URL.RawQuery = query }
+}
+
+// begun adds to a query the state of a login that has begun, and the name of the
+// IdP, unless it says others.
+func begun(t *testing.T, query, atIdP, issuer string) string {
+	if given, _ := url.ParseQuery(query); !given.Has("iss") {
+		query += "&iss=" + url.QueryEscape(issuer)
+	}
+	return query + "&state=" + idpQuery(t, atIdP).Get("state")
+}
+
+// tellsNothing holds an answer to a callback against what holds for all that come
+// without a code of the IdP: trouble only where the IdP says that it has some, and nothing
+// that was sent is sent back.
+func (a *answer) tellsNothing(t *testing.T, query string) {
+	t.Helper()
+	given, _ := url.ParseQuery(query)
+	troubled := slices.Contains([]string{"temporarily_unavailable", "server_error"}, given.Get("error")) && a.Status == http.StatusServiceUnavailable
+	if a.Status >= http.StatusInternalServerError && !troubled {
+		t.Errorf("%s?%s: %d %s", a.request, query, a.Status, a.Header.Get("Latchkey-Code"))
+	}
+	if to := a.Header.Get("Location"); to != "" {
+		u, err := url.Parse(to)
+		if err != nil || !strings.HasPrefix(to, "audiobookshelf://oauth?") || u.Query().Get("error") == "" || u.Query().Get("code") != "" {
+			t.Errorf("%s?%s leads to %q", a.request, query, to)
+		}
+	}
+	shown := html.UnescapeString(a.Body) + fmt.Sprint(a.Header)
+	for name, values := range given {
+		for _, v := range append(values, name) {
+			if len(v) >= 24 && strings.Contains(shown, v) {
+				t.Errorf("%s?%s: %q is shown again", a.request, query, v)
+			}
+		}
+	}
+}
+
+// Whatever a callback says, of no login and, where it names none, of one that has begun:
+// nothing of ours breaks, nobody is logged in or sent away, and nothing is shown again.
 func FuzzCallback(f *testing.F) {
 	for _, seed := range []string{
 		"", "code=x&state=y", "code=x&code=y&state=z", "state=" + strings.Repeat("s", 9000), "error=access_denied&state=x&error_description=%00%ff",
 		"error=login_required&iss=https://evil.test&state=x", "code=%zz", "response=eyJhbGciOiJub25lIn0.e30.&state=x", "code[]=x&state[]=y", "redirect_uri=https://evil.test&state=x&code=y;z",
+		"code=x", "code=", "code=" + strings.Repeat("c", 5000), "code=x&iss=https%3A%2F%2Fevil.test", "code=x&error=access_denied", "error=access_denied&error_description=<script>alert(document.cookie)</script>",
+		"error=temporarily_unavailable", "error=%0d%0aSet-Cookie:%20latchkey_session=x", "code=x%26grant_type%3Drefresh_token", "code=x&redirect_uri=evil%3A%2F%2Foauth%3Fwhatever%3Dthey-like",
+		"code=x&code_verifier=" + strings.Repeat("v", 43), "code=x;state=y", "%", "CODE=x&session_state=z", "code=x#",
 	} {
 		f.Add(seed)
 	}
-	x := newSite(f, setup{idp: providertest.Start(f, providertest.Config{})})
+	x := &idpSite{idp: startIdP(f)}
+	quiet := slog.New(slog.DiscardHandler) // a log of so much would fill the memory
+	x.site = openSite(f, setup{idp: x.idp, broker: func(c *broker.Config) { c.Log = quiet }, web: func(c *web.Config) { c.Log = quiet }})
 	f.Fuzz(func(t *testing.T, query string) {
-		x.answersAnything(t, x.fuzzed(t, "/auth/openid/callback", query))
-		x.answersAnything(t, x.fuzzed(t, "/auth/openid/mobile-redirect", query))
+		y := &idpSite{site: x.in(t), idp: x.idp}
+		visit := func(path, query string, options ...option) {
+			y.do(http.MethodGet, path, append(options, withQuery(t, query))...).tellsNothing(t, query)
+		}
+		inBrowser, inApp, flow := query, query, []*http.Cookie{}
+		if given, _ := url.ParseQuery(query); !given.Has("state") {
+			var atIdP string
+			atIdP, flow = y.begin()
+			inBrowser = begun(t, query, atIdP, x.idp.Issuer())
+			inApp = begun(t, query, newApp(y.site).toIdP(), x.idp.Issuer())
+		}
+		visit("/auth/openid/callback", inBrowser, cookies(flow))
+		visit("/auth/openid/mobile-redirect", inApp)
+		if made := y.tally(); made != (idpTally{}) {
+			t.Fatalf("%q has made %+v", query, made)
+		}
 	})
 }
 
