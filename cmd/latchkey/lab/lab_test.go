@@ -28,12 +28,13 @@ type place struct {
 	rig       *harness.Rig
 	url       string
 	scenarios []Scenario
+	told      func() // when the lab says what to do
 }
 
 func newPlace(t *testing.T, patience time.Duration, scenarios []Scenario) *place {
 	t.Helper()
 	front := httptest.NewUnstartedServer(nil)
-	x := &place{t: t, url: "http://" + front.Listener.Addr().String(), scenarios: scenarios}
+	x := &place{t: t, url: "http://" + front.Listener.Addr().String(), scenarios: scenarios, told: func() {}}
 	clock := NewClock(scenarios)
 	x.idp = providertest.Start(t, providertest.Config{
 		Now:     clock.IdPNow,
@@ -62,7 +63,10 @@ func newPlace(t *testing.T, patience time.Duration, scenarios []Scenario) *place
 		t.Fatal(err)
 	}
 	x.lab = New(Config{
-		Upstream: upstream, Clock: clock, IdP: x.idp, AccessLife: 2 * time.Minute, Patience: patience, Tell: func(line string) { t.Log(line) },
+		Upstream: upstream, Clock: clock, IdP: x.idp, AccessLife: 2 * time.Minute, Patience: patience, Tell: func(line string) {
+			t.Log(line)
+			x.told()
+		},
 		EndSessions: func(ctx context.Context) error {
 			_, err := x.rig.Broker.EndSessions(ctx, broker.SessionFilter{All: true}, broker.RevokedByAdmin, false, "")
 			return err
@@ -166,7 +170,7 @@ func TestAppThatLogsOutFails(t *testing.T) {
 // TestBadHabitsAreFound: each expectation fails an app that breaks it.
 func TestBadHabitsAreFound(t *testing.T) {
 	t.Parallel()
-	x := newPlace(t, time.Second, chosen(t))
+	x := newPlace(t, 3*time.Second, chosen(t))
 	all := inOrder(x.scenarios)
 	for _, c := range []struct {
 		scenario string
@@ -183,7 +187,10 @@ func TestBadHabitsAreFound(t *testing.T) {
 	} {
 		x.scenarios = slices.DeleteFunc(slices.Clone(all), func(s Scenario) bool { return s.Name != c.scenario })
 		x.scenarios[0].Watch = Duration(2 * time.Second)
-		stop := x.use(1, c.habits)
+		// Nobody logs in before the clock of the scenario is set.
+		var use sync.Once
+		stop := func() {}
+		x.told = func() { use.Do(func() { stop = x.use(1, c.habits) }) }
 		got := x.run()[c.scenario]
 		stop()
 		want := Failed
