@@ -138,15 +138,16 @@ func (a *advancing) answer(err error) {
 // alone, so that nobody fails for a neighbour; what had been written after all the
 // rule answers as it answers whoever comes again.
 func (s *Store) writeGroup(group []*advancing) {
-	outcomes, err := make([]error, len(group)), error(nil)
 	if len(group) > 1 {
-		outcomes, err = s.advanceTogether(group)
-	}
-	for i, a := range group {
-		if len(group) == 1 || err != nil {
-			outcomes[i] = s.advanceAlone(a)
+		if outcomes, err := s.advanceTogether(group); err == nil {
+			for i, a := range group {
+				a.answer(outcomes[i])
+			}
+			return
 		}
-		a.answer(outcomes[i])
+	}
+	for _, a := range group {
+		a.answer(s.advanceAlone(a))
 	}
 }
 
@@ -184,10 +185,11 @@ func (s *Store) advanceTogether(group []*advancing) ([]error, error) {
 		}
 		return tx.Commit()
 	})
-	for i, a := range group {
-		if err == nil {
-			a.row = rows[i]
-		}
+	if err != nil {
+		return nil, err
 	}
-	return outcomes, err
+	for i, a := range group {
+		a.row = rows[i]
+	}
+	return outcomes, nil
 }
