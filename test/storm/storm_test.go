@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -188,19 +189,26 @@ func (s *storm) end(faults string) {
 		return number(s, s.db, `SELECT COUNT(*) FROM audit_events WHERE name = $1`, "refresh."+name)
 	}
 	refreshes := int(s.counts.refreshes.Load())
-	line := fmt.Sprintf("%s: %d sessions (%d logged out) in %v: %d refreshes (%d generations); %s, %d lost answers, %d network errors, %d times 503; ahead %d, converge %d, reissue %d; "+
+	line := fmt.Sprintf("%d sessions (%d logged out) in %v: %d refreshes (%d generations); %s, %d lost answers, %d network errors, %d times 503; ahead %d, converge %d, reissue %d; "+
 		"%d of %d thefts noticed; false logouts %d, ended sessions that came back %d; p99 of the keys beside it %v",
-		time.Now().UTC().Format(time.DateOnly), s.sessions, s.counts.logouts.Load(), took.Round(time.Second), refreshes, generations,
+		s.sessions, s.counts.logouts.Load(), took.Round(time.Second), refreshes, generations,
 		faults, s.counts.lost.Load(), s.counts.network.Load(), s.counts.unavailable.Load(),
 		outcome("ahead"), outcome("converge"), outcome("reissue"), noticed, len(s.victims), s.falseLogouts, s.counts.back.Load(), s.bystand.p99())
-	s.Log(line)
 	// A storm in which nothing happened has tested nothing.
 	least := int(float64(s.sessions) * took.Seconds() / s.pause.Seconds() / 12)
 	if !s.Failed() && (generations < least || outcome("converge") == 0 || outcome("reissue") == 0 || refreshes < s.refreshes) {
 		s.Errorf("too little happened: want %d refreshes, %d generations, and both converge and reissue", s.refreshes, least)
 	}
-	if s.size == long && !s.Failed() {
-		document.Part(s, "../../docs/proof.md", s.Name(), "\n"+line+".\n\n")
+	record(s, line)
+}
+
+// record logs what was counted. Of the long form it goes into the proof, with the day,
+// if all held.
+func record(tb testing.TB, line string) {
+	tb.Helper()
+	tb.Log(line)
+	if stormSize(tb) == long && !tb.Failed() {
+		document.Part(tb, "../../docs/proof.md", strings.ReplaceAll(tb.Name(), "/", ""), "\n"+time.Now().UTC().Format(time.DateOnly)+": "+line+".\n\n")
 	}
 }
 
