@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -213,7 +212,7 @@ func (v *Verifier) open(ctx context.Context, raw string) (verified, error) {
 	if err != nil {
 		return verified{}, err
 	}
-	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
+	signature, err := jws.Segment(parts[2])
 	if err != nil || !jws.SignedByOne(keys, head.Algorithm, raw[:len(raw)-len(parts[2])-1], signature) {
 		return verified{}, ErrMalformed
 	}
@@ -274,9 +273,9 @@ func (v *Verifier) checkSession(ctx context.Context, sid string) error {
 }
 
 func decode(segment string, into any) error {
-	raw, err := base64.RawURLEncoding.DecodeString(segment)
+	raw, err := jws.Segment(segment)
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(raw, into)
+	return jws.Object(raw, into)
 }

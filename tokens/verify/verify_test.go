@@ -58,6 +58,11 @@ func newRig(t testing.TB, algorithm string, change func(*verify.Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return rigOf(t, key, change)
+}
+
+func rigOf(t testing.TB, key *tokens.SigningKey, change func(*verify.Config)) *rig {
+	t.Helper()
 	keys, err := tokens.NewKeyRing([]*tokens.SigningKey{key})
 	if err != nil {
 		t.Fatal(err)
@@ -409,28 +414,4 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 			t.Errorf("%+v is enough", c)
 		}
 	}
-}
-
-// Whatever is presented, Verify ends, and it accepts only what was signed.
-func FuzzVerify(f *testing.F) {
-	r := newRig(f, "ES256", nil)
-	head, body := r.honest()
-	good := r.mint(claims())
-	parts := strings.Split(good, ".")
-	for _, seed := range []string{
-		good, "", ".", "..", good + "\n", good[1:], parts[0] + "." + parts[1] + ".", parts[0] + ".." + parts[2], r.signed(head, with(body, "sub", "v")),
-		seg(with(head, "alg", "none")) + "." + parts[1] + ".", seg(with(head, "typ", "JWT")) + "." + parts[1] + "." + parts[2], strings.Repeat("x", 9000),
-		seg("null") + "." + seg("null") + ".", seg(`{"alg":"ES256","typ":"at+jwt","kid":null}`) + "." + seg("{}") + ".AA", "\x00.\xff.\x80", seg(`{"crit":{}}`) + "..",
-	} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		c, err := r.Verify(context.Background(), raw)
-		if err == nil && (c.Issuer != issuer || c.Audience != issuer || c.Subject != "u" && c.Subject != "v") {
-			t.Errorf("%q is accepted as %+v", raw, c)
-		}
-		if err != nil && c.Subject != "" {
-			t.Errorf("%q is refused with claims", raw)
-		}
-	})
 }

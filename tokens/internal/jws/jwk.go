@@ -22,7 +22,7 @@ var (
 func PublicKey(raw []byte) (jose.JSONWebKey, error) {
 	var key jose.JSONWebKey
 	var members map[string]stdjson.RawMessage
-	if decode(raw, &members) != nil {
+	if Object(raw, &members) != nil {
 		return key, ErrMalformed
 	}
 	for _, private := range privateMembers {

@@ -52,18 +52,26 @@ var encoding = base64.RawURLEncoding.Strict()
 // Parse takes a compact JWS of at most max bytes apart.
 func Parse(raw string, maxBytes int) (Message, error) {
 	var m Message
-	if len(raw) > maxBytes || strings.Count(raw, ".") != 2 || strings.ContainsAny(raw, "\r\n") {
-		return m, ErrMalformed // base64 would skip line ends
+	if len(raw) > maxBytes || strings.Count(raw, ".") != 2 {
+		return m, ErrMalformed
 	}
 	i, j := strings.IndexByte(raw, '.'), strings.LastIndexByte(raw, '.')
-	head, err1 := encoding.DecodeString(raw[:i])
-	payload, err2 := encoding.DecodeString(raw[i+1 : j])
-	signature, err3 := encoding.DecodeString(raw[j+1:])
-	if errors.Join(err1, err2, err3) != nil || decode(head, &m.Header) != nil || m.Header.Critical != nil {
+	head, err1 := Segment(raw[:i])
+	payload, err2 := Segment(raw[i+1 : j])
+	signature, err3 := Segment(raw[j+1:])
+	if errors.Join(err1, err2, err3) != nil || Object(head, &m.Header) != nil || m.Header.Critical != nil {
 		return Message{}, ErrMalformed
 	}
 	m.text, m.payload, m.signature = raw[:j], payload, signature
 	return m, nil
+}
+
+// Segment reads a part of a compact JWS, which has one spelling alone.
+func Segment(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, ErrMalformed // base64 would skip line ends
+	}
+	return encoding.DecodeString(text)
 }
 
 // Type is the typ in lower case and without the prefix that RFC 7515 section
@@ -72,11 +80,12 @@ func (m Message) Type() string {
 	return strings.TrimPrefix(strings.ToLower(m.Header.Type), "application/")
 }
 
-// Claims decodes the payload. Names are matched exactly, and a name that is
-// there twice is an error, so that no two readers see different claims.
-func (m Message) Claims(into any) error { return decode(m.payload, into) }
+// Claims decodes the payload.
+func (m Message) Claims(into any) error { return Object(m.payload, into) }
 
-func decode(raw []byte, into any) error {
+// Object decodes a header or claims. Names are matched exactly, and a name that is
+// there twice is an error, so that no two readers see different claims.
+func Object(raw []byte, into any) error {
 	if len(raw) == 0 || raw[0] != '{' {
 		return ErrMalformed
 	}
