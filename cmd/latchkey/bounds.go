@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
@@ -15,8 +16,10 @@ type bounds struct {
 	write       time.Duration // from the header's end until the answer has gone
 	idle        time.Duration // between two requests
 	headerBytes int
-	streams     int // requests of one HTTP/2 connection at once
-	connections int // at once; see [crowd]
+	streams     int            // requests of one HTTP/2 connection at once
+	connections int            // at once; see [crowd]
+	patience    time.Duration  // with a connection on which something has just begun or ended
+	proxies     []netip.Prefix // that are trusted
 }
 
 // ordinary bounds. Idle connections live longer than those of the usual proxies, so
@@ -24,13 +27,14 @@ type bounds struct {
 // takes. An idle connection costs about 10 KiB, one by TLS four times as much.
 var ordinary = bounds{
 	header: 10 * time.Second, read: 30 * time.Second, write: 60 * time.Second, idle: 3 * time.Minute,
-	headerBytes: 32 << 10, streams: 100, connections: 4096,
+	headerBytes: 32 << 10, streams: 100, connections: 4096, patience: 4 * time.Second,
 }
 
 // server is an HTTP server, and the listener that it has to serve.
 func (b bounds) server(h http.Handler, l net.Listener, log *slog.Logger) (*http.Server, net.Listener) {
 	// The database and the files need descriptors too.
-	guests := newCrowd(l, min(b.connections, openFiles()/2), log)
+	b.connections = max(1, min(b.connections, openFiles()/2))
+	guests := newCrowd(l, b, log)
 	return &http.Server{
 		Handler: attended(h), ReadHeaderTimeout: b.header, ReadTimeout: b.read, WriteTimeout: b.write, IdleTimeout: b.idle,
 		MaxHeaderBytes: b.headerBytes, ConnState: guests.changed, ConnContext: introduced, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),

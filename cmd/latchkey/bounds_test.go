@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"os"
 	"runtime"
@@ -164,6 +166,50 @@ func TestX02IdleConnections(t *testing.T) {
 	if err := app.refreshTokens(httptrace.WithClientTrace(t.Context(), trace)); err != nil || !reused {
 		t.Errorf("the connection of the phone, which rests longer than any, is gone: %v", err)
 	}
+}
+
+// Many more than there are places for come at once, from addresses of their own or
+// through a proxy. The server is what is slow then: nobody's connection is closed
+// before its answer.
+func TestNobodyIsPushedOutWhenAllComeAtOnce(t *testing.T) {
+	const most = 400
+	for name, from := range map[string]func(i int) net.IP{
+		"from everywhere": func(i int) net.IP { return net.IPv4(127, 1, byte(i>>8), byte(i)) },
+		"through a proxy": func(int) net.IP { return net.IPv4(127, 0, 0, 3) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := ordinary
+			b.connections = 20
+			x := besiege(t, b, nil)
+			answers := make(chan error, most)
+			for i := range most {
+				go func() { answers <- x.asksFrom(from(i)) }()
+			}
+			for range most {
+				if err := <-answers; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// asksFrom opens a connection from an address, and leaves it open after the answer.
+func (x *besieged) asksFrom(ip net.IP) error {
+	conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: ip}, Timeout: 30 * time.Second}).Dial("tcp", x.address)
+	if err != nil {
+		return err
+	}
+	x.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\n"+x.host()+"\r\n"); err != nil {
+		return err
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d", res.StatusCode)
+	}
+	return err
 }
 
 // slowOnes are connections that the server waits for in every way there is: for a

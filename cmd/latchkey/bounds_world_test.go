@@ -48,7 +48,7 @@ func besiege(t *testing.T, b bounds, certificate *certFiles) *besieged {
 	t.Cleanup(transport.CloseIdleConnections)
 	env := map[string]string{
 		"LATCHKEY_DATA_DIR": t.TempDir(), "LATCHKEY_PUBLIC_URL": x.base, "LATCHKEY_LOG_LEVEL": "debug", "LATCHKEY_METRICS_LISTEN": "",
-		"LATCHKEY_ADMIN_USERNAME": "root", "LATCHKEY_ADMIN_PASSWORD": "correct horse battery",
+		"LATCHKEY_ADMIN_USERNAME": "root", "LATCHKEY_ADMIN_PASSWORD": "correct horse battery", "LATCHKEY_TRUSTED_PROXIES": "127.0.0.3",
 	}
 	if certificate != nil {
 		env["LATCHKEY_TLS_CERT_FILE"], env["LATCHKEY_TLS_KEY_FILE"] = certificate.cert, certificate.key

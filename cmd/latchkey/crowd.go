@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
 )
@@ -17,18 +20,20 @@ import (
 // place of one that the server waits for, because it rests, or its header, its body
 // or its taking of the answer is slow: of the address that has most, the one on which
 // nothing has begun or ended for longest. So whoever fills the server pushes out
-// himself, and programs whose idle connection is closed make another. Only where the
-// server works for all of them the next one waits until one is done.
+// himself, and programs whose idle connection is closed make another. Those who have
+// just come keep their place for a moment if they come on few connections or through
+// a trusted proxy: when everybody comes at once it is the server that is slow. Where
+// nobody may go the next one waits until somebody is done, and whoever is, leaves.
 type crowd struct {
 	net.Listener
-	most  int
-	log   *slog.Logger
-	mu    sync.Mutex
-	room  *sync.Cond // somebody left, may go, or nobody comes any more
-	here  []*guest
-	of    map[string]*int // how many are here of an address
-	turns uint64          // counts what begins and ends
-	ended bool
+	bounds
+	log    *slog.Logger
+	mu     sync.Mutex
+	room   *sync.Cond // somebody left, may go, or nobody comes any more
+	here   []*guest
+	of     map[string]*int // how many are here of an address
+	waited time.Time       // when the next one last had to wait, for nobody might go
+	ended  bool
 }
 
 // guest is one connection.
@@ -37,15 +42,16 @@ type guest struct {
 	crowd   *crowd
 	place   int // in the crowd; -1: it has none
 	address string
-	alike   *int   // how many are here of its address
-	turn    uint64 // when a request on it last began or ended
-	known   bool   // to the server, so that it can close it
-	working int    // handlers that do not wait for their body
-	sending int    // writes under way
+	proxy   bool      // it is trusted
+	alike   *int      // how many are here of its address
+	turn    time.Time // when a request on it last began or ended
+	known   bool      // to the server, so that it can close it
+	working int       // handlers that do not wait for their body
+	sending int       // writes under way
 }
 
-func newCrowd(l net.Listener, most int, log *slog.Logger) *crowd {
-	c := &crowd{Listener: l, most: max(most, 1), log: log, of: map[string]*int{}}
+func newCrowd(l net.Listener, b bounds, log *slog.Logger) *crowd {
+	c := &crowd{Listener: l, bounds: b, log: log, of: map[string]*int{}}
 	c.room = sync.NewCond(&c.mu)
 	return c
 }
@@ -60,12 +66,12 @@ func (c *crowd) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
-	g := &guest{Conn: conn, crowd: c, address: broker.AddressOf(host)}
+	ip, _ := netip.ParseAddr(host)
+	g := &guest{Conn: conn, crowd: c, address: broker.AddressOf(host), turn: time.Now()}
+	g.proxy = slices.ContainsFunc(c.proxies, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.here) >= c.most && !c.pushOut() && !c.ended {
-		c.room.Wait()
-	}
+	c.makeRoom()
 	if g.alike = c.of[g.address]; g.alike == nil {
 		g.alike = new(int)
 		c.of[g.address] = g.alike
@@ -73,6 +79,16 @@ func (c *crowd) Accept() (net.Conn, error) {
 	*g.alike++
 	g.place, c.here = len(c.here), append(c.here, g)
 	return g, nil
+}
+
+// makeRoom waits until there is room for one.
+func (c *crowd) makeRoom() {
+	for len(c.here) >= c.connections && !c.pushOut() && !c.ended {
+		c.waited = time.Now()
+		age := time.AfterFunc(c.patience/16, c.room.Broadcast) // somebody's moment may be over by then
+		c.room.Wait()
+		age.Stop()
+	}
 }
 
 // Close implements net.Listener.
@@ -84,8 +100,11 @@ func (c *crowd) Close() error {
 	return c.Listener.Close()
 }
 
-// mayGo reports whether the server waits for the other side.
-func (g *guest) mayGo() bool { return g.known && (g.working == 0 || g.sending > 0) }
+// mayGo reports whether the server has waited for the other side long enough.
+func (g *guest) mayGo() bool {
+	modest := g.proxy || *g.alike <= max(1, g.crowd.connections/64)
+	return g.known && (g.working == 0 || g.sending > 0) && (!modest || time.Since(g.turn) >= g.crowd.patience)
+}
 
 // pushOut closes a connection that may go, if there is one.
 func (c *crowd) pushOut() bool {
@@ -94,7 +113,7 @@ func (c *crowd) pushOut() bool {
 		if !g.mayGo() {
 			continue
 		}
-		if out == nil || *g.alike > *out.alike || *g.alike == *out.alike && g.turn < out.turn {
+		if out == nil || *g.alike > *out.alike || *g.alike == *out.alike && g.turn.Before(out.turn) {
 			out = g
 		}
 	}
@@ -129,8 +148,15 @@ func (g *guest) change(do func(*guest)) {
 	}
 }
 
-// works counts a handler that begins to do something, or ends it.
-func (g *guest) works(n int) { g.change(func(g *guest) { g.working += n }) }
+// works counts a handler that begins to do something, or ends it, and reports whether
+// others wait for places at this time.
+func (g *guest) works(n int) (wanted bool) {
+	g.change(func(g *guest) {
+		g.working += n
+		wanted = time.Since(g.crowd.waited) < g.crowd.patience
+	})
+	return wanted
+}
 
 // guestOf is the guest behind a connection of the server; nil: it is of another listener.
 func guestOf(conn net.Conn) *guest {
@@ -145,8 +171,7 @@ func guestOf(conn net.Conn) *guest {
 func (c *crowd) changed(conn net.Conn, _ http.ConnState) {
 	if g := guestOf(conn); g != nil {
 		g.change(func(g *guest) {
-			c.turns++
-			g.turn, g.known = c.turns, true
+			g.turn, g.known = time.Now(), true
 		})
 	}
 }
@@ -162,7 +187,9 @@ func introduced(ctx context.Context, conn net.Conn) context.Context {
 func attended(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if g, _ := r.Context().Value(guestKey{}).(*guest); g != nil {
-			g.works(1)
+			if g.works(1) {
+				w.Header().Set("Connection", "close") // else it would rest where another could be served
+			}
 			defer g.works(-1)
 			if r.Body != http.NoBody {
 				r.Body = &awaited{r.Body, g}
