@@ -116,9 +116,10 @@ type End struct {
 
 // Sweep says what is no longer needed.
 type Sweep struct {
-	Now          time.Time
-	LoginsBefore time.Time
-	EventsBefore time.Time
+	Now            time.Time
+	LoginsBefore   time.Time
+	SessionsBefore time.Time // what carries a device on, or tells it why it ended
+	EventsBefore   time.Time
 	// UpstreamsBefore: a login at an IdP that is younger, or whose last session
 	// ended later, is kept: a session may still be made of it.
 	UpstreamsBefore time.Time

@@ -31,7 +31,7 @@ func (b *Broker) Sweep(ctx context.Context) error {
 		}
 		now := b.now()
 		deleted, err := b.cfg.Store.Sweep(ctx, Sweep{
-			Now: now, LoginsBefore: now.Add(-loginMargin), EventsBefore: now.Add(-b.cfg.AuditRetention), UpstreamsBefore: now.Add(-upstreamMargin),
+			Now: now, LoginsBefore: now.Add(-loginMargin), SessionsBefore: now.Add(-sweepMargin), EventsBefore: now.Add(-b.cfg.AuditRetention), UpstreamsBefore: now.Add(-upstreamMargin),
 			FiguresBefore: now.Add(-figureRetention), MailsBefore: now.Add(-mailRetention),
 			Limit: sweepBatch,
 		})

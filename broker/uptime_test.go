@@ -166,6 +166,32 @@ func TestClockThatIsSetMovesNoIdleEnd(t *testing.T) {
 	}
 }
 
+// R25: what an hour or two in the future would have been deleted, is kept: an ended
+// session goes on saying why, and a token that was brought from elsewhere goes on.
+func TestClockThatIsFarAheadDeletesNothing(t *testing.T) {
+	retention := func(c *broker.Config) { c.Lifetimes.Retention = day }
+	onEachThatLasts(t, retention, func(t *testing.T, w *world) {
+		w.beat(t)
+		rt := w.login(t).RefreshToken
+		_, err := w.Broker.Logout(ctx, rt.Reveal(), false, phone)
+		must(t, err)
+		imported := broker.ImportedToken{ID: "hash", Kind: broker.ImportedLegacy, UserID: w.User(t, "ben", broker.RoleUser).ID, ExpiresAt: w.Clock.Now().Add(day)}
+		_, err = w.Store.InsertImportedTokens(ctx, []broker.ImportedToken{imported})
+		must(t, err)
+		for _, ahead := range []time.Duration{day + time.Hour, 47 * time.Hour} {
+			w.Clock.Set(ahead)
+			must(t, w.Broker.Sweep(ctx))
+			w.Clock.Set(-ahead)
+			w.refused(t, phone, rt, broker.LoggedOut)
+			_, err = w.Store.ImportedToken(ctx, imported.ID, w.Clock.Now())
+			must(t, err)
+		}
+		w.Clock.Advance(2*day + time.Minute) // and it goes when it is time
+		must(t, w.Broker.Sweep(ctx))
+		w.refused(t, phone, rt, broker.SessionUnknown)
+	})
+}
+
 // A process that stood still (a laptop that slept, kill -STOP) has not been there,
 // and knows before its next beat.
 func TestProcessThatStoodStillLogsNobodyOut(t *testing.T) {

@@ -14,7 +14,7 @@ func (s *Store) Sweep(ctx context.Context, sw broker.Sweep) (int, error) {
 		table, condition string
 		before           int64
 	}{
-		{"sessions", "gc_after < ? AND ended_at IS NOT NULL", sw.Now.UnixMilli()},
+		{"sessions", "gc_after < ? AND ended_at IS NOT NULL", sw.SessionsBefore.UnixMilli()},
 		{"idp_logins", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		{"grants", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		{"auth_requests", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
@@ -23,7 +23,7 @@ func (s *Store) Sweep(ctx context.Context, sw broker.Sweep) (int, error) {
 		{"device_codes", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		// Later than they must: another replica's clock may be behind.
 		{"used_tokens", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
-		{"imported_tokens", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
+		{"imported_tokens", "expires_at <= ?", sw.SessionsBefore.UnixMilli()},
 		{"password_links", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		{"pending_logins", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},
 		{"passkey_challenges", "expires_at <= ?", sw.LoginsBefore.UnixMilli()},

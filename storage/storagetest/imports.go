@@ -126,9 +126,9 @@ func importedTokens(s *suite) {
 		_, err := s.Store.ImportedToken(ctx, id, t0.Add(day))
 		s.code(err, broker.NotFound)
 	}
-	must(s.Store.Sweep(ctx, broker.Sweep{Now: t0, LoginsBefore: t0.Add(day - 1), EventsBefore: t0.Add(-day), Limit: 10}))(s)
+	must(s.Store.Sweep(ctx, broker.Sweep{Now: t0, LoginsBefore: t0.Add(day), SessionsBefore: t0.Add(day - 1), EventsBefore: t0.Add(-day), Limit: 10}))(s)
 	must(s.Store.ImportedToken(ctx, "hash", t0))(s)
-	same(s, must(s.Store.Sweep(ctx, broker.Sweep{Now: t0, LoginsBefore: t0.Add(day), EventsBefore: t0.Add(-day), Limit: 10}))(s), 2)
+	same(s, must(s.Store.Sweep(ctx, broker.Sweep{Now: t0, LoginsBefore: t0, SessionsBefore: t0.Add(day), EventsBefore: t0.Add(-day), Limit: 10}))(s), 2)
 }
 
 func legacyTokens(s *suite) {

@@ -146,7 +146,7 @@ func ending(cause broker.EndCause, wipe bool, at time.Time) broker.End {
 // sweep deletes what is over at a time.
 func (s *suite) sweep(at time.Time, limit int) int {
 	s.Helper()
-	return must(s.Store.Sweep(ctx, broker.Sweep{Now: at, LoginsBefore: at, EventsBefore: at.Add(-400 * day), UpstreamsBefore: at.Add(-time.Hour), Limit: limit}))(s)
+	return must(s.Store.Sweep(ctx, broker.Sweep{Now: at, LoginsBefore: at, SessionsBefore: at, EventsBefore: at.Add(-400 * day), UpstreamsBefore: at.Add(-time.Hour), Limit: limit}))(s)
 }
 
 // user inserts a user.
