@@ -61,7 +61,8 @@ func WireTo(tb testing.TB, databaseURL string) (w *Wire, through string) {
 // network that is parted, and heals.
 func (w *Wire) Hold(held bool) { w.change(func() { w.held = held }) }
 
-// Delay lets each piece of an answer come later by so much.
+// Delay lets each piece of an answer come later by so much; 0 lets those come at once
+// that are late.
 func (w *Wire) Delay(d time.Duration) { w.change(func() { w.delay = d }) }
 
 // Cut ends all connections and, until it is taken back, those that come.
@@ -156,6 +157,16 @@ func (w *Wire) freely() bool {
 	return !w.over && !w.cut
 }
 
+// late waits as long as answers are late, until the wire is cut.
+func (w *Wire) late() {
+	due := time.Now().Add(w.delay)
+	wake := time.AfterFunc(w.delay, func() { w.change(func() {}) })
+	defer wake.Stop()
+	for w.delay > 0 && time.Now().Before(due) && !w.over && !w.cut {
+		w.changed.Wait()
+	}
+}
+
 func (x *crossing) said(words []byte) bool {
 	w := x.wire
 	w.mu.Lock()
@@ -175,11 +186,8 @@ func (x *crossing) said(words []byte) bool {
 func (x *crossing) answered([]byte) bool {
 	w := x.wire
 	w.mu.Lock()
-	delay := w.delay
-	w.mu.Unlock()
-	time.Sleep(delay)
-	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.late()
 	if x.doomed {
 		w.lost++
 		return false

@@ -3,11 +3,13 @@ package storm
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/latchkey-id/latchkey/test/proc"
 )
 
 // under runs the program after a line of the shell.
@@ -58,6 +62,75 @@ func TestMemoryUnderLoad(t *testing.T) {
 		t.Errorf("it took up to %d KiB, %v", most, err)
 	}
 	t.Logf("it took up to %d MiB", most>>10)
+}
+
+// newBox makes a group of processes that together may have so much memory, as a container
+// is one; "" where this machine does not permit it, which is said.
+func newBox(t *testing.T, bytes int) (folder string) {
+	t.Helper()
+	name := fmt.Sprintf("latchkey-box-%d", os.Getpid())
+	var failed error
+	for _, c := range []struct{ root, limit string }{{"/sys/fs/cgroup", "memory.max"}, {"/sys/fs/cgroup/memory", "memory.limit_in_bytes"}} {
+		folder := filepath.Join(c.root, name)
+		if failed = os.Mkdir(folder, 0o755); failed != nil {
+			continue
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(folder); err != nil {
+				t.Error(err)
+			}
+		})
+		if failed = writeFile(filepath.Join(folder, c.limit), strconv.Itoa(bytes)); failed == nil {
+			return folder
+		}
+	}
+	fmt.Println("MEMORY: NOT bounded, for no group of processes may be made here:", failed)
+	return ""
+}
+
+// writeFile writes into a file that there is.
+func writeFile(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	return errors.Join(err, f.Close())
+}
+
+// R39: in 128 MiB the kernel ends the program for want of memory while devices refresh.
+// Once it is started again everybody goes on.
+func TestEndedForWantOfMemory(t *testing.T) {
+	t.Parallel()
+	box := newBox(t, 128<<20)
+	if box == "" {
+		return
+	}
+	enter := "echo $$ > " + filepath.Join(box, "cgroup.procs")
+	database := sqliteURL(t)
+	p := newProcess(t, database)
+	p.under("echo 1000 > /proc/self/oom_score_adj; " + enter) // the first to be ended
+	p.launch()
+	p.waitFor("/readyz", http.StatusOK, 30*time.Second)
+	devices := crowd(p, openDB(t, database), 50)
+	heal(p, devices, healWithin)
+	stop := refreshing(p, devices)
+	greedy, err := proc.Start(exec.Command("sh", "-c", enter+"; ulimit -v 1000000; exec tail /dev/zero")) // it keeps all that has no end of line
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer greedy.Kill()
+	if code := p.exitCode(30 * time.Second); code != -1 {
+		t.Errorf("it ended with %d, and not by a signal", code)
+	}
+	greedy.Kill()
+	n, failed := stop()
+	if len(failed) == 0 || int64(len(failed)) == n {
+		t.Errorf("%d of %d refreshes failed, want some", len(failed), n)
+	}
+	p.launch()
+	p.waitFor("/readyz", http.StatusOK, 30*time.Second)
+	heal(p, devices, healWithin)
 }
 
 // R40: with few file descriptors idle connections make room for others; where there

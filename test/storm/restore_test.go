@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -96,7 +97,17 @@ func columnsOf(tb testing.TB, db *sql.DB, table string) []string {
 	return columns
 }
 
-var ready = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+var ready = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8, DialContext: fromElsewhere()}}
+
+// fromElsewhere dials from one address of loopback after the other, as phones do.
+func fromElsewhere() func(ctx context.Context, network, address string) (net.Conn, error) {
+	var n atomic.Int64
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		i := n.Add(1)
+		from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, byte(i>>8), byte(i))}}
+		return from.DialContext(ctx, network, address)
+	}
+}
 
 // refresh refreshes once, and says what the answer was.
 func (d *device) refresh(p *process) reply {
