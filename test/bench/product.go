@@ -32,7 +32,7 @@ const (
 	fillCount  = "10000"
 	fillUsers  = `INSERT INTO users (id, username, username_key, display_name, email, email_key, email_verified, role, idp_groups, password_hash,
 		created_at, updated_at, last_seen_at, disabled_at) SELECT 'u' || i, 'u' || i, 'u' || i, 'Name', '', '', 0, 'user', '[]', '', 1, 1, NULL, NULL FROM n WHERE i <= ` + fillCount
-	fillSession = `INSERT INTO sessions (` + sessionColumns + `) SELECT 's' || i, 'u' || (i % ` + fillCount + ` + 1), 'app', NULL, '', '', '', '["pwd"]', 1, 'openid', i, 0, NULL, 1, 1,
+	fillSession = `INSERT INTO sessions (` + sessionColumns + `) SELECT 's' || i, 'u' || (i % ` + fillCount + ` + 1), 'latchkey-app', NULL, '', '', '', '["pwd"]', 1, 'openid', i, 0, NULL, 1, 1,
 		9000000000000, 9000000000000, NULL, 1, 1, '192.0.2.1', '192.0.2.1', 'benchmark/1.0 (Linux)', NULL, NULL, 0, 9000000000000 + i, 0, '' FROM n`
 )
 

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -12,6 +14,7 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 	"github.com/latchkey-id/latchkey/storage"
 	"github.com/latchkey-id/latchkey/test/pgtest"
+	"github.com/latchkey-id/latchkey/tokens"
 )
 
 // scales are the numbers of sessions that are compared; each with the first.
@@ -37,11 +40,15 @@ func (o options) scale(ctx context.Context, r *report, folder string) error {
 	return nil
 }
 
-// populated is a product with many sessions of others.
+// populated is a product with many sessions of others, of which any may refresh.
 type populated struct {
 	*product
 	d        database
 	sessions int
+	ended    int     // of those beyond them, which never refresh
+	moved    []int64 // how often each has refreshed
+	secret   *tokens.RootSecret
+	claims   tokens.RefreshClaims // of somebody's token
 	stop     func()
 }
 
@@ -54,7 +61,7 @@ func (p *populated) close() {
 
 // populate makes a database of its own, and says what a session takes there.
 func (o options) populate(ctx context.Context, r *report, name, folder string, n int) (*populated, error) {
-	p := &populated{sessions: n, stop: func() {}, d: sqliteAt(filepath.Join(folder, fmt.Sprintf("scale-%d.db", n)))}
+	p := &populated{sessions: n, moved: make([]int64, n), stop: func() {}, d: sqliteAt(filepath.Join(folder, fmt.Sprintf("scale-%d.db", n)))}
 	settings := "&_pragma=synchronous(off)&_pragma=cache_size(-200000)"
 	if name == "PostgreSQL" {
 		cluster, err := pgtest.Start()
@@ -65,7 +72,13 @@ func (o options) populate(ctx context.Context, r *report, name, folder string, n
 	}
 	begin := time.Now()
 	var err error
-	if p.product, err = newProduct(ctx, p.d.url, n, func() (*sqlx.DB, error) { return p.d.open(settings, 1) }); err != nil {
+	if p.product, err = newProduct(ctx, p.d.url, n+spare, func() (*sqlx.DB, error) { return p.d.open(settings, 1) }); err != nil {
+		return nil, err
+	}
+	if p.secret, err = tokens.NewRootSecret([]byte(rootSecret)); err != nil {
+		return nil, err
+	}
+	if p.claims, err = (tokens.Secrets{p.secret}).ParseRefresh(p.refresh[0], time.Now()); err != nil {
 		return nil, err
 	}
 	size := `SELECT pg_total_relation_size('sessions')`
@@ -76,7 +89,7 @@ func (o options) populate(ctx context.Context, r *report, name, folder string, n
 	if err := p.db.GetContext(ctx, &bytes, size); err != nil {
 		return nil, err
 	}
-	r.note("%s, %d sessions: filled in %.0f s; %d bytes for each, with its index entries", name, n, time.Since(begin).Seconds(), bytes/int64(n))
+	r.note("%s, %d sessions: filled in %.0f s; %d bytes for each, with its index entries", name, n, time.Since(begin).Seconds(), bytes/int64(n+spare))
 	return p, nil
 }
 
@@ -88,7 +101,7 @@ func (o options) beside(ctx context.Context, r *report, name, folder string, n i
 	}
 	defer big.close()
 	for _, workers := range []int{1, 8} {
-		a, b, _, err := compare(big.refreshing, small.refreshing, workers, o.times, o.each)
+		a, b, _, err := compare(big.anywhere, small.anywhere, workers, o.times, o.each)
 		if err != nil {
 			return err
 		}
@@ -119,10 +132,44 @@ func (o options) beside(ctx context.Context, r *report, name, folder string, n i
 	return nil
 }
 
-// endSome leaves some of the others' sessions to the clean-up.
+// anywhere refreshes each time another session of all there are, as phones do: what
+// the database needs of one is hardly ever where it just was.
+func (p *populated) anywhere(worker int) (step, end func() error, err error) {
+	c, err := dial(p.address)
+	if err != nil {
+		return nil, nil, err
+	}
+	claims := p.claims
+	return func() error {
+		i := worker + maxWorkers*rand.IntN(p.sessions/maxWorkers) // no other worker's
+		claims.SessionID, claims.Generation = fmt.Sprintf("s%d", i+1), int64(i+1)+p.moved[i]
+		token, err := p.secret.MintRefresh(claims)
+		if err != nil {
+			return err
+		}
+		status, body, err := c.do(refreshRequest(p.address, token.Reveal(), claims.SessionID))
+		if err != nil || status != http.StatusOK {
+			return fmt.Errorf("refresh: status %d, error %v: %s", status, err, body)
+		}
+		p.moved[i]++
+		if g := generation(tokenIn(body)); g != claims.Generation+1 {
+			return fmt.Errorf("a refresh moved the generation from %d to %d", claims.Generation, g)
+		}
+		return nil
+	}, func() error { c.close(); return nil }, nil
+}
+
+// spare are sessions for the clean-up.
+const spare = 10_000
+
+// endSome leaves 200 of them to it.
 func (p *populated) endSome(ctx context.Context) error {
-	_, err := p.db.ExecContext(ctx, `UPDATE sessions SET ended_at = 1, end_cause = 'logged_out', gc_after = 1
-		WHERE id IN (SELECT id FROM sessions WHERE client_id = 'app' AND ended_at IS NULL LIMIT 200)`)
+	ids := []string{}
+	for range 200 {
+		p.ended++
+		ids = append(ids, fmt.Sprintf("'s%d'", p.sessions+p.ended))
+	}
+	_, err := p.db.ExecContext(ctx, `UPDATE sessions SET ended_at = 1, end_cause = 'logged_out', gc_after = 1 WHERE id IN (`+strings.Join(ids, ",")+`)`)
 	return err
 }
 
