@@ -73,7 +73,7 @@ unit:
 # The storms for long, and what they counted into docs/proof.md.
 storm:
 	./test/install.sh
-	LATCHKEY_TEST_STORM=long LATCHKEY_WRITE=1 go test -count=1 -timeout 5h -v -run 'TestKillSQLite|TestKillOneOfTwoOnPostgres|TestCrashPostgres|TestAllComeAtOnceAfterAnOutage|TestKilledBeforeTheCommit|TestSQLiteLongReader' ./test/storm
+	LATCHKEY_TEST_STORM=long LATCHKEY_WRITE=1 go test -count=1 -timeout 5h -v -run 'TestKillSQLite|TestKillOneOfTwoOnPostgres|TestCrashPostgres|TestAllComeAtOnceAfterAnOutage|TestKilledBeforeTheCommit|TestSQLiteLongReader|TestRestoreSQLite|TestRestorePostgres$$|TestDiskIsFull$$' ./test/storm
 
 # An hour of everything, and what the program keeps of it, into docs/proof.md.
 leaks:

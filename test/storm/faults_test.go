@@ -320,7 +320,7 @@ func TestPartedFromTheDatabase(t *testing.T) {
 // and all are served soon.
 func TestAllComeAtOnceAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	n := stormSize(t).returning
+	n := stormSize(t).devices
 	database := pgtest.Shared(t).NewDatabase(t)
 	wire, through := harness.WireTo(t, database)
 	p := start(t, through)

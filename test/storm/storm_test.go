@@ -28,15 +28,16 @@ type size struct {
 	calm      time.Duration // between two kills, at most: thousands need time to come back
 	writes    int           // that are killed before their commit
 	reader    time.Duration // stays at least so long
-	returning int           // come all at once after an outage
+	devices   int           // come all at once after an outage, live through a restore, and a full disk
+	disk      int64         // bytes
 }
 
 // short is the storm of every test run, long that of `make storm`.
 var (
 	short = size{sessions: 24, lasts: 25 * time.Second, pause: 7 * grace / 10, faults: 6, crashes: 6, victims: 4, calm: 3500 * time.Millisecond,
-		writes: 3, returning: 400}
+		writes: 3, devices: 200, disk: 8 << 20}
 	long = size{sessions: 10_000, lasts: 15 * time.Minute, pause: 7 * time.Second, faults: 200, crashes: 50, refreshes: 1_000_000, victims: 100, calm: 20 * time.Second,
-		writes: 250, reader: 10 * time.Minute, returning: 10_000}
+		writes: 250, reader: 10 * time.Minute, devices: 10_000, disk: 64 << 20}
 )
 
 // stormVariable chooses the size.
