@@ -460,6 +460,21 @@ func TestTokenEndpoint(t *testing.T) {
 	}
 }
 
+// The log says what is wrong with an access token, and nothing of the token.
+func TestUnusableAccessTokenIsExplained(t *testing.T) {
+	for answer, want := range map[string]string{
+		"access_token=SECRET&token_type=mac":                                  "type",
+		"access_token=SECRET%0d%0a&token_type=bearer":                         "characters",
+		"token_type=bearer&access_token=SECRET" + strings.Repeat("x", 17<<10): "too long",
+	} {
+		r := newRig(t, oauth2.GitHub, nil)
+		r.site.Respond(providertest.GitHubToken, providertest.Body(200, "application/x-www-form-urlencoded", answer))
+		if _, err := r.login(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 // Faults of every endpoint: over soon, and told apart.
 func TestFaults(t *testing.T) {
 	limited := func(name, value string) providertest.Responder {

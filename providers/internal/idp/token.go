@@ -73,8 +73,16 @@ const maxAccessToken = 16 << 10
 // section 2.1).
 func CheckBearer(token *oauth2.Token) error {
 	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f }
-	if token.Type() != "Bearer" || len(token.AccessToken) > maxAccessToken || strings.ContainsFunc(token.AccessToken, odd) {
-		return BadResponse("the identity provider sent no usable access token", nil)
+	var cause error
+	switch { // the token itself is for no log
+	case token.Type() != "Bearer":
+		cause = errors.New("its type is not understood")
+	case len(token.AccessToken) > maxAccessToken:
+		cause = errors.New("it is too long")
+	case strings.ContainsFunc(token.AccessToken, odd):
+		cause = errors.New("it has characters that none has")
+	default:
+		return nil
 	}
-	return nil
+	return BadResponse("the identity provider sent no usable access token", cause)
 }
