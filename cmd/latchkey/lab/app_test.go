@@ -26,6 +26,7 @@ type habits struct {
 type shelf struct {
 	mu              sync.Mutex
 	access, refresh string
+	person          sync.Mutex // who logs in once for all processes
 }
 
 func (s *shelf) read() (access, refresh string) {
@@ -74,6 +75,11 @@ func rest(ctx context.Context, d time.Duration) {
 }
 
 func (a *app) login(ctx context.Context) {
+	a.shelf.person.Lock()
+	defer a.shelf.person.Unlock()
+	if access, _ := a.shelf.read(); access != "" {
+		return
+	}
 	_, _, body := a.send(ctx, http.MethodPost, "/login", "X-Return-Tokens", "true", `{"username":"robin","password":"password of robin"}`)
 	a.keep(body)
 }
