@@ -48,6 +48,7 @@ var (
 		providertest.AlgRS256, providertest.AlgES256, "none", providertest.AlgHS256PublicPEM, providertest.AlgHS256PublicDER,
 		providertest.AlgHS256PublicJWK, providertest.AlgHS256ClientSecret,
 	}
+	timeClaims = []string{"exp", "iat", "nbf", "auth_time"}
 )
 
 func (l Lies) check() error {
@@ -59,6 +60,11 @@ func (l Lies) check() error {
 	if l.Sign != "" && !slices.Contains(signatures, l.Sign) {
 		return fmt.Errorf("sign: %q is none of %s", l.Sign, strings.Join(signatures, ", "))
 	}
+	for _, name := range slices.Sorted(maps.Keys(l.Times)) {
+		if !slices.Contains(timeClaims, name) {
+			return fmt.Errorf("times: %q is none of %s", name, strings.Join(timeClaims, ", "))
+		}
+	}
 	return nil
 }
 
@@ -69,10 +75,14 @@ func (l Lies) tell(p *providertest.IdP, clock *Clock) {
 	if l.RotateKeys {
 		p.RotateKey()
 	}
+	header := map[string]any{}
+	for name, member := range l.Header {
+		header[name] = merge(nil, member) // the true ones are texts
+	}
 	p.Script(func(s *providertest.Script) {
 		*s = providertest.Script{
 			SignAlg: l.Sign, SignWithUnknownKey: l.UnknownKey,
-			IDTokenHeader: maps.Clone(l.Header), Respond: map[string]providertest.Responder{},
+			IDTokenHeader: header, Respond: map[string]providertest.Responder{},
 			EditDiscovery: l.Discovery.edit, EditJWKS: l.JWKS.edit, EditTokenAnswer: l.Token.edit, EditUserinfo: l.Userinfo.edit,
 			EditIDToken: func(claims map[string]any) {
 				l.Claims.edit(claims)

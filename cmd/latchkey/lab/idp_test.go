@@ -101,7 +101,7 @@ func TestLies(t *testing.T) {
 	lying(t, `
   clock: 1h
   sign: none
-  header: {kid: another, typ: null}
+  header: {kid: another, typ: null, jwk: {kty: oct, k: null}}
   claims: {iss: "https://elsewhere.example", aud: [a, b], sub: mallory, azp: other, at_hash: wrong, nonce: null}
   times: {exp: -10m}
 `).tell(p, clock)
@@ -110,7 +110,7 @@ func TestLies(t *testing.T) {
 	iat, _ := claims["iat"].(float64)
 	inAnHour := float64(time.Now().Add(time.Hour).Unix())
 	if header["alg"] != "none" || header["kid"] != "another" || header["typ"] != nil || claims["iss"] != "https://elsewhere.example" || claims["sub"] != "mallory" ||
-		claims["azp"] != "other" || claims["at_hash"] != "wrong" || claims["nonce"] != nil || exp > inAnHour-500 || iat < inAnHour-60 {
+		!reflect.DeepEqual(header["jwk"], map[string]any{"kty": "oct"}) || claims["azp"] != "other" || claims["at_hash"] != "wrong" || claims["nonce"] != nil || exp > inAnHour-500 || iat < inAnHour-60 {
 		t.Errorf("%v %v", header, claims)
 	}
 	Lies{}.tell(p, clock)
@@ -159,6 +159,8 @@ func TestLiesOfEndpoints(t *testing.T) {
 		{"jwks", `{keys: []}`, `{"keys": []}`, ""},
 		{"jwks", `{keys: null, more: true}`, `{"more": true}`, "keys"},
 		{"token", `{token_type: mac, id_token: null, refresh_token: R}`, `{"token_type": "mac", "refresh_token": "R"}`, "id_token"},
+		{"userinfo", `{birthdate: 2000-01-01, at: &now 2000-01-01 10:00:00, more: [*now, "2000-01-01"], 2000-01-01: &all {a: 1}, b: {<<: *all}}`,
+			`{"birthdate": "2000-01-01", "at": "2000-01-01 10:00:00", "more": ["2000-01-01 10:00:00", "2000-01-01"], "2000-01-01": {"a": 1}, "b": {"a": 1}}`, ""},
 		{"userinfo", `{sub: another, email: [1], name: null}`, `{"sub": "another", "email": [1]}`, "name"},
 	} {
 		lying(t, "{"+c.endpoint+": "+c.lie+"}").tell(p, clock)
@@ -191,5 +193,31 @@ func TestLiesOfEndpoints(t *testing.T) {
 	Lies{}.tell(p, clock)
 	if got := answers(); !reflect.DeepEqual(got["jwks"], honest["jwks"]) || !reflect.DeepEqual(got["discovery"], honest["discovery"]) {
 		t.Errorf("afterwards: %v", got)
+	}
+}
+
+// TestMerge: an object goes into the members of a list that has nothing but objects.
+// Anything else is as in RFC 7396 appendix A.
+func TestMerge(t *testing.T) {
+	for _, c := range []struct{ truth, lie, want string }{
+		{`{"a": [{"b": 1}, {"c": 2}]}`, `{"a": {"b": null, "d": 3}}`, `{"a": [{"d": 3}, {"c": 2, "d": 3}]}`},
+		{`{"a": ["readers"]}`, `{"a": {"admins": true}}`, `{"a": {"admins": true}}`},
+		{`{"a": []}`, `{"a": {"admins": true}}`, `{"a": {"admins": true}}`},
+		{`{"a": [{"b": 1}, "c"]}`, `{"a": {"b": null}}`, `{"a": {}}`},
+		{`{"a": "b"}`, `{"b": "c"}`, `{"a": "b", "b": "c"}`},
+		{`{"a": {"b": "c"}}`, `{"a": {"b": "d", "c": null}}`, `{"a": {"b": "d"}}`},
+		{`{"a": [{"b": "c"}]}`, `{"a": [1]}`, `{"a": [1]}`},
+		{`{"e": null}`, `{"a": 1}`, `{"e": null, "a": 1}`},
+		{`{}`, `{"a": {"bb": {"ccc": null}}}`, `{"a": {"bb": {}}}`},
+	} {
+		read := [3]map[string]any{}
+		for i, text := range []string{c.truth, c.lie, c.want} {
+			if err := json.Unmarshal([]byte(text), &read[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if Patch(read[1]).edit(read[0]); !reflect.DeepEqual(read[0], read[2]) {
+			t.Errorf("%s in %s makes %v, want %s", c.lie, c.truth, read[0], c.want)
+		}
 	}
 }

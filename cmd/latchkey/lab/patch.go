@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -15,6 +16,9 @@ type Patch map[string]any
 // UnmarshalYAML implements yaml.Unmarshaler. YAML can say more than JSON, and a lie
 // that cannot be told would pass for one that was.
 func (p *Patch) UnmarshalYAML(n *yaml.Node) error {
+	if err := asJSON(n, map[*yaml.Node]bool{}); err != nil {
+		return err
+	}
 	var members map[string]any
 	if err := n.Decode(&members); err != nil {
 		return err
@@ -23,6 +27,32 @@ func (p *Patch) UnmarshalYAML(n *yaml.Node) error {
 		return fmt.Errorf("line %d: is no JSON: names must be text, and numbers finite", n.Line)
 	}
 	*p = members
+	return nil
+}
+
+// jsonTags are the types of JSON, as YAML names them, and its sign that copies members.
+var jsonTags = []string{"!!map", "!!seq", "!!str", "!!int", "!!float", "!!bool", "!!null", "!!merge"}
+
+// asJSON makes text of dates, which YAML sees in what JSON has as text, and refuses
+// other types that JSON has not. A node that was seen may be in itself.
+func asJSON(n *yaml.Node, seen map[*yaml.Node]bool) error {
+	if seen[n] {
+		return nil
+	}
+	seen[n] = true
+	switch tag := n.ShortTag(); {
+	case n.Kind == yaml.AliasNode:
+		return asJSON(n.Alias, seen)
+	case tag == "!!timestamp" && n.Style&yaml.TaggedStyle == 0:
+		n.Tag = "!!str"
+	case !slices.Contains(jsonTags, tag):
+		return fmt.Errorf("line %d: is no JSON: there is no %s in it", n.Line, tag)
+	}
+	for _, member := range n.Content {
+		if err := asJSON(member, seen); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -42,13 +72,13 @@ func (p Patch) edit(answer map[string]any) {
 }
 
 // merge is MergePatch of RFC 7396 section 2, but that an object goes into each member
-// of a list: a key set's keys have no other name.
+// of a list of objects: a key set's keys have no other name.
 func merge(truth, lie any) any {
 	members, ok := lie.(map[string]any)
 	if !ok {
 		return lie
 	}
-	if list, ok := truth.([]any); ok {
+	if list, ok := truth.([]any); ok && len(list) > 0 && !slices.ContainsFunc(list, isNoObject) {
 		for i := range list {
 			list[i] = merge(list[i], lie)
 		}
@@ -66,4 +96,9 @@ func merge(truth, lie any) any {
 		}
 	}
 	return object
+}
+
+func isNoObject(member any) bool {
+	_, object := member.(map[string]any)
+	return !object
 }

@@ -51,6 +51,11 @@ func TestRead(t *testing.T) {
 		{"clock: -30s", "jwks: none", "into map"},
 		{"clock: -30s", "token: {expires_in: .nan}", "line 10: is no JSON"},
 		{"clock: -30s", "userinfo: {address: {1: here}}", "line 10: is no JSON"},
+		{"clock: -30s", "userinfo: {photo: !!binary gIGC}", "line 10: is no JSON: there is no !!binary"},
+		{"clock: -30s", "sign: &no !!binary bm9uZQ==, token: {of: *no}", "line 10: is no JSON: there is no !!binary"},
+		{"clock: -30s", "token: {at: [{from: !!timestamp 2000-01-01}]}", "line 10: is no JSON: there is no !!timestamp"},
+		{"clock: -30s", "token: &me {again: *me}", "contains itself"},
+		{"times: {exp", "times: {updated_at", `"updated_at" is none of exp, iat`},
 		{"title: A title", "title: A title\n---\nname: another", "one scenario"},
 		{"clock: -2h", "watch: 2s\nsettle: 3s", "watch, settle"},
 	} {
