@@ -3,9 +3,12 @@ package lab
 import (
 	"net/http"
 	"net/http/cookiejar"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/providers/providertest"
 )
 
 // logIn is a browser's whole login through the provider. It returns why Latchkey
@@ -78,10 +81,35 @@ func TestLatchkeyHearsLies(t *testing.T) {
 			if code := x.logIn(); code != c.want {
 				t.Errorf("%q, want %q", code, c.want)
 			}
+			if n := x.idp.Count(providertest.EndpointUserinfo); n != 0 && strings.Contains(c.lies, "token_type: mac") {
+				t.Error("userinfo got a token of that kind")
+			}
 			Lies{}.tell(x.idp, x.lab.cfg.Clock)
 			if code := x.logIn(); code != "" {
 				t.Errorf("afterwards: %s", code)
 			}
 		})
+	}
+}
+
+// TestLatchkeySparesTheKeys: two logins with an unknown key leave none for a new one in
+// that minute, as docs/lab.md warns.
+func TestLatchkeySparesTheKeys(t *testing.T) {
+	t.Parallel()
+	x := newPlace(t, 0, nil)
+	unknown := lying(t, `{unknown_key: true}`)
+	for i, c := range []struct {
+		lies  Lies
+		ahead time.Duration
+		want  broker.Code
+	}{
+		{unknown, 0, broker.IdPBadResponse}, {unknown, 0, broker.IdPBadResponse}, {Lies{}, 0, ""},
+		{Lies{RotateKeys: true}, 0, broker.IdPBadResponse}, {Lies{}, time.Minute, ""},
+	} {
+		x.lab.cfg.Clock.set(c.ahead)
+		c.lies.tell(x.idp, x.lab.cfg.Clock)
+		if code := x.logIn(); code != c.want {
+			t.Errorf("login %d: %q, want %q", i+1, code, c.want)
+		}
 	}
 }
