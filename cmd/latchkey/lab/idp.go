@@ -68,6 +68,31 @@ func (l Lies) check() error {
 	return nil
 }
 
+func (l Lies) any() bool { return l.Down || len(l.tellers()) > 0 }
+
+// tellers are the endpoints that tell the lies. What is signed comes from one alone.
+func (l Lies) tellers() []string {
+	signed := l.Clock != 0 || l.RotateKeys || l.Sign != "" || l.UnknownKey || len(l.Header)+len(l.Claims)+len(l.Times) > 0
+	out := slices.Clone(l.Stall)
+	for name, lies := range map[string]bool{
+		providertest.EndpointDiscovery: len(l.Discovery) > 0, providertest.EndpointJWKS: len(l.JWKS) > 0,
+		providertest.EndpointToken: signed || len(l.Token) > 0, providertest.EndpointUserinfo: len(l.Userinfo) > 0,
+	} {
+		if lies {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// asked is how often those were asked so far, whatever they said.
+func (l Lies) asked(p *providertest.IdP) (times int) {
+	for _, name := range l.tellers() {
+		times += p.Count(name)
+	}
+	return times
+}
+
 // tell lets the provider lie so from now; the zero value makes it honest.
 func (l Lies) tell(p *providertest.IdP, clock *Clock) {
 	clock.setIdP(l.Clock.span())

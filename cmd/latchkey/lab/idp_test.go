@@ -221,3 +221,23 @@ func TestMerge(t *testing.T) {
 		}
 	}
 }
+
+// TestTellers: each lie is told by somebody, lest it pass for none.
+func TestTellers(t *testing.T) {
+	single := map[string]string{
+		`{stall: [jwks]}`: "jwks", `{clock: 1h}`: "token", `{rotate_keys: true}`: "token", `{sign: none}`: "token", `{unknown_key: true}`: "token",
+		`{header: {kid: a}}`: "token", `{claims: {sub: a}}`: "token", `{times: {exp: 1h}}`: "token", `{token: {a: b}}`: "token",
+		`{discovery: {a: b}}`: "discovery", `{jwks: {keys: []}}`: "jwks", `{userinfo: {sub: a}}`: "userinfo", `{down: true}`: "",
+	}
+	if n := reflect.TypeFor[Lies]().NumField(); n != len(single) {
+		t.Errorf("there are %d lies, and %d are tried", n, len(single))
+	}
+	for text, want := range single {
+		if l := lying(t, text); strings.Join(l.tellers(), " ") != want || !l.any() {
+			t.Errorf("%s: told by %q", text, l.tellers())
+		}
+	}
+	if lying(t, `{claims: {}, stall: []}`).any() {
+		t.Error("nothing is a lie")
+	}
+}

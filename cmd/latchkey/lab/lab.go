@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/latchkey-id/latchkey/providers/providertest"
@@ -71,6 +72,7 @@ type trial struct {
 	trigger  time.Time // when the first thing went wrong; zero: nothing has yet
 	marked   time.Time // when the access tokens expired last
 	expired  int       // how often
+	asked    int       // how often the provider had been asked for what it lies in, before it did
 }
 
 // look is how often a check looks again when nothing happens.
@@ -80,6 +82,7 @@ func (l *Lab) check(ctx context.Context, s Scenario) (Check, error) {
 	t := &trial{lab: l, scenario: s, record: l.proxy.begin(), faults: armFaults(s.Faults, l.cfg.Seed)}
 	l.cfg.Clock.set(max(s.Clock.span(), l.cfg.Clock.Ahead()))
 	s.IdP.tell(l.cfg.IdP, l.cfg.Clock)
+	t.asked = s.IdP.asked(l.cfg.IdP)
 	defer Lies{}.tell(l.cfg.IdP, l.cfg.Clock)
 	defer l.proxy.arm(nil)
 	for _, line := range []string{"", s.Title, "  " + s.Tell} {
@@ -157,9 +160,13 @@ func (t *trial) mark() {
 }
 
 // begun: something of the scenario has happened to the app. With faults that is the
-// first that struck; without, the first request after the lab did something.
+// first that struck; without, the first request after the lab did something. Of lies
+// alone nothing has happened until the provider told one.
 func (t *trial) begun() bool {
 	t.renew()
+	if s := t.scenario; s.IdP.any() && len(s.Faults) == 0 && !s.act() {
+		return t.lied()
+	}
 	for _, x := range t.record.seen() {
 		if len(t.scenario.Faults) > 0 {
 			if x.Fault != "" {
@@ -177,6 +184,18 @@ func (t *trial) begun() bool {
 		}
 	}
 	return false
+}
+
+// lied: the provider was asked for what it lies in. Of one that is down nothing is counted:
+// then it is a login there, once that is answered.
+func (t *trial) lied() bool {
+	lies := t.scenario.IdP
+	vain := func(x Exchange) bool { return x.toProvider() && !x.Ended.IsZero() }
+	if lies.asked(t.lab.cfg.IdP) == t.asked && !(lies.Down && slices.ContainsFunc(t.record.seen(), vain)) {
+		return false
+	}
+	t.trigger = time.Now() // that login is not what the app does about it
+	return true
 }
 
 // watch makes the verdict: at once when the app did what it must not, after a while

@@ -203,6 +203,45 @@ func TestBadHabitsAreFound(t *testing.T) {
 	}
 }
 
+// TestLiesHaveToBeTold: with lies alone, an app is tried by a login that hears one, from
+// the start of the check. One with a password hears none.
+func TestLiesHaveToBeTold(t *testing.T) {
+	t.Parallel()
+	x := newPlace(t, 10*time.Second, nil)
+	for _, c := range []struct {
+		lies  string
+		login bool // through the provider
+		want  Result
+	}{
+		{`{token: {id_token: null}}`, true, Passed},
+		{`{token: {id_token: null}}`, false, NotTried},
+		{`{down: true}`, false, NotTried},
+		{`{down: true}`, true, Passed},
+		{`{userinfo: {sub: another}}`, true, NotTried}, // the ID token has everything
+	} {
+		s := Scenario{
+			Name: "lies", Untried: "nobody logged in", Patience: Duration(300 * time.Millisecond), Watch: Duration(10 * time.Second),
+			IdP: lying(t, c.lies), Expect: Expect{Works: true},
+		}
+		x.scenarios = []Scenario{s}
+		var use sync.Once
+		stop := func() {}
+		x.told = func() {
+			use.Do(func() {
+				if c.login {
+					x.logIn()
+				}
+				stop = x.use(1, habits{})
+			})
+		}
+		got := x.run()["lies"]
+		stop()
+		if got.Result != c.want || c.want == NotTried && got.Reason != s.Untried {
+			t.Errorf("%s, login %v: %s", c.lies, c.login, text(got))
+		}
+	}
+}
+
 // TestNothingIsTried: there is no verdict about an app that nobody uses, none about
 // two processes where there is one, and none of a check that is cut short.
 func TestNothingIsTried(t *testing.T) {

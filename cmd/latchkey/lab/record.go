@@ -81,6 +81,11 @@ func (x Exchange) ok() bool { return x.Delivered && x.Status >= 200 && x.Status 
 // renewed: the app has new tokens by it.
 func (x Exchange) renewed() bool { return x.ok() && x.GaveAccess != "" }
 
+// toProvider: the login is one through the identity provider.
+func (x Exchange) toProvider() bool {
+	return x.Kind == KindLogin && strings.HasPrefix(x.Path, "/auth/")
+}
+
 // record is what was seen in the course of one check.
 type record struct {
 	mu      sync.Mutex
