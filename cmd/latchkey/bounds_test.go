@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -191,6 +192,43 @@ func TestNobodyIsPushedOutWhenAllComeAtOnce(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Nor is one whose request has come and was not read yet, however long that takes.
+func TestWhatIsNotReadYetIsNotPushedOut(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	crowd := newCrowd(listener, bounds{connections: 1}, slog.New(slog.DiscardHandler))
+	defer crowd.Close()
+	client, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	place, err := crowd.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	crowd.changed(place, http.StateNew)
+	if _, err := io.WriteString(client, "G"); err != nil {
+		t.Fatal(err)
+	}
+	for began := time.Now(); !unread(place.(*guest).Conn); time.Sleep(time.Millisecond) {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("nothing comes")
+		}
+	}
+	if crowd.pushOut() {
+		t.Fatal("it is pushed out")
+	}
+	if _, err := place.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if !crowd.pushOut() {
+		t.Error("it is kept, though the server waits for it")
 	}
 }
 

@@ -108,7 +108,24 @@ func (g *guest) mayGo() bool {
 
 // pushOut closes a connection that may go, if there is one.
 func (c *crowd) pushOut() bool {
-	var out *guest
+	out := c.next()
+	for tries := 0; out != nil && out.working == 0 && unread(out.Conn); tries++ {
+		if tries == 16 {
+			return false // it is the server that is slow
+		}
+		out.turn = time.Now() // of what came meanwhile
+		out = c.next()
+	}
+	if out == nil {
+		return false
+	}
+	c.forget(out)
+	_ = out.Conn.Close()
+	return true
+}
+
+// next is the first one of those who may go; nil: nobody may.
+func (c *crowd) next() (out *guest) {
 	for _, g := range c.here {
 		if !g.mayGo() {
 			continue
@@ -117,12 +134,7 @@ func (c *crowd) pushOut() bool {
 			out = g
 		}
 	}
-	if out == nil {
-		return false
-	}
-	c.forget(out)
-	_ = out.Conn.Close()
-	return true
+	return out
 }
 
 func (c *crowd) forget(g *guest) {
