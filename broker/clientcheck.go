@@ -155,6 +155,7 @@ var forbiddenSchemes = []string{"javascript", "data", "vbscript", "file", "about
 // (RFC 8252 section 7.1).
 func badRedirectURI(uri string) string {
 	u, err := url.Parse(uri)
+	web := err == nil && (u.Scheme == "https" || u.Scheme == "http")
 	switch {
 	case err != nil || len(uri) > maxURI || strings.ContainsFunc(uri, func(r rune) bool { return notVisibleASCII(r) || r == '\\' || r == '"' || r == '<' || r == '>' }):
 		return "is not a URI"
@@ -168,9 +169,11 @@ func badRedirectURI(uri string) string {
 		return "must have no user part"
 	case slices.Contains(forbiddenSchemes, u.Scheme):
 		return "has a scheme that calls no app"
-	case (u.Scheme == "https" || u.Scheme == "http") && !namesItsHost(uri, u):
+	case web && !namesItsHost(uri, u):
 		return "needs a host"
-	case u.Scheme != "https" && u.Scheme != "http" && u.Host == "" && strings.Trim(u.Path+u.Opaque, "/") == "":
+	case web && !isPort(u.Port()) && (u.Port() != "" || strings.HasSuffix(u.Host, ":")):
+		return "has a port that is none: take one from 1 to 65535, or leave it out together with its colon"
+	case !web && u.Host == "" && strings.Trim(u.Path+u.Opaque, "/") == "":
 		return "needs something behind the scheme, such as myapp:/oauth"
 	case slices.Contains(strings.Split(u.Path, "/"), ".."), slices.Contains(strings.Split(u.Path, "/"), "."):
 		return "must have no . or .. in its path"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -48,7 +49,7 @@ func TestCheckClientRefuses(t *testing.T) {
 		"", "*", "/cb", "cb", "//rp.test/cb", "rp.test/cb", "https:", "https:/cb", "https:cb", "https://", "https:///cb", "https://:443/cb", "https://rp.test/cb#", "https://rp.test/cb#x", "https://*.rp.test/cb", "https://rp.test/cb*",
 		"HTTPS://rp.test/cb", "Https://rp.test/cb", "https://user@rp.test/cb", "https://u:p@rp.test/cb", "https://@rp.test/cb", "https://rp.test@evil.test/", "https://rp.test\\@evil.test/", "https://rp.test/cb\\x", "https://rp.test/ cb",
 		"https://rp.test/cb\t", "https://rp.test/cb\n", "\x01https://rp.test/cb", "https://rp.test/cb\x00", "https://rp.test/\x7f", "https://rp.tést/cb", "https://rp.test/é", "https://rp.test/<x>", "https://rp.test/\"x", "https://rp.test/../cb",
-		"https://rp.test/a/./cb", "https://rp.test/%2e%2e/cb", "https://rp.test/a/..", "https://rp.test:x/cb", "https://rp.test/%zz", "https://[::1/cb", "javascript:alert(1)", "JAVASCRIPT:alert(1)", "jAvascript:alert(1)", "java\tscript:x", "javascript://rp.test/%0aalert(1)",
+		"https://rp.test/a/./cb", "https://rp.test/%2e%2e/cb", "https://rp.test/a/..", "https://rp.test:x/cb", "https://rp.test:0/cb", "https://rp.test:65536/cb", "https://rp.test:/cb", "http://127.0.0.1:0/cb", "http://[::1]:/cb", "http://[::1]:70000/cb", "https://rp.test/%zz", "https://[::1/cb", "javascript:alert(1)", "JAVASCRIPT:alert(1)", "jAvascript:alert(1)", "java\tscript:x", "javascript://rp.test/%0aalert(1)",
 		"data:text/html,x", "vbscript:x", "file:///etc/passwd", "file://rp.test/x", "about:blank", "blob:https://rp.test/x", "filesystem:https://rp.test/x", "view-source:https://rp.test", "ws://rp.test/", "wss://rp.test/", "ftp://rp.test/",
 		"mailto:a@b.test", "tel:1", "intent://x", "app.one:", "app.one:/", "app.one://", "app.one:///", ":cb", "1app:/cb", "https://rp.test/" + strings.Repeat("a", 1024),
 	} {
@@ -102,7 +103,7 @@ func TestCheckClientRefuses(t *testing.T) {
 // Whatever is accepted as a redirect URI leads to the place that it names, in
 // whoever's reading.
 func FuzzCheckRedirectURI(f *testing.F) {
-	for _, seed := range []string{"https://rp.test/cb", "app.one:/oauth", "http://127.0.0.1:1/cb", "javascript:alert(1)", "https://rp.test@evil.test/", "https://rp.test/%2e%2e/", "app.one:", "HTTPS://x/", "https://rp.test\\@x/", "a:b:c", "https://a%2fb/", "x://[::1]/", "https://rp.test:/cb"} {
+	for _, seed := range []string{"https://rp.test/cb", "app.one:/oauth", "http://127.0.0.1:1/cb", "javascript:alert(1)", "https://rp.test@evil.test/", "https://rp.test/%2e%2e/", "app.one:", "HTTPS://x/", "https://rp.test\\@x/", "a:b:c", "https://a%2fb/", "x://[::1]/", "https://rp.test:/cb", "https://rp.test:0/cb", "http://[::1]:65536/cb", "https://rp.test:65535"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
@@ -123,6 +124,11 @@ func FuzzCheckRedirectURI(f *testing.F) {
 		case scheme == "https" || scheme == "http":
 			authority, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "/")
 			authority, _, _ = strings.Cut(authority, "?")
+			if _, port, ok := strings.Cut(authority[strings.LastIndex(authority, "]")+1:], ":"); ok {
+				if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+					t.Errorf("%q is accepted with the port %q", uri, port)
+				}
+			}
 			if !strings.HasPrefix(rest, "//") || authority == "" || authority != u.Host || strings.ContainsAny(authority, "@%") {
 				t.Errorf("%q is accepted with the host %q", uri, u.Host)
 			}

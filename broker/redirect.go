@@ -44,10 +44,16 @@ func withoutPort(rest string) string {
 	if i := strings.IndexFunc(after, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
 		digits = after[:i]
 	}
-	if n, err := strconv.ParseUint(digits, 10, 16); err != nil || n == 0 {
+	if !isPort(digits) {
 		return rest
 	}
 	return after[len(digits):]
+}
+
+// isPort reports whether digits are a port that something can listen at.
+func isPort(digits string) bool {
+	n, err := strconv.ParseUint(digits, 10, 16)
+	return err == nil && n != 0
 }
 
 // postLogoutAllowed compares a post-logout redirect URI in the same way.

@@ -45,6 +45,9 @@ func TestRedirectAllowed(t *testing.T) {
 		{"http://127.0.0.1.evil.test/cb", nil, []string{"http://127.0.0.1.evil.test:1/cb", "http://127.0.0.1/cb"}},
 		{"http://localhost.evil.test/cb", nil, []string{"http://localhost.evil.test:1/cb"}},
 		{"http://10.0.0.1/cb", nil, []string{"http://10.0.0.1:1/cb"}},
+		// Registered before such ports were refused.
+		{"http://127.0.0.1:0/cb", nil, []string{"http://127.0.0.1:1/cb", "http://127.0.0.1/cb"}},
+		{"http://127.0.0.1:/cb", nil, []string{"http://127.0.0.1:1/cb", "http://127.0.0.1/cb"}},
 	} {
 		for _, kind := range []string{broker.ApplicationNative, broker.ApplicationWeb, ""} {
 			client := redirectClient(kind, "https://other.test/cb", c.registered)
@@ -69,7 +72,7 @@ func TestRedirectAllowed(t *testing.T) {
 }
 
 // loopback takes a loopback URI apart: host, port, and what is behind.
-var loopback = regexp.MustCompile(`(?s)^http://(localhost|127\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\])(?::(\d+))?(/.*)$`)
+var loopback = regexp.MustCompile(`(?s)^http://(localhost|127\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\])(:\d*)?(/.*)$`)
 
 // The law: only byte equality passes, but that of a native client's loopback
 // URI the port, from 1 to 65535, may differ.
@@ -82,6 +85,7 @@ func FuzzRedirectAllowed(f *testing.F) {
 		{"http://localhost/cb", "http://localhost:1/cb"}, {"http://localhost/cb", "http://localhost:1/CB"}, {"http://127.0.0.1", "http://127.0.0.1:1"}, {"http://127.0.0.1?x", "http://127.0.0.1:1?x"},
 		{"http://127.0.0.1:/cb", "http://127.0.0.1:1/cb"}, {"http://127.0.0.1:1/cb", "http://127.0.0.1:01/cb"}, {"http://user@127.0.0.1/cb", "http://user@127.0.0.1:1/cb"}, {"http://127.0.0.1//cb", "http://127.0.0.1:1//cb"},
 		{"app.one:/oauth", "app.one:/oauth"}, {"", ""}, {"http://127.0.0.1/cb", ""}, {"http://127.0.0.1/\n", "http://127.0.0.1:1/\n"}, {"http://127.0.0.01/cb", "http://127.0.0.01:1/cb"},
+		{"http://127.0.0.1:0/cb", "http://127.0.0.1:1/cb"}, {"http://127.0.0.1:65536/cb", "http://127.0.0.1:65535/cb"}, {"http://[::1]:/cb", "http://[::1]:1/cb"},
 	} {
 		f.Add(seed[0], seed[1], 4711)
 	}
@@ -98,7 +102,7 @@ func FuzzRedirectAllowed(f *testing.F) {
 		case !equal && allowed && (is == nil || was == nil || is[1] != was[1] || is[3] != was[3]):
 			t.Errorf("native: %q for %q: more than the port differs", uri, registered)
 		case !equal && allowed && is[2] != "":
-			if n, err := strconv.Atoi(is[2]); err != nil || n < 1 || n > 65535 {
+			if n, err := strconv.Atoi(is[2][1:]); err != nil || n < 1 || n > 65535 {
 				t.Errorf("native: %q has no port", uri)
 			}
 		}
