@@ -76,8 +76,9 @@ const maxForwardURI = 8 << 10
 
 // pathReadings are the ways in which apps read the path of a URI: decoded once,
 // with its dot segments resolved or not, with a slash at its end or not, as it is
-// spelt or folded. What would be read in yet more ways is refused: escapes of what
-// separates segments, escapes within escapes, parameters of segments.
+// spelt or folded, before its dots are resolved or after. What would be read in yet more
+// ways is refused: escapes of what separates segments, escapes within escapes, parameters
+// of segments.
 func pathReadings(uri string) ([]reading, error) {
 	ambiguous := refuse(Forbidden, "the path of this address can be read in more than one way; write it plainly")
 	raw, _, _ := strings.Cut(uri, "?")
@@ -88,7 +89,7 @@ func pathReadings(uri string) ([]reading, error) {
 	}
 	decoded, err := url.PathUnescape(raw)
 	if err != nil || strings.ContainsAny(decoded, "\\;") || strings.ContainsFunc(decoded, unicode.IsControl) || !utf8.ValidString(decoded) ||
-		hasEscape(decoded) || strings.Contains(decoded, "//") && path.Clean(decoded) != path.Clean(withoutDots(decoded)) {
+		hasEscape(decoded) || resolvesInTwoWays(decoded) || resolvesInTwoWays(compatible(decoded)) {
 		return nil, ambiguous
 	}
 	return readingsOf(decoded), nil
@@ -112,6 +113,9 @@ func readingsOf(decoded string) (out []reading) {
 		folded := foldPath(text)
 		add(folded, true)
 		add(path.Clean(folded), true)
+		// What is dots only once it is folded leads up too.
+		add(foldPath(path.Clean(compatible(text))), true)
+		add(foldPath(path.Clean(eachSegment(compatible(text), strings.TrimSpace))), true)
 	}
 	return out
 }
@@ -120,11 +124,27 @@ func readingsOf(decoded string) (out []reading) {
 // apart, nor the forms that Unicode calls compatible, nor dots and spaces at the
 // end of a name.
 func foldPath(text string) string {
-	segments := strings.Split(strings.ToLower(norm.NFKC.String(text)), "/")
+	return eachSegment(strings.ToLower(compatible(text)), func(s string) string { return strings.TrimRight(s, " .") })
+}
+
+// compatible is a path in the form that Unicode calls compatible, in which there are more
+// dots, and more of what separates segments.
+func compatible(text string) string {
+	return strings.ReplaceAll(norm.NFKC.String(text), "\\", "/")
+}
+
+func eachSegment(text string, change func(string) string) string {
+	segments := strings.Split(text, "/")
 	for i := range segments {
-		segments[i] = strings.TrimRight(segments[i], " .")
+		segments[i] = change(segments[i])
 	}
 	return strings.Join(segments, "/")
+}
+
+// resolvesInTwoWays reports whether it matters to the dot segments of a path if its empty
+// segments count (RFC 3986 section 5.2.4) or not.
+func resolvesInTwoWays(text string) bool {
+	return strings.Contains(text, "//") && path.Clean(text) != path.Clean(withoutDots(text))
 }
 
 // withoutDots leaves the segments out that are dots.
