@@ -19,8 +19,10 @@ import (
 
 // forwardSite stands behind proxies for app1, which everybody may open, app2 for
 // the group staff, key.test for API keys, and the lower names of apps.test.
-func forwardSite(t testing.TB) *site {
-	return newProvider(t, setup{
+func forwardSite(t testing.TB) *site { return newProvider(t, forwardSetup(t)) }
+
+func forwardSetup(t testing.TB) setup {
+	return setup{
 		broker: func(c *broker.Config) {
 			rules, err := broker.CheckForwardRules([]broker.ForwardRule{
 				{Hosts: []string{"app1.test", "app1.test:8443"}, Paths: []string{"/public/*"}, Policy: broker.ForwardAllow},
@@ -38,7 +40,7 @@ func forwardSite(t testing.TB) *site {
 			c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 			c.CORSOrigins = []string{"https://spa.test"}
 		},
-	})
+	}
 }
 
 const (

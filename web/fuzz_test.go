@@ -1,11 +1,13 @@
 package web_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"html"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,42 +15,64 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/latchkey-id/latchkey/broker"
-	"github.com/latchkey-id/latchkey/providers/providertest"
 	"github.com/latchkey-id/latchkey/web"
 )
 
-// answersAnything sends what a stranger made up, and holds the answer against
-// what holds for all: no trouble of ours, and no redirect but to this site and
-// where may says.
-func (x *site) answersAnything(t *testing.T, req *http.Request, may ...string) {
+// quietly runs a site without a log: one of so much would fill the memory.
+func quietly(s setup) setup {
+	quiet, ofBroker, ofWeb := slog.New(slog.DiscardHandler), s.broker, s.web
+	s.broker = func(c *broker.Config) {
+		if c.Log = quiet; ofBroker != nil {
+			ofBroker(c)
+		}
+	}
+	s.web = func(c *web.Config) {
+		if c.Log = quiet; ofWeb != nil {
+			ofWeb(c)
+		}
+	}
+	return s
+}
+
+var formAction = regexp.MustCompile(`<form[^>]* action="([^"]*)"`)
+
+// leadsOnlyTo holds an answer to what a stranger made up against what holds for all: no
+// trouble of ours, and no way but to this site and to the addresses that are named.
+func (a *answer) leadsOnlyTo(t *testing.T, public string, may ...string) {
 	t.Helper()
-	res, err := x.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
+	if a.Status >= http.StatusInternalServerError {
+		t.Errorf("%s: %d %s", a.request, a.Status, a.Header.Get("Latchkey-Code"))
 	}
-	defer res.Body.Close()
-	if res.StatusCode >= http.StatusInternalServerError {
-		t.Errorf("%s %s: %s %s", req.Method, req.URL, res.Status, res.Header.Get("Latchkey-Code"))
+	ways := []string{}
+	if to := a.Header.Get("Location"); to != "" {
+		ways = append(ways, to)
 	}
-	to := res.Header.Get("Location")
-	u, err := url.Parse(to)
-	if to == "" || err == nil && u.Host == "" && strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//") {
-		return
+	for _, form := range formAction.FindAllStringSubmatch(a.Body, -1) {
+		ways = append(ways, html.UnescapeString(form[1]))
 	}
-	if err != nil || !slices.ContainsFunc(append(may, x.public+"/"), func(prefix string) bool { return strings.HasPrefix(to, prefix) }) {
-		t.Errorf("%s %s leads to %q", req.Method, req.URL, to)
+	for _, to := range ways {
+		if !leads(to, public, may) {
+			t.Errorf("%s leads to %q", a.request, to)
+		}
 	}
 }
 
-// fuzzed is a request to a path with a query as it is.
-func (x *site) fuzzed(t *testing.T, path, query string) *http.Request {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, x.server.URL+path, nil)
-	if err != nil {
-		t.Fatal(err)
+// leads reports whether an address is of this site or, up to its query, one of the others. The
+// port of a loopback address is free.
+func leads(to, public string, may []string) bool {
+	u, err := url.Parse(to)
+	switch {
+	case err != nil || u.User != nil || u.Fragment != "" || strings.ContainsAny(to, "\\\t\r\n"):
+		return false
+	case u.Scheme == "" && u.Host == "":
+		return strings.HasPrefix(to, "/") && !strings.HasPrefix(to, "//")
+	case strings.HasPrefix(to, public+"/"):
+		return true
+	case u.Hostname() == "127.0.0.1":
+		u.Host = u.Hostname()
 	}
-	withQuery(t, query)(req)
-	return req
+	u.RawQuery, u.ForceQuery = "", false
+	return slices.Contains(may, u.String())
 }
 
 // withQuery sends a query as it is.
@@ -84,7 +108,7 @@ func (a *answer) tellsNothing(t *testing.T, query string) {
 			t.Errorf("%s?%s leads to %q", a.request, query, to)
 		}
 	}
-	shown := html.UnescapeString(a.Body) + fmt.Sprint(a.Header)
+	shown := a.shown()
 	for name, values := range given {
 		for _, v := range append(values, name) {
 			if len(v) >= 24 && strings.Contains(shown, v) {
@@ -92,6 +116,14 @@ func (a *answer) tellsNothing(t *testing.T, query string) {
 			}
 		}
 	}
+}
+
+// shown is everything that an answer says, however it is written.
+func (a *answer) shown() string {
+	to, _ := url.QueryUnescape(a.Header.Get("Location"))
+	var inJSON any
+	_ = json.Unmarshal([]byte(a.Body), &inJSON)
+	return strings.Join([]string{html.UnescapeString(a.Body), fmt.Sprint(a.Header), to, fmt.Sprint(inJSON)}, "\n")
 }
 
 // Whatever a callback says, of no login and, where it names none, of one that has begun:
@@ -107,8 +139,7 @@ func FuzzCallback(f *testing.F) {
 		f.Add(seed)
 	}
 	x := &idpSite{idp: startIdP(f)}
-	quiet := slog.New(slog.DiscardHandler) // a log of so much would fill the memory
-	x.site = openSite(f, setup{idp: x.idp, broker: func(c *broker.Config) { c.Log = quiet }, web: func(c *web.Config) { c.Log = quiet }})
+	x.site = openSite(f, quietly(setup{idp: x.idp}))
 	f.Fuzz(func(t *testing.T, query string) {
 		y := &idpSite{site: x.in(t), idp: x.idp}
 		visit := func(path, query string, options ...option) {
@@ -139,38 +170,94 @@ func FuzzAuthorize(f *testing.F) {
 		good + "&code_challenge=x&code_challenge_method=S256&prompt=none", strings.ReplaceAll(good, "rp1.test", "evil.test"), strings.ReplaceAll(good, "rp1.test", "rp1.test%40evil.test"),
 		strings.ReplaceAll(good, "%2Fcb", "%2Fcb%2F..%2F..%2Fx"), strings.ReplaceAll(good, "=code", "=token"), good + "&" + good, "client_id=nat1&redirect_uri=http%3A%2F%2F127.0.0.1%3A9%2Fcb&response_type=code",
 	} {
-		f.Add(seed)
+		f.Add(seed, false)
+		f.Add(seed, true)
 	}
-	x := newProvider(f, setup{})
-	f.Fuzz(func(t *testing.T, query string) {
-		x.answersAnything(t, x.fuzzed(t, "/oauth2/authorize", query),
-			"https://rp1.test/cb?", "https://rp2.test/cb?", "https://rp2.test/cb2?", "https://spa.test/cb?", "app.one:/oauth?", "http://127.0.0.1", "https://asking.test/cb?")
+	x := newProvider(f, quietly(setup{}))
+	alice := x.at("alice").jar[sessionCookie]
+	f.Fuzz(func(t *testing.T, query string, loggedIn bool) {
+		options := []option{withQuery(t, query)}
+		if loggedIn {
+			options = append(options, cookie(sessionCookie, alice))
+		}
+		x.in(t).do(http.MethodGet, "/oauth2/authorize", options...).leadsOnlyTo(t, x.public,
+			"https://rp1.test/cb", "https://rp2.test/cb", "https://rp2.test/cb2", "https://spa.test/cb", "app.one:/oauth", "http://127.0.0.1/cb", "https://asking.test/cb")
 	})
 }
 
-// Whatever stands in cookies: nothing of ours breaks, and nobody is logged in by
-// them but who was.
-func FuzzCookies(f *testing.F) {
-	x := newSite(f, setup{idp: providertest.Start(f, providertest.Config{})})
-	l := x.Login(f, "alice")
-	whole := x.Broker.PageCookie(l.Session.ID)
-	for _, seed := range []string{
-		whole, whole[:40], whole + "=", strings.ToUpper(whole), strings.Repeat("a", 36) + "." + whole[37:], "", ".", l.RefreshToken.Reveal(), strings.Repeat("x", 5000), "%00", `"` + whole + `"`,
-	} {
-		f.Add(seed)
+// liveCookie is a cookie that this process was given, and the request that it opens something with.
+type liveCookie struct {
+	name, value  string
+	method, path string
+	option
+}
+
+// liveCookies are of a browser that is logged in at Latchkey and an app, and has begun to
+// log in at both once more. The values differ in every process.
+func liveCookies(x *idpSite) []liveCookie {
+	nothing := func(*http.Request) {}
+	b, jars := x.loggedInAt("alice", "https://app1.test/")
+	atIdP, flow := x.begin()
+	atApp := x.newBrowser()
+	begun := atApp.send(http.MethodGet, "/.latchkey/login?to=%2Fx", about("https://app1.test/")).want(http.StatusFound)
+	list := []liveCookie{
+		{sessionCookie, b.jar[sessionCookie], http.MethodGet, "/account", nothing},
+		{"refresh_token", b.jar["refresh_token"], http.MethodPost, "/auth/refresh", nothing},
+		{appCookie, jars["app1.test"].jar[appCookie], http.MethodGet, "/forward-auth", about("https://app1.test/")},
 	}
-	names := []string{"latchkey_session", "__Host-latchkey_session", "refresh_token", "latchkey_flow", "latchkey_stay", "latchkey_forward"}
-	f.Fuzz(func(t *testing.T, value string) {
-		if !httpguts.ValidHeaderFieldValue(value) {
+	for _, c := range flow {
+		list = append(list, liveCookie{c.Name, c.Value, http.MethodGet, "/auth/openid/callback?code=x&state=" + url.QueryEscape(idpQuery(x.t, atIdP).Get("state")), nothing})
+	}
+	for name, value := range atApp.jar {
+		state := idpQuery(x.t, begun.Header.Get("Location")).Get("state")
+		list = append(list, liveCookie{name, value, http.MethodGet, "/.latchkey/callback?code=x&state=" + url.QueryEscape(state), about("https://app1.test/")})
+	}
+	return list
+}
+
+// Whatever a stranger makes of a cookie: nothing of ours breaks, it opens nothing, and nothing
+// of it is shown again.
+func FuzzCookies(f *testing.F) {
+	for which := range uint8(5) {
+		for _, with := range []string{"", "x", "=", ".", "\"", "%00", "AAAA", strings.Repeat("x", 5000), "a" + strings.Repeat("0", 35) + ".", "\\", ",", "; x=y"} {
+			for _, at := range []uint16{0, 1, 35, 36, 37, 65535} {
+				f.Add(which, at, uint8(1), with)
+			}
+		}
+		f.Add(which, uint16(0), uint8(255), "")
+	}
+	s := forwardSetup(f)
+	x := &idpSite{idp: startIdP(f)}
+	s.idp = x.idp
+	x.site = newProvider(f, quietly(s))
+	list := liveCookies(x)
+	if len(list) != 5 {
+		f.Fatalf("%d cookies", len(list))
+	}
+	for _, c := range list[:3:3] {
+		if c.method == http.MethodGet { // a refresh would change what is live
+			x.do(c.method, c.path, c.option, cookie(c.name, c.value)).want(http.StatusOK)
+		}
+	}
+	f.Fuzz(func(t *testing.T, which uint8, at uint16, drop uint8, with string) {
+		c := list[int(which)%len(list)]
+		from := min(int(at), len(c.value))
+		edited := c.value[:from] + with + c.value[min(from+int(drop), len(c.value)):]
+		if !httpguts.ValidHeaderFieldValue(edited) {
 			t.Skip("no HTTP client sends that")
 		}
-		req := x.fuzzed(t, "/account", "")
-		for _, name := range names {
-			req.Header.Add("Cookie", name+"="+value)
+		sent := &http.Request{Header: http.Header{"Cookie": {c.name + "=" + edited}}}
+		if slices.ContainsFunc(sent.CookiesNamed(c.name), func(s *http.Cookie) bool { return s.Value == c.value }) {
+			t.Skip("the cookie is as it was")
 		}
-		x.answersAnything(t, req)
-		if _, err := x.Broker.AuthenticateCookie(t.Context(), value, broker.Device{}); err == nil && value != whole {
-			t.Errorf("%q logs in", value)
+		a := x.in(t).do(c.method, c.path, c.option, header("Cookie", sent.Header.Get("Cookie")))
+		a.leadsOnlyTo(t, x.public)
+		toLogin := c.name == sessionCookie && a.Status == http.StatusSeeOther && strings.Contains(a.Header.Get("Location"), "/login")
+		if !toLogin && (a.Status < 400 || a.Status >= 500) {
+			t.Errorf("%s=%q: %d to %q", c.name, edited, a.Status, a.Header.Get("Location"))
+		}
+		if shown := a.shown(); len(with) >= 24 && strings.Contains(shown, with) || len(edited) >= 24 && strings.Contains(shown, edited) {
+			t.Errorf("%s=%q is shown again", c.name, edited)
 		}
 	})
 }

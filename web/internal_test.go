@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/gin-gonic/gin"
 
@@ -259,6 +261,37 @@ func FuzzOwnPage(f *testing.F) {
 		}
 		if again, ok := s.ownPage(to); !ok || again != to {
 			t.Errorf("%q became %q, which becomes %q, %v", target, to, again, ok)
+		}
+	})
+}
+
+// Whatever stands in the cookie of a login at an app leads to a page of that app and not
+// into the login again, in any browser.
+func FuzzAppPath(f *testing.F) {
+	for _, seed := range append(slices.Clone(redirectSeeds), "/x?"+strings.Repeat("y", maxReturn), "/"+strings.Repeat("y", maxReturn), "/.latchkey/login", "/x/%2e%2e/.latchkey/login", "/.latchkey", "/%2elatchkey/", "/x?/.latchkey/") {
+		f.Add(seed)
+	}
+	const origin = "https://app.example.org"
+	base := &url.URL{Scheme: "https", Host: "app.example.org", Path: "/.latchkey/callback"}
+	f.Fuzz(func(t *testing.T, kept string) {
+		to, ok := appPath(kept)
+		if !ok {
+			return
+		}
+		for _, sent := range []string{to, origin + to} {
+			if got := browserGoes(base, sent); got != origin {
+				t.Errorf("%q is sent as %q, which leads to %s", kept, sent, got)
+			}
+		}
+		u, err := base.Parse(origin + to)
+		if err != nil || u.Host != base.Host || u.User != nil || strings.HasPrefix(path.Clean(u.Path)+"/", "/.latchkey/") {
+			t.Errorf("%q is sent as %q, which is %v, %v", kept, to, u, err)
+		}
+		if len(to) > maxReturn || !strings.HasPrefix(kept, to) && to != "/" || strings.ContainsFunc(to, unicode.IsControl) {
+			t.Errorf("%q is sent as %q", kept, to)
+		}
+		if again, ok := appPath(to); !ok || again != to {
+			t.Errorf("%q became %q, which becomes %q, %v", kept, to, again, ok)
 		}
 	})
 }
