@@ -11,13 +11,14 @@ import (
 // bounds are what an HTTP server takes of strangers. What a request may have in it
 // is in web/bounds.go.
 type bounds struct {
-	header      time.Duration // until a header has come, and a TLS handshake is done; see [crowd] too
+	header      time.Duration // until a header has come, and a TLS handshake is done
 	read        time.Duration // until a request has come whole
 	write       time.Duration // from the header's end until the answer has gone
 	idle        time.Duration // between two requests
 	headerBytes int
 	streams     int            // requests of one HTTP/2 connection at once
 	connections int            // at once; see [crowd]
+	patience    time.Duration  // with a connection on which something has just begun or ended
 	proxies     []netip.Prefix // that are trusted
 }
 
@@ -26,7 +27,7 @@ type bounds struct {
 // takes. An idle connection costs about 10 KiB, one by TLS four times as much.
 var ordinary = bounds{
 	header: 10 * time.Second, read: 30 * time.Second, write: 60 * time.Second, idle: 3 * time.Minute,
-	headerBytes: 32 << 10, streams: 100, connections: 4096,
+	headerBytes: 32 << 10, streams: 100, connections: 4096, patience: 4 * time.Second,
 }
 
 // server is an HTTP server, and the listener that it has to serve.

@@ -20,10 +20,10 @@ import (
 // place of one that the server waits for, because it rests, or its header, its body
 // or its taking of the answer is slow: of the address that has most, the one on which
 // nothing has begun or ended for longest. So whoever fills the server pushes out
-// himself, and programs whose idle connection is closed make another. Those who come on
-// few connections, or through a trusted proxy, keep their place as long as a header may
-// take: when everybody comes at once it is the server that is slow. Where nobody may go
-// the next one waits until somebody is done, and whoever is, leaves.
+// himself, and programs whose idle connection is closed make another. Those who have
+// just come keep their place for a moment if they come on few connections or through
+// a trusted proxy: when everybody comes at once it is the server that is slow. Where
+// nobody may go the next one waits until somebody is done, and whoever is, leaves.
 type crowd struct {
 	net.Listener
 	bounds
@@ -85,7 +85,7 @@ func (c *crowd) Accept() (net.Conn, error) {
 func (c *crowd) makeRoom() {
 	for len(c.here) >= c.connections && !c.pushOut() && !c.ended {
 		c.waited = time.Now()
-		age := time.AfterFunc(c.header/16, c.room.Broadcast) // somebody's moment may be over by then
+		age := time.AfterFunc(c.patience/16, c.room.Broadcast) // somebody's moment may be over by then
 		c.room.Wait()
 		age.Stop()
 	}
@@ -103,7 +103,7 @@ func (c *crowd) Close() error {
 // mayGo reports whether the server has waited for the other side long enough.
 func (g *guest) mayGo() bool {
 	modest := g.proxy || *g.alike <= max(1, g.crowd.connections/64)
-	return g.known && (g.working == 0 || g.sending > 0) && (!modest || time.Since(g.turn) >= g.crowd.header)
+	return g.known && (g.working == 0 || g.sending > 0) && (!modest || time.Since(g.turn) >= g.crowd.patience)
 }
 
 // pushOut closes a connection that may go, if there is one.
@@ -165,7 +165,7 @@ func (g *guest) change(do func(*guest)) {
 func (g *guest) works(n int) (wanted bool) {
 	g.change(func(g *guest) {
 		g.working += n
-		wanted = time.Since(g.crowd.waited) < g.crowd.header
+		wanted = time.Since(g.crowd.waited) < g.crowd.patience
 	})
 	return wanted
 }
