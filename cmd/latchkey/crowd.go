@@ -20,10 +20,11 @@ import (
 // place of one that the server waits for, because it rests, or its header, its body
 // or its taking of the answer is slow: of the address that has most, the one on which
 // nothing has begun or ended for longest. So whoever fills the server pushes out
-// himself, and programs whose idle connection is closed make another. Those who have
-// just come keep their place for a moment if they come on few connections or through
-// a trusted proxy: when everybody comes at once it is the server that is slow. Where
-// nobody may go the next one waits until somebody is done, and whoever is, leaves.
+// himself, and programs whose idle connection is closed make another. Those who come on
+// few connections, or through a trusted proxy, keep their place for a moment: when
+// everybody comes at once it is the server that is slow. It is no longer one: whoever
+// has many addresses could hold others up by it. Where nobody may go the next one waits
+// until somebody is done, and whoever is, leaves.
 type crowd struct {
 	net.Listener
 	bounds
