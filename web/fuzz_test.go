@@ -218,13 +218,13 @@ func liveCookies(x *idpSite) []liveCookie {
 // Whatever a stranger makes of a cookie: nothing of ours breaks, it opens nothing, and nothing
 // of it is shown again.
 func FuzzCookies(f *testing.F) {
+	ats := []uint16{0, 1, 35, 36, 37, 65535}
 	for which := range uint8(5) {
-		for _, with := range []string{"", "x", "=", ".", "\"", "%00", "AAAA", strings.Repeat("x", 5000), "a" + strings.Repeat("0", 35) + ".", "\\", ",", "; x=y"} {
-			for _, at := range []uint16{0, 1, 35, 36, 37, 65535} {
-				f.Add(which, at, uint8(1), with)
-			}
+		for i, with := range []string{"", "x", "=", ".", "\"", "%00", strings.Repeat("x", 5000), "a" + strings.Repeat("0", 35) + ".", "; x=y"} {
+			f.Add(which, ats[(i+int(which))%len(ats)], uint8(1), with)
 		}
 		f.Add(which, uint16(0), uint8(255), "")
+		f.Add(which, uint16(65535), uint8(0), "=")
 	}
 	s := forwardSetup(f)
 	x := &idpSite{idp: startIdP(f)}

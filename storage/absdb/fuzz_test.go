@@ -1,9 +1,13 @@
 package absdb_test
 
 import (
+	"bytes"
+	"context"
 	"database/sql"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +85,54 @@ func FuzzRows(f *testing.F) {
 			if text := l.ID + l.Name + l.Reason; l.Reason == "" || !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) || len(text) > 2000 {
 				t.Errorf("no plain words: %+v", l)
 			}
+		}
+	})
+}
+
+// Whatever has become of the bytes of a file: it is read, as plainly as any other, or refused
+// by an error. It stays as it was, and nothing is made beside it.
+func FuzzFile(f *testing.F) {
+	file, err := absfile.Make(filepath.Join(f.TempDir(), "absdatabase.sqlite"), people, harness.NewClock().Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	whole, err := os.ReadFile(file.Path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	size := uint32(len(whole))
+	for _, at := range []uint32{0, 16, 18, 28, 52, 56, 100, 103, 105, 4096, 4099, 4101, 4104, 8192, 8195, size / 2, size - 100} {
+		for _, with := range []string{"\x00", "\xff\xff", "\x02\x02", "\x00\x00\x00\x01", "\x05\x00\x00\x00\x01\x10\x00", strings.Repeat("\xff", 200)} {
+			f.Add(at, []byte(with), size)
+		}
+	}
+	for _, left := range []uint32{0, 15, 16, 20, 99, 100, 4095, 4096, 4097, size / 2, size - 1} {
+		f.Add(uint32(0), []byte(""), left)
+	}
+	f.Fuzz(func(t *testing.T, at uint32, with []byte, left uint32) {
+		content := slices.Clone(whole)
+		copy(content[min(at, size):], with)
+		content = content[:min(left, size)]
+		path := filepath.Join(t.TempDir(), "absdatabase.sqlite")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := absdb.Secret(ctx, path)
+		from, err2 := absdb.Read(ctx, path)
+		if ctx.Err() != nil {
+			t.Fatalf("it takes too long: %v, %v", err, err2)
+		}
+		if err2 == nil {
+			readPlainly(t, from)
+		}
+		after, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(after, content) {
+			t.Errorf("the file has changed, %v", err)
+		}
+		if beside, err := os.ReadDir(filepath.Dir(path)); err != nil || len(beside) != 1 {
+			t.Errorf("beside the file there are %v, %v", beside, err)
 		}
 	})
 }
