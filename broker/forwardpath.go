@@ -78,7 +78,7 @@ const maxForwardURI = 8 << 10
 // with its dot segments resolved or not, with a slash at its end or not, as it is
 // spelt or folded, before its dots are resolved or after. What would be read in yet more
 // ways is refused: escapes of what separates segments, escapes within escapes, parameters
-// of segments.
+// of segments, dots that are dots only to some.
 func pathReadings(uri string) ([]reading, error) {
 	ambiguous := refuse(Forbidden, "the path of this address can be read in more than one way; write it plainly")
 	raw, _, _ := strings.Cut(uri, "?")
@@ -89,7 +89,7 @@ func pathReadings(uri string) ([]reading, error) {
 	}
 	decoded, err := url.PathUnescape(raw)
 	if err != nil || strings.ContainsAny(decoded, "\\;") || strings.ContainsFunc(decoded, unicode.IsControl) || !utf8.ValidString(decoded) ||
-		hasEscape(decoded) || resolvesInTwoWays(decoded) || resolvesInTwoWays(compatible(decoded)) {
+		hasEscape(decoded) || hasEscape(compatible(decoded)) || hiddenDots(decoded) || resolvesInTwoWays(decoded) || resolvesInTwoWays(compatible(decoded)) {
 		return nil, ambiguous
 	}
 	return readingsOf(decoded), nil
@@ -113,9 +113,7 @@ func readingsOf(decoded string) (out []reading) {
 		folded := foldPath(text)
 		add(folded, true)
 		add(path.Clean(folded), true)
-		// What is dots only once it is folded leads up too.
 		add(foldPath(path.Clean(compatible(text))), true)
-		add(foldPath(path.Clean(eachSegment(compatible(text), strings.TrimSpace))), true)
 	}
 	return out
 }
@@ -128,9 +126,36 @@ func foldPath(text string) string {
 }
 
 // compatible is a path in the form that Unicode calls compatible, in which there are more
-// dots, and more of what separates segments.
-func compatible(text string) string {
-	return strings.ReplaceAll(norm.NFKC.String(text), "\\", "/")
+// dots, and more of what separates segments; among it what file systems take for it.
+func compatible(text string) string { return slashes.Replace(norm.NFKC.String(text)) }
+
+var slashes = strings.NewReplacer("\\", "/", "\u2044", "/", "\u2215", "/", "\u29f8", "/", "\u2216", "/", "\u29f5", "/", "\u29f9", "/")
+
+// hiddenDots reports whether a segment leads up, or stays, only in some reading: once it
+// is in the compatible form, without its parameters, blanks, or what is not seen.
+func hiddenDots(decoded string) bool {
+	plain, read := 0, 0
+	isDots := func(s string) bool { return s == "." || s == ".." }
+	for s := range strings.SplitSeq(decoded, "/") {
+		if isDots(s) {
+			plain++
+		}
+	}
+	for s := range strings.SplitSeq(compatible(decoded), "/") {
+		s, _, _ = strings.Cut(s, ";")
+		if isDots(strings.Map(seen, s)) {
+			read++
+		}
+	}
+	return plain != read
+}
+
+// seen leaves out what is not seen.
+func seen(r rune) rune {
+	if unicode.IsSpace(r) || unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point) {
+		return -1
+	}
+	return r
 }
 
 func eachSegment(text string, change func(string) string) string {

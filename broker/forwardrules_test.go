@@ -75,8 +75,10 @@ func TestForwardPathAndHostConfusion(t *testing.T) {
 		{"app.x.test", "/public/..\\admin", "refused"}, {"app.x.test", "/public/%5c..%5cadmin", "refused"}, {"app.x.test", "/public/%zz", "refused"},
 		{"app.x.test", "/public/%ff", "refused"}, {"app.x.test", "/public/a//../../admin", "refused"}, {"app.x.test", "", "refused"}, {"app.x.test", "*", "refused"},
 		{"app.x.test", "https://app.x.test/public/", "refused"}, {"app.x.test", "/public/" + strings.Repeat("x", 9000), "refused"},
-		{"app.x.test", "/public/\uff0e\uff0e/admin", "admin"}, {"app.x.test", "/public/\u2025/internal", "refused"}, {"app.x.test", "/public/%20../admin", "admin"},
-		{"app.x.test", "/public/.. /x", "login"}, {"app.x.test", "/public/\uff0f../admin", "refused"}, {"app.x.test", "/public/x\uff0f..\uff3c../admin", "admin"},
+		{"app.x.test", "/public/\uff0e\uff0e/admin", "refused"}, {"app.x.test", "/public/\u2025/internal", "refused"}, {"app.x.test", "/public/%20../admin", "refused"},
+		{"app.x.test", "/public/.. /x", "refused"}, {"app.x.test", "/public/\uff0f../admin", "refused"}, {"app.x.test", "/public/x\uff0f..\uff3c../admin", "refused"},
+		{"app.x.test", "/public/..%20/admin//..%20/public/y", "refused"}, {"app.x.test", "/public/..\u2215..\u2044admin", "refused"}, {"app.x.test", "/public/..\uff1bx/admin", "refused"},
+		{"app.x.test", "/public/\uff052e\uff052e/admin", "refused"}, {"app.x.test", "/public/.\u200b./admin", "refused"}, {"app.x.test", "/public/AC\uff0fDC\uff1b100\uff05\u2026", "allow"},
 		{"app.x.test", "/public/\uff1f\uff1b\uff05", "allow"}, {"app.x.test", "/.latchkey/login", "refused"}, {"app.x.test", "/public/../.latchkey/callback", "refused"},
 		{"APP.x.TEST", "/public/a", "allow"}, {"app.x.test.", "/admin", "admin"}, {"app.x.test:443", "/", "login"}, {"app.x.test:8080", "/", "login"},
 		{"a.apps.x.test", "/", "allow"}, {"a.apps.x.test", "/a%2fb;c", "allow"}, {"a.b.apps.x.test", "/", "refused"}, {"apps.x.test", "/", "refused"},
@@ -237,7 +239,7 @@ func FuzzForwardJudge(f *testing.F) {
 	for _, seed := range []string{
 		"/public/../admin", "/public/%2e%2e/admin", "/public/..;/admin", "//admin", "/admin#/public/", "/PUBLIC/../admin", "/public%2f..%2fadmin",
 		"/public/\x00", "/public/%252e%252e/admin", "/public/\uff0e\uff0e/admin", "/public\uff0fx", "/public/\u2025/admin", "/./public/x", "/public/. ./admin",
-		"/public/x/../admin", "/admin/../public/x", "/public/a//../../admin", "/public//../admin", "/public/.. /admin", "/public/%20../admin", "/public/.../admin", "/health", "/health/../public/x?y", "/public/x/..",
+		"/public/x/../admin", "/admin/../public/x", "/public/a//../../admin", "/public//../admin", "/public/.. /admin", "/public/..%20/admin//..%20/public/y", "/public/%20../admin", "/public/.../admin", "/health", "/health/../public/x?y", "/public/x/..",
 		"/public/a/\uff0e./../admin", "/public/\uff0f../admin",
 	} {
 		f.Add("app.x.test", seed)
