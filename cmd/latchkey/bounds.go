@@ -16,10 +16,10 @@ type bounds struct {
 	write       time.Duration // from the header's end until the answer has gone
 	idle        time.Duration // between two requests
 	headerBytes int
-	streams     int            // requests of one HTTP/2 connection at once
-	connections int            // at once; see [crowd]
-	patience    time.Duration  // with a connection on which something has just begun or ended
-	proxies     []netip.Prefix // that are trusted
+	streams     int                   // requests of one HTTP/2 connection at once
+	connections int                   // at once; see [crowd]
+	patience    time.Duration         // with a connection on which something has just begun or ended
+	proxies     func() []netip.Prefix // that are trusted now; nil: none
 }
 
 // ordinary bounds. Idle connections live longer than those of the usual proxies, so

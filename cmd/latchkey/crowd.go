@@ -34,6 +34,7 @@ type crowd struct {
 	here   []*guest
 	of     map[string]*int // how many are here of an address
 	waited time.Time       // when the next one last had to wait, for nobody might go
+	tried  time.Time       // when too many had sent what was not read yet
 	ended  bool
 }
 
@@ -46,6 +47,7 @@ type guest struct {
 	proxy   bool      // it is trusted
 	alike   *int      // how many are here of its address
 	turn    time.Time // when a request on it last began or ended
+	unread  time.Time // when it was seen that it has sent what was not read yet
 	known   bool      // to the server, so that it can close it
 	working int       // handlers that do not wait for their body
 	sending int       // writes under way
@@ -69,7 +71,9 @@ func (c *crowd) Accept() (net.Conn, error) {
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
 	ip, _ := netip.ParseAddr(host)
 	g := &guest{Conn: conn, crowd: c, address: broker.AddressOf(host), turn: time.Now()}
-	g.proxy = slices.ContainsFunc(c.proxies, func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+	if c.proxies != nil {
+		g.proxy = slices.ContainsFunc(c.proxies(), func(p netip.Prefix) bool { return p.Contains(ip.Unmap()) })
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.makeRoom()
@@ -86,43 +90,54 @@ func (c *crowd) Accept() (net.Conn, error) {
 func (c *crowd) makeRoom() {
 	for len(c.here) >= c.connections && !c.pushOut() && !c.ended {
 		c.waited = time.Now()
-		age := time.AfterFunc(c.patience/16, c.room.Broadcast) // somebody's moment may be over by then
+		age := time.AfterFunc(c.patience/64, c.lookAgain) // somebody's moment may be over by then
 		c.room.Wait()
 		age.Stop()
 	}
+}
+
+// lookAgain wakes whoever waits for room.
+func (c *crowd) lookAgain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.room.Broadcast()
 }
 
 // Close implements net.Listener.
 func (c *crowd) Close() error {
 	c.mu.Lock()
 	c.ended = true
-	c.room.Broadcast()
 	c.mu.Unlock()
+	c.lookAgain()
 	return c.Listener.Close()
 }
 
 // mayGo reports whether the server has waited for the other side long enough.
 func (g *guest) mayGo() bool {
-	modest := g.proxy || *g.alike <= max(1, g.crowd.connections/64)
-	return g.known && (g.working == 0 || g.sending > 0) && (!modest || time.Since(g.turn) >= g.crowd.patience)
+	modest, patience := g.proxy || *g.alike <= max(1, g.crowd.connections/64), g.crowd.patience
+	return g.known && (g.working == 0 || g.sending > 0) && (!modest || time.Since(g.turn) >= patience) && time.Since(g.unread) >= patience/16
 }
 
 // pushOut closes a connection that may go, if there is one.
 func (c *crowd) pushOut() bool {
-	out := c.next()
-	for tries := 0; out != nil && out.working == 0 && unread(out.Conn); tries++ {
-		if tries == 16 {
-			return false // it is the server that is slow
-		}
-		out.turn = time.Now() // of what came meanwhile
-		out = c.next()
-	}
-	if out == nil {
+	if time.Since(c.tried) < c.patience/64 {
 		return false
 	}
-	c.forget(out)
-	_ = out.Conn.Close()
-	return true
+	for range 16 {
+		out := c.next()
+		if out == nil {
+			return false
+		}
+		if out.working == 0 && out.sending == 0 && unread(out.Conn) {
+			out.unread = time.Now()
+			continue
+		}
+		c.forget(out)
+		_ = out.Conn.Close()
+		return true
+	}
+	c.tried = time.Now() // it is the server that is slow, and this takes time too
+	return false
 }
 
 // next is the first one of those who may go; nil: nobody may.
@@ -171,6 +186,14 @@ func (g *guest) works(n int) (wanted bool) {
 	return wanted
 }
 
+// done ends a handler; its answer may have to be sent yet.
+func (g *guest) done() {
+	g.change(func(g *guest) {
+		g.working--
+		g.turn = time.Now()
+	})
+}
+
 // guestOf is the guest behind a connection of the server; nil: it is of another listener.
 func guestOf(conn net.Conn) *guest {
 	if t, ok := conn.(*tls.Conn); ok {
@@ -203,7 +226,7 @@ func attended(next http.Handler) http.Handler {
 			if g.works(1) {
 				w.Header().Set("Connection", "close") // else it would rest where another could be served
 			}
-			defer g.works(-1)
+			defer g.done()
 			if r.Body != http.NoBody {
 				r.Body = &awaited{r.Body, g}
 			}

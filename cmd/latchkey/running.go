@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -43,6 +44,14 @@ func (c *config) run(ctx context.Context, log *slog.Logger) (*running, error) {
 	r.sendTraces(c.Tracing)
 	r.reloadOnHangup(ctx)
 	return r, r.serveMetrics(c.Metrics.Listen)
+}
+
+// trustedProxies are those of the configuration in effect.
+func (r *running) trustedProxies() (proxies []netip.Prefix) {
+	if c := r.config.Load(); c != nil {
+		proxies, _ = c.trustedProxies() // checked with the configuration
+	}
+	return proxies
 }
 
 // opened notes what there is, before anybody is served.

@@ -81,7 +81,7 @@ func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Log
 	if public, err := url.Parse(c.PublicURL); err == nil { // which was checked
 		front.prefix = strings.TrimSuffix(public.Path, "/")
 	}
-	c.bounds.proxies, _ = c.trustedProxies() // checked with the configuration
+	c.bounds.proxies = run.trustedProxies
 	server, listener := c.bounds.server(front, listener, log)
 	served := make(chan error, 1)
 	go func() {
