@@ -15,9 +15,9 @@ one() {
 	# up to a minute each, in which nothing new is tried.
 	log=$3.$2.log
 	(cd "$1" && "$3" -test.run='^$' -test.fuzz="^$2\$" -test.fuzztime="$time" -test.fuzzminimizetime=50x -test.fuzzcachedir="$work/cache" -test.timeout=60m) > "$log" 2>&1 ||
-		{ cat "$log" >&2; echo "$1: $2 found something; see above" >&2; exit 255; }
+		{ cat "$log" >&2; echo "$1: $2 found something; see above" >&2; exit 1; }
 	last=$(grep 'execs:' "$log" | tail -n 1)
-	[ -n "$last" ] || { cat "$log" >&2; echo "$1: $2 does not say what it tried" >&2; exit 255; }
+	[ -n "$last" ] || { cat "$log" >&2; echo "$1: $2 does not say what it tried" >&2; exit 1; }
 	echo "fuzz $1 $2 $last"
 	echo "$last" | sed -E "s,.*execs: ([0-9]+) .*new interesting: ([0-9]+) .*,| $1 | \`$2\` | \\1 | \\2 |," > "$3.$2.row"
 }
@@ -39,7 +39,7 @@ for dir; do
 	done
 done
 [ -s "$work/list" ] || { echo "no fuzz target was found" >&2; exit 1; }
-xargs -P "${JOBS:-1}" -L 1 ./test/fuzz.sh one "$work" < "$work/list" || exit 1
+xargs -P "${JOBS:-1}" -L 1 ./test/fuzz.sh one "$work" < "$work/list" # goes on with the others where one finds something
 ran=$(grep -c . "$work/list")
 echo "fuzzed: $ran targets, $time each"
 [ -n "${LATCHKEY_WRITE:-}" ] || exit 0
