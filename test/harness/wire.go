@@ -159,6 +159,9 @@ func (w *Wire) freely() bool {
 
 // late waits as long as answers are late, until the wire is cut.
 func (w *Wire) late() {
+	if w.delay == 0 {
+		return
+	}
 	due := time.Now().Add(w.delay)
 	wake := time.AfterFunc(w.delay, func() { w.change(func() {}) })
 	defer wake.Stop()

@@ -70,7 +70,7 @@ func TestKilledBeforeTheCommit(t *testing.T) {
 			if n := number(t, db, `SELECT COUNT(*) FROM sessions`); n != 1 {
 				t.Errorf("%d sessions", n)
 			}
-			record(t, fmt.Sprintf("%d kills while a refresh waited to be written: each time the same token was answered 200 afterwards, and there is one row", rounds))
+			record(t, fmt.Sprintf("%d kills while a refresh was under way that nobody could write: each time the same token was answered 200 afterwards, and there is one row", rounds))
 		})
 	}
 }

@@ -62,6 +62,7 @@ func TestRestorePostgres(t *testing.T) {
 			t.Fatalf("device %d: %v", i, res)
 		}
 	}
+	r.record(t)
 }
 
 // By hand, as docs/backup.md has it for machines on which Latchkey finds no pg_dump: into an

@@ -214,6 +214,7 @@ func TestRestoreSQLite(t *testing.T) {
 	if n := number(t, openDB(t, "sqlite:"+r.json.Kept), `SELECT COUNT(*) FROM sessions`); n < len(r.devices) {
 		t.Errorf("the database that was kept has %d sessions", n)
 	}
+	r.record(t)
 }
 
 // endAndRestore ends every fourth device, kills the server right after, and
@@ -248,6 +249,11 @@ func (r *restored) endAndRestore(t *testing.T, restore func()) {
 	if res := (&device{late, lateToken}).refresh(r.process); res.code() != "session_unknown" {
 		t.Errorf("a session that began after the backup: %v", res)
 	}
+}
+
+// record says what a test of a restore counted.
+func (r *restored) record(t *testing.T) {
+	t.Helper()
 	record(t, fmt.Sprintf("%d refreshes during two backups, none was refused; of %d devices %d were logged out after the backup and were refused after the restore, the others went on",
 		r.meanwhile, len(r.devices), len(r.devices)/4))
 }

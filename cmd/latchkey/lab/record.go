@@ -83,7 +83,7 @@ func (x Exchange) renewed() bool { return x.ok() && x.GaveAccess != "" }
 
 // toProvider: the login is one through the identity provider.
 func (x Exchange) toProvider() bool {
-	return x.Kind == KindLogin && strings.HasPrefix(x.Path, "/auth/")
+	return x.Kind == KindLogin && strings.HasPrefix(x.Path, "/auth/") && !strings.HasSuffix(x.Path, "/logo")
 }
 
 // record is what was seen in the course of one check.
