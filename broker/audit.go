@@ -11,6 +11,7 @@ import (
 const (
 	EventSessionStarted   = "session.started"
 	EventSessionEnded     = "session.ended"
+	EventLoginRefused     = "login.refused" // several that are alike; see [Broker.WriteFigures]
 	EventUserCreated      = "user.created"
 	EventUserUpdated      = "user.updated"
 	EventUserDisabled     = "user.disabled"
@@ -57,7 +58,7 @@ func EventOfRefresh(o Outcome) string { return "refresh." + string(o) }
 // EventNames lists every audit event, for tables that must be complete. Of the
 // outcomes of a refresh, those that happen all the time are written nowhere.
 var EventNames = []string{
-	EventSessionStarted, EventSessionEnded, EventUserCreated, EventUserUpdated, EventUserDisabled, EventUserEnabled, EventUserDeleted,
+	EventSessionStarted, EventSessionEnded, EventLoginRefused, EventUserCreated, EventUserUpdated, EventUserDisabled, EventUserEnabled, EventUserDeleted,
 	EventPasswordChanged, EventPasswordLinkMade, EventIdentityLinked, EventIdentityUnlinked, EventClientCreated, EventClientUpdated,
 	EventClientSecret, EventClientDeleted, EventConsentGiven, EventConsentWithdrawn, EventTokenExchanged, EventAPIKeyCreated, EventAPIKeyUpdated, EventAPIKeyDeleted,
 	EventProviderCreated, EventProviderUpdated, EventProviderDeleted, EventKeyPublished, EventKeyActivated, EventKeyRevoked, EventIdPUnknown, EventIdPAnswers, EventUpstreamUnknown,

@@ -160,6 +160,7 @@ type memory struct {
 	healths  healths
 	trials   trials
 	meter    *meter
+	refusals *refusals
 	journal  journalKeeper
 }
 
@@ -220,7 +221,7 @@ func New(cfg Config) (*Broker, error) {
 // in use, and so they set nothing in it.
 func (b *Broker) newMemory() *memory {
 	return &memory{
-		refused: newOnceADay(), goodKeys: newOnceADay(), badKeys: newOnceADay(), meter: newMeter(),
+		refused: newOnceADay(), goodKeys: newOnceADay(), badKeys: newOnceADay(), meter: newMeter(), refusals: newRefusals(),
 		noted:   Replica{ID: b.newID(b.now())},
 		journal: journalKeeper{written: map[string]time.Time{}},
 	}

@@ -38,10 +38,11 @@ type IDTokenExchange struct {
 // in once. It makes a session like every login.
 func (b *Broker) ExchangeIDToken(ctx context.Context, by Caller, x IDTokenExchange) (login *Login, err error) {
 	ctx, span := BeginSpan(ctx, SpanWork, "broker.ExchangeIDToken")
+	a := attemptBy(MethodExchange, by.Device)
+	a.clientID = by.Client.ID
 	defer func() {
 		span.End(err)
-		b.refusedLogin(err)
-		b.loggedIn(MethodExchange, err)
+		b.loginEnded(a, err)
 	}()
 	if err := by.mayUse(GrantTokenExchange); err != nil {
 		return nil, err
@@ -50,10 +51,12 @@ func (b *Broker) ExchangeIDToken(ctx context.Context, by Caller, x IDTokenExchan
 	if err != nil {
 		return nil, err
 	}
+	a.provider = p.ID
 	if !sameNonce(token.Nonce, x.Nonce) {
 		return nil, refuse(CodeInvalid, "the nonce is not the one of the ID token")
 	}
 	u, err := b.resolve(ctx, p, token.Claims, by.Device)
+	a.userID = u.ID
 	if err != nil {
 		b.cfg.Log.WarnContext(ctx, "login through an IdP refused", "event", "auth.idp.refused", "provider", p.ID, "code", string(CodeOf(err)), "error", err)
 		return nil, err

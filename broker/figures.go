@@ -123,9 +123,13 @@ func (b *Broker) KeepFigures(ctx context.Context) (left int, err error) {
 	return 0, errors.Join(b.WriteFigures(ctx), b.countSessions(ctx))
 }
 
-// WriteFigures writes down what was counted in memory. What cannot be written is
-// kept for the next time.
+// WriteFigures writes down what was counted in memory: figures, and the events of
+// refused logins. What cannot be written is kept for the next time.
 func (b *Broker) WriteFigures(ctx context.Context) error {
+	return errors.Join(b.writeFigures(ctx), b.writeRefusals(ctx))
+}
+
+func (b *Broker) writeFigures(ctx context.Context) error {
 	list := b.meter.take()
 	if len(list) == 0 {
 		return nil
@@ -135,13 +139,6 @@ func (b *Broker) WriteFigures(ctx context.Context) error {
 		b.meter.putBack(list)
 	}
 	return err
-}
-
-// refusedLogin counts a login that was refused; err may be nil.
-func (b *Broker) refusedLogin(err error) {
-	if err != nil {
-		b.meter.count(FigureLoginRefused, string(CodeOf(err)), b.now())
-	}
 }
 
 // countedRefresh counts a refresh with its end.

@@ -201,19 +201,18 @@ type Completed struct {
 // with the request.
 func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res IdPResponse, cookieState func(state string) bool, device Device) (done Completed, err error) {
 	ctx, span := BeginSpan(ctx, SpanWork, "broker.CompleteIdPLogin")
-	method := MethodUnknown
+	a := attemptBy(MethodUnknown, device)
 	defer func() {
 		span.End(err)
 		if !done.Link {
-			b.refusedLogin(err)
-			b.loggedIn(method, err)
+			b.loginEnded(a, err)
 		}
 	}()
 	p, err := b.provider(providerID)
 	if err != nil {
 		return Completed{}, err
 	}
-	method = p.ID
+	a.at(p)
 	l, request, err := b.takeIdPLogin(ctx, p, res.State, cookieState)
 	done = Completed{Request: request, ReturnTo: l.ReturnTo, Link: l.LinkUserID != ""}
 	if err != nil {
@@ -227,6 +226,7 @@ func (b *Broker) CompleteIdPLogin(ctx context.Context, providerID string, res Id
 		return done, err
 	}
 	u, err := b.resolve(ctx, p, claims, device)
+	a.userID = u.ID
 	if err != nil {
 		b.cfg.Log.WarnContext(ctx, "login through an IdP refused", "event", "auth.idp.refused", "provider", p.ID, "code", string(CodeOf(err)), "error", err)
 		return done, err
@@ -352,11 +352,18 @@ func (b *Broker) keepGrant(ctx context.Context, id string, p *Provider, r AuthRe
 // state or provider changes nothing; a second redemption with the right ones
 // means that two hold the code, and ends the session that the first one made
 // (RFC 6749 section 4.1.2).
-func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verifier string, device Device) (*Login, error) {
+func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verifier string, device Device) (l *Login, err error) {
+	a := attemptBy(MethodUnknown, device)
+	defer func() {
+		if err != nil { // that it went well at the provider is counted already
+			b.loginEnded(a, err)
+		}
+	}()
 	p, err := b.provider(providerID)
 	if err != nil {
 		return nil, err
 	}
+	a.at(p)
 	challenge, err := checkVerifier(verifier)
 	if err != nil {
 		return nil, err
@@ -370,8 +377,9 @@ func (b *Broker) RedeemGrant(ctx context.Context, providerID, code, state, verif
 		u, err = b.redeem(ctx, store, p, want, &s, now)
 		return err
 	})
+	a.userID = s.UserID
 	if errors.Is(err, NotFound) {
-		return nil, b.refuseCode(ctx, want, device)
+		return nil, b.refuseCode(ctx, want, a)
 	}
 	if err != nil {
 		return nil, err
@@ -393,9 +401,10 @@ func (b *Broker) redeem(ctx context.Context, store Store, p *Provider, want Gran
 }
 
 // refuseCode says why a code was not taken, and ends what a replay proves stolen.
-func (b *Broker) refuseCode(ctx context.Context, want Grant, device Device) error {
+func (b *Broker) refuseCode(ctx context.Context, want Grant, a *attempt) error {
 	invalid := refuse(CodeInvalid, "the code is not known, has expired, or does not belong to this request")
 	g, err := b.cfg.Store.GrantByID(ctx, want.ID)
+	a.userID = g.UserID
 	switch {
 	case errors.Is(err, NotFound):
 		return invalid
@@ -406,7 +415,7 @@ func (b *Broker) refuseCode(ctx context.Context, want Grant, device Device) erro
 	case g.State != want.State || g.Challenge != want.Challenge || g.RedeemedAt.IsZero():
 		return invalid
 	}
-	if _, err := b.EndSessions(ctx, SessionFilter{ID: g.SessionID}, CodeReused, false, device.IP); err != nil {
+	if _, err := b.EndSessions(ctx, SessionFilter{ID: g.SessionID}, CodeReused, false, a.device.IP); err != nil {
 		return err
 	}
 	return refuse(CodeReused, "the code was redeemed already; the session that it made has been ended")

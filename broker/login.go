@@ -31,19 +31,16 @@ func (b *Broker) LoginPassword(ctx context.Context, username, password string, d
 // and a temporary password another one (PasswordChangeRequired).
 func (b *Broker) LoginWith(ctx context.Context, in PasswordLogin, device Device) (*Login, error) {
 	ctx, span := BeginSpan(ctx, SpanWork, "broker.LoginPassword")
-	l, err := b.loginWithPassword(ctx, in, device)
+	a := attemptBy(MethodPassword, device)
+	l, err := b.loginWithPassword(ctx, in, a)
 	span.End(err)
-	b.loggedIn(MethodPassword, err)
-	switch CodeOf(err) {
-	case SecondFactorRequired, PasswordChangeRequired, WeakPassword: // steps of a login
-	default:
-		b.refusedLogin(err)
-	}
+	b.loginEnded(a, err)
 	return l, err
 }
 
-func (b *Broker) loginWithPassword(ctx context.Context, in PasswordLogin, device Device) (*Login, error) {
-	u, err := b.localLogin(ctx, in.Username, in.Password, device)
+func (b *Broker) loginWithPassword(ctx context.Context, in PasswordLogin, a *attempt) (*Login, error) {
+	device := a.device
+	u, err := b.localLogin(ctx, in.Username, in.Password, a)
 	if err != nil {
 		return nil, err
 	}
@@ -72,19 +69,19 @@ func (b *Broker) loginWithPassword(ctx context.Context, in PasswordLogin, device
 }
 
 // localLogin is checkLogin where logins with a password are on.
-func (b *Broker) localLogin(ctx context.Context, username, password string, device Device) (User, error) {
+func (b *Broker) localLogin(ctx context.Context, username, password string, a *attempt) (User, error) {
 	if !b.cfg.LocalLogin {
 		return User{}, refuse(LocalLoginDisabled, "logging in with a password is switched off")
 	}
-	return b.checkLogin(ctx, username, password, device)
+	return b.checkLogin(ctx, username, password, a)
 }
 
 // checkLogin compares name and password within the limits on failures.
-func (b *Broker) checkLogin(ctx context.Context, username, password string, device Device) (User, error) {
+func (b *Broker) checkLogin(ctx context.Context, username, password string, a *attempt) (User, error) {
 	if len(password) > MaxPasswordBytes || len(username) > 4*MaxUsername {
 		return User{}, refuse(InvalidRequest, "username or password is too long")
 	}
-	name := FoldUsername(username)
+	name, device := FoldUsername(username), a.device
 	var u User
 	err := b.retry(ctx, func() (err error) {
 		u, err = b.cfg.Store.UserByUsername(ctx, name)
@@ -93,6 +90,7 @@ func (b *Broker) checkLogin(ctx context.Context, username, password string, devi
 	if err != nil && !errors.Is(err, NotFound) {
 		return User{}, err
 	}
+	a.userID = u.ID
 	if err := b.withinLimits(ctx, name, u.ID, device); err != nil {
 		return User{}, err
 	}
@@ -108,6 +106,9 @@ func (b *Broker) checkLogin(ctx context.Context, username, password string, devi
 		return User{}, err
 	}
 	if !ok || !u.DisabledAt.IsZero() {
+		if ok {
+			a.why = UserDisabled
+		}
 		return User{}, b.failedLogin(ctx, name, device)
 	}
 	// Again: of many guesses at once, none beyond the limit may learn anything.

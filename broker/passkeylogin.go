@@ -32,10 +32,8 @@ func (b *Broker) requestPasskey(ctx context.Context, kind, boundTo string, allow
 // CompletePasskeyLogin starts a session for whom a passkey is of. It stands for
 // two factors: the key, and what the person unlocked it with.
 func (b *Broker) CompletePasskeyLogin(ctx context.Context, secret string, answer []byte, device Device) (l *Login, err error) {
-	defer func() {
-		b.refusedLogin(err)
-		b.loggedIn(MethodPasskey, err)
-	}()
+	a := attemptBy(MethodPasskey, device)
+	defer func() { b.loginEnded(a, err) }()
 	if !b.PasskeysOffered() {
 		return nil, errNoPasskeys
 	}
@@ -44,6 +42,9 @@ func (b *Broker) CompletePasskeyLogin(ctx context.Context, secret string, answer
 		return nil, err
 	}
 	u, k, err := b.passkeyUser(ctx, said.CredentialID)
+	if a.userID = u.ID; !u.DisabledAt.IsZero() {
+		a.why = UserDisabled
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -124,11 +125,13 @@ func (b *Broker) BeginPasskeySecond(ctx context.Context, secret string) (json.Ra
 
 // CompleteLoginByPasskey is [Broker.CompleteLogin] with a passkey of that user.
 func (b *Broker) CompleteLoginByPasskey(ctx context.Context, secret string, answer []byte, device Device) (l *Login, err error) {
+	a := attemptBy(MethodPassword, device)
+	defer func() { b.loginEnded(a, err) }()
 	s, err := b.FindSecondStep(ctx, secret)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { b.endedSecondStep(err) }()
+	a.userID = s.User.ID
 	said, err := b.takeChallenge(ctx, challengeSecond, secret, answer)
 	if err != nil {
 		return nil, err

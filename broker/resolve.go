@@ -14,7 +14,8 @@ import (
 
 // resolve finds the user that an IdP speaks of, or links or creates one, or
 // refuses: find → link → create → refuse. All rules are checked before
-// anything is written, and everything is written in one transaction.
+// anything is written, and everything is written in one transaction. With a
+// refusal the user is the ID alone of the account that was there before, if any.
 func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device Device) (User, error) {
 	if err := p.accepts(c); err != nil {
 		return User{}, err
@@ -25,7 +26,10 @@ func (b *Broker) resolve(ctx context.Context, p *Provider, c IdPClaims, device D
 		return err
 	})
 	b.logKeptRole(ctx, p, r, err)
-	return r.user, err
+	if err != nil {
+		return User{ID: r.known}, err
+	}
+	return r.user, nil
 }
 
 // logKeptRole says once the login stands that its role map was not followed.
@@ -38,6 +42,7 @@ func (b *Broker) logKeptRole(ctx context.Context, p *Provider, r resolution, err
 // resolution is what a login comes to: the user as it is then, and what decided
 // that.
 type resolution struct {
+	known   string // the ID of the user, where the account was there before
 	made    string // the ID of the user, where this login made it
 	before  User   // as it was otherwise
 	user    User
@@ -117,7 +122,7 @@ func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdP
 		known, err = lockIdentity(ctx, store, known)
 	}
 	if err == nil {
-		identity.UserID = known.UserID
+		identity.UserID, r.known = known.UserID, known.UserID
 		r.rule("account", nil, "known", "iss and sub are linked to it")
 		if err := store.TouchIdentity(ctx, identity); err != nil {
 			return r, err
@@ -130,6 +135,7 @@ func (b *Broker) findOrMake(ctx context.Context, store Store, p *Provider, c IdP
 	u, err := b.match(ctx, store, p, c)
 	switch {
 	case err == nil:
+		r.known = u.ID
 		r.rule("account", nil, "linked", "link_by: verified_email")
 		identity, err = b.link(ctx, store, p, u, identity, LinkedByEmail, device)
 	case errors.Is(err, NotFound) && p.Provision == ProvisionCreate:

@@ -74,28 +74,19 @@ var errNoSecondStep = refuse(InvalidState, "this login is not known in this brow
 // CompleteLogin finishes a login that waits with a code of the authenticator app
 // or a recovery code. Wrong codes count as failed logins do, for the address and
 // for the account.
-func (b *Broker) CompleteLogin(ctx context.Context, secret, code string, device Device) (*Login, error) {
+func (b *Broker) CompleteLogin(ctx context.Context, secret, code string, device Device) (l *Login, err error) {
+	a := attemptBy(MethodPassword, device)
+	defer func() { b.loginEnded(a, err) }()
 	s, err := b.FindSecondStep(ctx, secret)
 	if err != nil {
 		return nil, err
 	}
+	a.userID = s.User.ID
 	proof, err := b.checkCode(ctx, s.User, code, device)
 	if err != nil {
-		b.endedSecondStep(err)
 		return nil, err
 	}
-	l, err := b.finishSecondStep(ctx, s, *proof, device)
-	b.endedSecondStep(err)
-	return l, err
-}
-
-// endedSecondStep counts a second step with its end; that a temporary password has
-// to be changed after it is no refusal.
-func (b *Broker) endedSecondStep(err error) {
-	b.loggedIn(MethodPassword, err)
-	if CodeOf(err) != PasswordChangeRequired {
-		b.refusedLogin(err)
-	}
+	return b.finishSecondStep(ctx, s, *proof, device)
 }
 
 // checkCode compares a code within the limits on failures. It is used where it is

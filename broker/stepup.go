@@ -187,7 +187,7 @@ func (b *Broker) provePassword(ctx context.Context, p Principal, current *string
 		return "", wrong
 	}
 	device.Replaces = p.Session.ID // who is logged in is not locked out by strangers
-	u, err := b.checkLogin(ctx, p.User.Username, *current, device)
+	u, err := b.checkLogin(ctx, p.User.Username, *current, &attempt{device: device})
 	if errors.Is(err, InvalidCredentials) {
 		return "", wrong
 	}

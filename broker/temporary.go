@@ -88,8 +88,11 @@ func (b *Broker) readTicket(ctx context.Context, ticket string) (u User, amr []s
 }
 
 // RedeemTicket replaces a temporary password and starts a session.
-func (b *Broker) RedeemTicket(ctx context.Context, ticket, fresh string, device Device) (*Login, error) {
+func (b *Broker) RedeemTicket(ctx context.Context, ticket, fresh string, device Device) (l *Login, err error) {
+	a := attemptBy(MethodPassword, device)
+	defer func() { b.loginEnded(a, err) }()
 	u, amr, err := b.readTicket(ctx, ticket)
+	a.userID = u.ID
 	if err != nil {
 		return nil, err
 	}

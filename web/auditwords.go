@@ -81,6 +81,22 @@ func (w auditWords) login() *text {
 	}
 }
 
+// refusedLogins are those of one account, or of none that is known, and at last those
+// that were too many to be told one by one.
+func (w auditWords) refusedLogins() *text {
+	n, one := w.e.Detail["count"], say("A login was refused: {cause}.", w.cause())
+	switch {
+	case w.e.Detail["code"] == "":
+		return say("Beyond what is told one by one, logins were refused {n} times.", n)
+	case w.e.UserID != "":
+		one = say("A login as {user} was refused: {cause}.", w.user(), w.cause())
+	}
+	if n == "1" {
+		return one
+	}
+	return say("{n} times: {event}", n, one)
+}
+
 func (w auditWords) updated() *text {
 	if fields := w.e.Detail["changed"]; fields != "" {
 		return say("The account of {user} was changed: {fields}.", w.user(), fields)
@@ -91,6 +107,7 @@ func (w auditWords) updated() *text {
 // auditSentences has one for every event that is written.
 var auditSentences = map[string]func(auditWords) *text{
 	broker.EventSessionStarted: auditWords.login,
+	broker.EventLoginRefused:   auditWords.refusedLogins,
 	broker.EventUserUpdated:    auditWords.updated,
 	broker.EventSessionEnded: func(w auditWords) *text {
 		return say("A session of {user} in {app} ended: {cause}.", w.user(), w.app(), w.cause())

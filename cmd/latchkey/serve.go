@@ -124,7 +124,7 @@ func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Log
 			log.Warn("the last half minute counts as an absence", "event", "uptime.failed", "error", failed)
 		}
 		if failed := b.WriteFigures(stop); failed != nil {
-			log.Warn("figures of the last minute are lost", "event", "figures.failed", "error", failed)
+			log.Warn("figures and refused logins of the last minute are lost", "event", "figures.failed", "error", failed)
 		}
 		background.Wait()
 		c.leave(ctx, b, log)
@@ -188,7 +188,7 @@ func (c *config) start(ctx, work context.Context, f *front, background *sync.Wai
 	go every(work, deliverEvery, trouble(log, "logouts will be delivered later", "logout.failed"), c.running.now((*broker.Broker).DeliverLogouts))
 	go every(work, broker.BeatEvery, trouble(log, "the service's own time stands still", "uptime.failed"), c.running.now((*broker.Broker).Beat))
 	go every(work, journalEvery, trouble(log, "the journal of ends will be written later", "journal.failed"), c.running.now((*broker.Broker).KeepJournal))
-	go every(work, figuresEvery, trouble(log, "figures will be counted later", "figures.failed"), c.running.now((*broker.Broker).KeepFigures))
+	go every(work, figuresEvery, trouble(log, "figures and refused logins will be written later", "figures.failed"), c.running.now((*broker.Broker).KeepFigures))
 	background.Go(func() { // a mail that is on its way is noted as sent
 		every(work, mailEvery, trouble(log, "mail will be sent later", "mail.failed"), c.running.now((*broker.Broker).SendMails))
 	})
