@@ -31,6 +31,15 @@ func (s eventStore) InsertEvent(ctx context.Context, e Event) error {
 	return err
 }
 
+// InsertEvents implements ImportStore, outside a transaction.
+func (s eventStore) InsertEvents(ctx context.Context, list []Event) error {
+	err := s.Store.InsertEvents(ctx, list)
+	if err == nil && len(list) > 0 {
+		s.written(ctx, list)
+	}
+	return err
+}
+
 // eventTx is a transaction whose events are noted.
 type eventTx struct {
 	Store
@@ -45,6 +54,15 @@ func (t eventTx) InsertEvent(ctx context.Context, e Event) error {
 	err := t.Store.InsertEvent(ctx, e)
 	if err == nil {
 		*t.events = append(*t.events, e)
+	}
+	return err
+}
+
+// InsertEvents implements ImportStore.
+func (t eventTx) InsertEvents(ctx context.Context, list []Event) error {
+	err := t.Store.InsertEvents(ctx, list)
+	if err == nil {
+		*t.events = append(*t.events, list...)
 	}
 	return err
 }

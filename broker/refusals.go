@@ -162,16 +162,12 @@ func (b *Broker) writeRefusals(ctx context.Context) error {
 	if len(list) == 0 {
 		return nil
 	}
-	err := b.retryTx(ctx, func(store Store) error {
-		for _, r := range list {
-			e := r.event()
-			e.ID = b.newID(e.At)
-			if err := store.InsertEvent(ctx, e); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	events := make([]Event, len(list))
+	for i, r := range list {
+		events[i] = r.event()
+		events[i].ID = b.newID(r.at)
+	}
+	err := b.retryTx(ctx, func(store Store) error { return store.InsertEvents(ctx, events) })
 	if err != nil {
 		b.refusals.putBack(list, b.now())
 	}

@@ -55,6 +55,9 @@ func TestRefusedLoginsAreEvents(t *testing.T) {
 			}
 			rig.WantRefused(t, want...)
 			rig.WantRefused(t, want...) // each was written once
+			if n := tallyOf(rig.Broker, broker.TallyEvents, broker.EventLoginRefused, ""); n != uint64(len(want)) {
+				t.Errorf("%d events are counted", n)
+			}
 			if bytes.Contains(harness.Dump(t, url), []byte(typed)) {
 				t.Error("what was typed as a name is in the database")
 			}

@@ -515,6 +515,7 @@ func TestCheck20FailedLoginsAreLimited(t *testing.T) {
 	}
 	a := x.sendLogin("nobody", "wrong").refused(429, broker.RateLimited, web.VerdictRetry)
 	a.errorText("Too many authentication requests")
+	x.WantRefused(t, "invalid_credentials 40 password - latchkey-app - 127.0.0.1", "rate_limited 1 password - latchkey-app - 127.0.0.1")
 	if a.Header.Get("RateLimit-Policy") != "40;w=600" || a.Header.Get("RateLimit-Limit") != "40" || a.Header.Get("RateLimit-Remaining") != "0" {
 		t.Errorf("headers %v", a.Header)
 	}

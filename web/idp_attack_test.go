@@ -23,6 +23,7 @@ func TestU01UnsolicitedCallback(t *testing.T) {
 		target := "/auth/openid/callback?state=" + idpQuery(t, atIdP).Get("state") + code + "&iss=" + url.QueryEscape(x.idp.Issuer())
 		x.noLogin(x.do(http.MethodGet, target, cookies(flow)), before, 400, broker.InvalidRequest)
 	}
+	x.WantRefused(t, "invalid_state 5 openid openid latchkey-app - 127.0.0.1", "invalid_request 3 openid openid latchkey-app - 127.0.0.1")
 	if n := x.idp.Count(providertest.EndpointToken); n != 0 {
 		t.Errorf("%d token requests", n)
 	}
@@ -55,6 +56,7 @@ func TestU02LoginCSRF(t *testing.T) {
 		callback := x.visit(atIdP, "anna")
 		x.noLogin(x.do(http.MethodGet, callback, func(r *http.Request) { tamper(r, flow[0]) }), before, 400, broker.StateMismatch)
 	}
+	x.WantRefused(t, "state_mismatch 4 openid openid latchkey-app - 127.0.0.1", "invalid_state 1 openid openid latchkey-app - 127.0.0.1")
 	if n := x.idp.Count(providertest.EndpointToken); n != 0 {
 		t.Errorf("%d token requests", n)
 	}

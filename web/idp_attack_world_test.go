@@ -212,6 +212,11 @@ func idpLies(t *testing.T, lies []idpLie) {
 				return
 			}
 			x.noLogin(a, before, idpStatus[l.code], l.code)
+			if l.code != broker.TemporarilyUnavailable {
+				x.WantRefused(t, string(l.code)+" 1 openid openid latchkey-app - 127.0.0.1")
+			} else {
+				x.WantRefused(t)
+			}
 			if took := time.Since(begun); took > 3*time.Second {
 				t.Errorf("took %v", took)
 			}

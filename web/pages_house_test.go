@@ -251,13 +251,13 @@ func (h *house) fillKeyAndConsent(s broker.Store, f furniture, u broker.User, ki
 // eventNames are those that have a look of their own on some page.
 var eventNames = []string{
 	broker.EventSessionStarted, broker.EventSessionEnded, broker.EventUserUpdated, broker.EventPasswordChanged, broker.EventIdentityLinked, broker.EventClientCreated,
-	broker.EventAPIKeyCreated, broker.EventProviderUpdated, broker.EventIdPUnknown, broker.EventUpstreamUnknown, "unheard.of",
+	broker.EventAPIKeyCreated, broker.EventProviderUpdated, broker.EventIdPUnknown, broker.EventUpstreamUnknown, broker.EventLoginRefused, "unheard.of",
 }
 
 func (h *house) fillEvents(s broker.Store, f furniture, people []broker.User) error {
 	now := h.Clock.Now()
 	detail := map[string]string{}
-	for _, name := range []string{"cause", "provider", "issuer", "subject", "username", "name", "email", "error", "reason", "fields", "from", "to", "role", "scope", "client", "count"} {
+	for _, name := range []string{"cause", "provider", "issuer", "subject", "username", "name", "email", "error", "reason", "fields", "from", "to", "role", "scope", "client", "count", "code"} {
 		detail[name] = f.text
 	}
 	for i := range f.rows {

@@ -242,10 +242,15 @@ func TestP01EnumerationOfAccountsByWrongPasswords(t *testing.T) {
 			}
 		}
 	}
-	// The right password of a disabled account is wrong, too.
+	// The right password of a disabled account is wrong, too; administrators are told.
 	if a := x.sendLogin("disabled", harness.PasswordOf("disabled")); a.Body != first.Body || a.Status != 401 {
 		t.Errorf("disabled: %d %s", a.Status, a.Body)
 	}
+	want := []string{"user_disabled 1 password - latchkey-app disabled 127.0.0.1", "invalid_credentials 4 password - latchkey-app - 127.0.0.1"}
+	for _, name := range []string{"alice", "through an IdP", "disabled", "temporary", "invited"} {
+		want = append(want, "invalid_credentials 4 password - latchkey-app "+name+" 127.0.0.1")
+	}
+	x.WantRefused(t, want...)
 }
 
 // P05: what is too long is refused before anything is computed of it.

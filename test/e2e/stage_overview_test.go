@@ -22,7 +22,7 @@ func eventful(t *testing.T, rig *harness.Rig) {
 	for i, name := range broker.EventNames {
 		list = append(list, broker.Event{
 			ID: fmt.Sprintf("event-%02d", i), At: rig.Clock.Now().Add(-time.Duration(i) * 97 * time.Minute), Name: name, UserID: u.ID, ClientID: "shelf", Actor: []string{"", u.ID}[i%2],
-			SessionID: "0190a000-0000-7000-8000-000000000000", IP: "192.0.2.17", Detail: map[string]string{"provider": "first", "cause": string(broker.TokenReused), "method": "first", "user_agent": u.Name},
+			SessionID: "0190a000-0000-7000-8000-000000000000", IP: "192.0.2.17", Detail: map[string]string{"provider": "first", "cause": string(broker.TokenReused), "method": "first", "user_agent": u.Name, "count": "7", "code": string(broker.InvalidCredentials)},
 		})
 	}
 	if err := rig.Store.InsertEvents(t.Context(), list); err != nil {
