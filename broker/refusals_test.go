@@ -195,6 +195,7 @@ func TestRefusedLoginsOutliveAnOutage(t *testing.T) {
 	for minute := range 3 {
 		denied(t, rig, "alice", "wrong", "192.0.2.1", broker.InvalidCredentials)
 		denied(t, rig, "alice", "wrong", fmt.Sprint("192.0.2.", 10+minute), broker.InvalidCredentials)
+		denied(t, rig, "alice", harness.PasswordOf("alice"), "192.0.2.1", broker.TemporarilyUnavailable) // which is no refusal
 		if err := rig.Broker.WriteFigures(ctx); !errors.Is(err, broker.TemporarilyUnavailable) {
 			t.Fatal(err)
 		}
