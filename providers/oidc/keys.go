@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -36,7 +37,7 @@ func parseKeys(raw []byte) (keys []jose.JSONWebKey, err error) {
 	}
 	for _, one := range set.Keys {
 		var key jose.JSONWebKey
-		if json.Unmarshal(one, &key) == nil && key.Valid() && key.IsPublic() && key.Use != "enc" {
+		if json.Unmarshal(one, &key) == nil && key.Valid() && key.IsPublic() && key.Use != "enc" && ofSomeLength(key.Key) {
 			keys = append(keys, key)
 		}
 	}
@@ -44,6 +45,13 @@ func parseKeys(raw []byte) (keys []jose.JSONWebKey, err error) {
 		return nil, errors.New("the key set has no usable public key")
 	}
 	return keys, nil
+}
+
+// ofSomeLength: RSA keys have 2048 bits or more (RFC 7518 section 3.3), and not so many
+// that a check of a signature takes long.
+func ofSomeLength(key any) bool {
+	k, ok := key.(*rsa.PublicKey)
+	return !ok || k.N.BitLen() >= 2048 && k.N.BitLen() <= 8192
 }
 
 // keySet is a go-oidc KeySet for the verification of one token. go-oidc's own
