@@ -131,7 +131,7 @@ func TestDiskIsFull(t *testing.T) {
 	onSmallDisks(t, func(t *testing.T, d *disk, database string) {
 		p := start(t, database, "REFRESH_TOKEN_GRACE_PERIOD=1", "LATCHKEY_JOURNAL_FILE="+filepath.Join(d.folder, "ends.journal"))
 		devices := crowd(p, openDB(t, database), stormSize(t).devices)
-		heal(p, devices, healWithin)
+		heal(p, devices, time.Minute)
 		access := accessOf(devices[0].refresh(p))
 		leaver := devices[len(devices)-1]
 		d.fill()
@@ -167,7 +167,7 @@ func TestDiskIsFull(t *testing.T) {
 			t.Errorf("a logout: %v", left)
 		}
 		d.free()
-		heal(p, devices[:len(devices)-1], healWithin)
+		heal(p, devices[:len(devices)-1], time.Minute)
 		if r := leaver.refresh(p); (r.status == http.StatusOK) == (left.status == http.StatusOK) {
 			t.Errorf("the logout was answered %v, and a refresh after it %v", left, r)
 		}
