@@ -206,7 +206,7 @@ func (c *Cluster) logPath() string { return filepath.Join(c.dir.path, "postgres.
 // logSince returns what the server logged from an offset on, or the last part
 // of it: errors and failed tests carry it, since the file goes with Close.
 func (c *Cluster) logSince(offset int64) string {
-	const most = 8 << 10
+	const most = 64 << 10
 	log, err := os.ReadFile(c.logPath())
 	if err != nil {
 		return fmt.Sprintf("(no log: %v)", err)
