@@ -167,14 +167,10 @@ func (t *trial) begun() bool {
 	if s := t.scenario; s.IdP.any() && len(s.Faults) == 0 && !s.act() {
 		return t.lied()
 	}
+	if len(t.scenario.Faults) > 0 {
+		return t.struck()
+	}
 	for _, x := range t.record.seen() {
-		if len(t.scenario.Faults) > 0 {
-			if x.Fault != "" {
-				t.trigger = x.Begun
-				return true
-			}
-			continue
-		}
 		after := t.trigger.IsZero() || !x.Begun.Before(t.trigger)
 		if after && (x.Kind == KindAPI || x.Kind == KindRefresh) {
 			if t.trigger.IsZero() {
@@ -184,6 +180,21 @@ func (t *trial) begun() bool {
 		}
 	}
 	return false
+}
+
+// struck: a fault has struck, first in the exchange that began first; of that it may be
+// known later than of the next.
+func (t *trial) struck() bool {
+	first := time.Time{}
+	for _, x := range t.record.seen() {
+		if x.Fault != "" && (first.IsZero() || x.Begun.Before(first)) {
+			first = x.Begun
+		}
+	}
+	if !first.IsZero() {
+		t.trigger = first
+	}
+	return !first.IsZero()
 }
 
 // lied: the provider was asked for what it lies in. Of one that is down nothing is counted:
@@ -206,6 +217,7 @@ func (t *trial) watch(ctx context.Context) Check {
 	broken, open := "", ""
 	decided := func() bool {
 		t.renew()
+		t.struck()
 		v := view{all: t.record.seen(), trigger: t.trigger, fresh: t.lab.cfg.AccessLife / 2}
 		broken, open = t.scenario.Expect.judge(v)
 		if open != "" || t.expired < t.scenario.Expire {
