@@ -271,8 +271,8 @@ func txPanic(s *suite) {
 }
 
 func txParallel(s *suite) {
-	const each = 5
-	for _, err := range inParallel(takers, func(i int) error {
+	const many, each = 8, 5 // they wait for each other's rows, and a statement waits for seconds only
+	for _, err := range inParallel(many, func(i int) error {
 		for n := range each {
 			if err := s.Store.Tx(ctx, func(tx broker.Store) error { return everything(s, tx, fmt.Sprint(i, "/", n)) }); err != nil {
 				return err
@@ -282,7 +282,7 @@ func txParallel(s *suite) {
 	}) {
 		s.ok(err)
 	}
-	for i := range takers {
+	for i := range many {
 		for n := range each {
 			same(s, traces(s, s.Store, fmt.Sprint(i, "/", n)), allTraces)
 		}
