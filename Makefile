@@ -80,7 +80,7 @@ leaks:
 	./test/install.sh
 	LATCHKEY_TEST_STORM=long LATCHKEY_WRITE=1 go test -count=1 -timeout 2h -v -run TestLeaks ./test/storm
 
-# What becomes slower as sessions become more, into docs/proof.md; half an hour.
+# What becomes slower as sessions become more, into docs/proof.md; five minutes.
 scale:
 	./test/install.sh
 	go build -tags $(TAGS) -o bin/bench ./test/bench
