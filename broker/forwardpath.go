@@ -89,7 +89,10 @@ func pathReadings(uri string) ([]reading, error) {
 	}
 	decoded, err := url.PathUnescape(raw)
 	if err != nil || strings.ContainsAny(decoded, "\\;") || strings.ContainsFunc(decoded, unicode.IsControl) || !utf8.ValidString(decoded) ||
-		hasEscape(decoded) || hasEscape(compatible(decoded)) || hiddenDots(decoded) || resolvesInTwoWays(decoded) || resolvesInTwoWays(compatible(decoded)) {
+		hasEscape(decoded) || resolvesInTwoWays(decoded) {
+		return nil, ambiguous
+	}
+	if form := compatible(decoded); hasEscape(form) || resolvesInTwoWays(form) || hiddenDots(decoded, form) {
 		return nil, ambiguous
 	}
 	return readingsOf(decoded), nil
@@ -133,7 +136,7 @@ var slashes = strings.NewReplacer("\\", "/", "\u2044", "/", "\u2215", "/", "\u29
 
 // hiddenDots reports whether a segment leads up, or stays, only in some reading: once it
 // is in the compatible form, without its parameters, blanks, or what is not seen.
-func hiddenDots(decoded string) bool {
+func hiddenDots(decoded, form string) bool {
 	plain, read := 0, 0
 	isDots := func(s string) bool { return s == "." || s == ".." }
 	for s := range strings.SplitSeq(decoded, "/") {
@@ -141,7 +144,7 @@ func hiddenDots(decoded string) bool {
 			plain++
 		}
 	}
-	for s := range strings.SplitSeq(compatible(decoded), "/") {
+	for s := range strings.SplitSeq(form, "/") {
 		s, _, _ = strings.Cut(s, ";")
 		if isDots(strings.Map(seen, s)) {
 			read++

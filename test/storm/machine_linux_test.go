@@ -88,7 +88,7 @@ func newBox(t *testing.T, bytes int) (folder string) {
 	return ""
 }
 
-// writeFile writes into a file that there is.
+// writeFile writes into a file that there is. It makes none, which would pass for a group.
 func writeFile(path, text string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
