@@ -161,6 +161,7 @@ type memory struct {
 	trials   trials
 	meter    *meter
 	refusals *refusals
+	writing  sync.Mutex // of the meter and the refusals; see [Broker.WriteFigures]
 	journal  journalKeeper
 }
 

@@ -126,6 +126,9 @@ func (b *Broker) KeepFigures(ctx context.Context) (left int, err error) {
 // WriteFigures writes down what was counted in memory: figures, and the events of
 // refused logins. What cannot be written is kept for the next time.
 func (b *Broker) WriteFigures(ctx context.Context) error {
+	// What another call has taken, and cannot write, is this one's.
+	b.writing.Lock()
+	defer b.writing.Unlock()
 	return errors.Join(b.writeFigures(ctx), b.writeRefusals(ctx))
 }
 

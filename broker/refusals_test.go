@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -214,5 +216,50 @@ func TestRefusedLoginsOutliveAnOutage(t *testing.T) {
 			"invalid_credentials 3 password - latchkey-app alice 192.0.2.1", "invalid_credentials 1 password - latchkey-app alice 192.0.2.10",
 			"invalid_credentials 1 password - latchkey-app alice 192.0.2.11", "invalid_credentials 1 password - latchkey-app alice 192.0.2.12",
 		)
+	}
+}
+
+// stuck is a store whose next transaction, once it is armed, waits and is lost then.
+type stuck struct {
+	broker.Store
+	armed      atomic.Bool
+	begun, let chan struct{}
+}
+
+func (s *stuck) Tx(ctx context.Context, f func(broker.Store) error) error {
+	if !s.armed.CompareAndSwap(true, false) {
+		return s.Store.Tx(ctx, f)
+	}
+	close(s.begun)
+	<-s.let
+	return broker.Unavailable(ctx.Err())
+}
+
+// A process that ends while the background writes: what that could not write is
+// written at the end.
+func TestRefusedLoginsAreWrittenAtTheEnd(t *testing.T) {
+	s := &stuck{begun: make(chan struct{}), let: make(chan struct{})}
+	rig := harness.New(t, "", func(c *broker.Config) { s.Store, c.Store = c.Store, s })
+	rig.User(t, "alice", broker.RoleUser)
+	denied(t, rig, "alice", "wrong", "192.0.2.1", broker.InvalidCredentials)
+	s.armed.Store(true)
+	work, end := context.WithCancel(ctx)
+	var minute sync.WaitGroup
+	minute.Go(func() { _ = rig.Broker.WriteFigures(work) })
+	<-s.begun
+	end()
+	last := make(chan error, 1)
+	go func() { last <- rig.Broker.WriteFigures(ctx) }()
+	time.Sleep(100 * time.Millisecond)
+	if len(last) > 0 {
+		t.Error("the end waited for nobody")
+	}
+	close(s.let)
+	minute.Wait()
+	if err := <-last; err != nil {
+		t.Error(err)
+	}
+	if list, err := rig.Broker.Events(ctx, broker.EventFilter{Name: broker.EventLoginRefused, Limit: 9}); err != nil || len(list) != 1 {
+		t.Errorf("%v, %+v", err, list)
 	}
 }

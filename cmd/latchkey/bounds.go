@@ -15,6 +15,7 @@ type bounds struct {
 	read        time.Duration // until a request has come whole
 	write       time.Duration // from the header's end until the answer has gone
 	idle        time.Duration // between two requests
+	ending      time.Duration // until what is under way is answered, once the server ends
 	headerBytes int
 	streams     int                   // requests of one HTTP/2 connection at once
 	connections int                   // at once; see [crowd]
@@ -26,7 +27,7 @@ type bounds struct {
 // that no proxy reuses one that was just closed. A header takes as much as nginx
 // takes. An idle connection costs about 10 KiB, one by TLS four times as much.
 var ordinary = bounds{
-	header: 10 * time.Second, read: 30 * time.Second, write: 60 * time.Second, idle: 3 * time.Minute,
+	header: 10 * time.Second, read: 30 * time.Second, write: 60 * time.Second, idle: 3 * time.Minute, ending: 20 * time.Second,
 	headerBytes: 32 << 10, streams: 100, connections: 4096, patience: 4 * time.Second,
 }
 

@@ -30,6 +30,9 @@ type besieged struct {
 	base    string
 	log     *tail
 	client  *http.Client
+	data    string       // its data directory
+	end     func() error // ends the server, and says how it ended
+	held    bool         // somebody keeps it from ending in order
 }
 
 func besiege(t *testing.T, b bounds, certificate *certFiles) *besieged {
@@ -38,7 +41,7 @@ func besiege(t *testing.T, b bounds, certificate *certFiles) *besieged {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &besieged{t: t, address: listener.Addr().String(), log: &tail{}}
+	x := &besieged{t: t, address: listener.Addr().String(), log: &tail{}, data: t.TempDir()}
 	x.base = "http://" + x.address
 	transport := &http.Transport{MaxIdleConnsPerHost: 4}
 	if certificate != nil {
@@ -47,7 +50,7 @@ func besiege(t *testing.T, b bounds, certificate *certFiles) *besieged {
 	x.client = &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	t.Cleanup(transport.CloseIdleConnections)
 	env := map[string]string{
-		"LATCHKEY_DATA_DIR": t.TempDir(), "LATCHKEY_PUBLIC_URL": x.base, "LATCHKEY_LOG_LEVEL": "debug", "LATCHKEY_METRICS_LISTEN": "",
+		"LATCHKEY_DATA_DIR": x.data, "LATCHKEY_PUBLIC_URL": x.base, "LATCHKEY_LOG_LEVEL": "debug", "LATCHKEY_METRICS_LISTEN": "",
 		"LATCHKEY_ADMIN_USERNAME": "root", "LATCHKEY_ADMIN_PASSWORD": "correct horse battery", "LATCHKEY_TRUSTED_PROXIES": "127.0.0.3",
 	}
 	if certificate != nil {
@@ -61,9 +64,12 @@ func besiege(t *testing.T, b bounds, certificate *certFiles) *besieged {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- c.serve(ctx, listener, c.logger(x.log)) }()
-	t.Cleanup(func() {
+	x.end = sync.OnceValue(func() error {
 		cancel()
-		if err := <-ended; err != nil {
+		return <-ended
+	})
+	t.Cleanup(func() {
+		if err := x.end(); err != nil && !x.held {
 			t.Error(err)
 		}
 	})

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	shutdownTimeout = 20 * time.Second
+	rememberTimeout = 4 * time.Second
 	leaveTimeout    = 2 * time.Second
 	catchUpEvery    = time.Second // as docs/replicas.md promises
 	reloadEvery     = 15 * time.Second
@@ -116,16 +116,11 @@ func (c *config) serve(ctx context.Context, listener net.Listener, log *slog.Log
 		err = nil
 	}
 	endWork()
-	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), c.bounds.ending)
 	defer cancelStop()
 	err = errors.Join(err, server.Shutdown(stop))
-	if b != nil { // what was counted since the last minute
-		if _, failed := b.Beat(stop); failed != nil {
-			log.Warn("the last half minute counts as an absence", "event", "uptime.failed", "error", failed)
-		}
-		if failed := b.WriteFigures(stop); failed != nil {
-			log.Warn("figures and refused logins of the last minute are lost", "event", "figures.failed", "error", failed)
-		}
+	if b != nil {
+		c.remember(ctx, b, log)
 		background.Wait()
 		c.leave(ctx, b, log)
 	}
@@ -144,6 +139,19 @@ func (c *config) drain(f *front, served <-chan error, log *slog.Logger) {
 	select {
 	case <-time.After(c.DrainDelay.Duration()):
 	case <-served: // there is nothing to wait for
+	}
+}
+
+// remember writes down what was counted since the last minute. A request that never
+// ends takes all the time that requests have, and nothing of this.
+func (c *config) remember(ctx context.Context, b *broker.Broker, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberTimeout)
+	defer cancel()
+	if _, err := b.Beat(ctx); err != nil {
+		log.Warn("the last half minute counts as an absence", "event", "uptime.failed", "error", err)
+	}
+	if err := b.WriteFigures(ctx); err != nil {
+		log.Warn("figures and refused logins of the last minute are lost", "event", "figures.failed", "error", err)
 	}
 }
 
