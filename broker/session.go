@@ -128,8 +128,9 @@ type Login struct {
 // SessionLimit is how many live sessions a user may have; 0: any number.
 func (b *Broker) SessionLimit() int { return b.cfg.SessionLimit }
 
-// Retention is how long an ended session is kept, to say why.
-func (b *Broker) Retention() time.Duration { return b.cfg.Lifetimes.Retention }
+// Retention is how long an ended session is kept, to say why: what is configured, and
+// what [Broker.Sweep] leaves to a clock that is ahead.
+func (b *Broker) Retention() time.Duration { return b.cfg.Lifetimes.Retention + sweepMargin }
 
 // newSession starts generation 0, branch 0.
 func (b *Broker) newSession(c *Client, userID string, device Device, now time.Time) Session {

@@ -49,7 +49,9 @@ func (b *Broker) Sweep(ctx context.Context) error {
 func (b *Broker) endExpired(ctx context.Context) (n int, err error) {
 	now := b.now()
 	err = b.cfg.Store.Tx(ctx, func(store Store) error {
-		ended, err := store.EndExpired(ctx, now.Add(-sweepMargin), b.end("", false, now), sweepBatch)
+		end := b.end("", false, now)
+		end.KeepUntil = end.KeepUntil.Add(-sweepMargin) // so long ago they expired
+		ended, err := store.EndExpired(ctx, now.Add(-sweepMargin), end, sweepBatch)
 		if err != nil {
 			return err
 		}

@@ -320,7 +320,7 @@ func TestPastDevices(t *testing.T) {
 	x := newSite(t, setup{})
 	b := x.at("alice")
 	b.open("/account").says("Nothing has ended yet.")
-	b.open("/account/ended").says("Nothing has ended yet.", "They are kept for 90 days.")
+	b.open("/account/ended").says("Nothing has ended yet.", "They are kept for 91 days.")
 	sids := []string{}
 	for range 45 {
 		sids = append(sids, x.login("alice").session)

@@ -73,7 +73,7 @@ func (x *watchedWorld) reloadedKeys(f *absfile.File) []reloadedKey {
 		{"tokens.session_max_age", "2d", "1d", life(func(a *demoApp) string { return a.refresh }), "172800", "86400"},
 		{"tokens.refresh_ttl", "3h", "5h", x.idleLife, "3h0m0s", "5h0m0s"},
 		{"tokens.refresh_grace", "10m", "1s", x.nextGeneration(), "0", "1"},
-		{"tokens.session_retention", "7d", "9d", x.pageSays("/account/ended", `(\d+) days`), "7", "9"},
+		{"tokens.session_retention", "7d", "9d", x.pageSays("/account/ended", `(\d+) days`), "8", "10"},
 		{"tokens.session_limit", "2", "1", x.firstOfTwo, "", "session_limit"},
 		{"rate_limit.auth_max", "50", "60", func() string { return failure()[0] }, "50", "60"},
 		{"rate_limit.auth_window", "10m", "20m", func() string { return failure()[1] }, "600", "1200"},
