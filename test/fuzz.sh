@@ -9,8 +9,9 @@ time=${FUZZTIME:-500x}
 # SQLite is not instrumented: nothing is looked for in it, and it takes minutes.
 plain='-gcflags=github.com/ncruces/go-sqlite3-wasm/...=-d=libfuzzer=0'
 
-# one runs one target of a folder with its program.
+# one runs one target of a folder with its program, which lies in $work.
 one() {
+	set -- "$1" "$2" "$work/$3"
 	# An input that is new to the code is made smaller in a few tries: by default that takes
 	# up to a minute each, in which nothing new is tried.
 	log=$3.$2.log
@@ -32,8 +33,8 @@ trap 'rm -rf "$work"' EXIT
 [ $# -eq 0 ] || unset LATCHKEY_WRITE # the document has all of them
 [ $# -gt 0 ] || set -- $(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u)
 for dir; do
-	program=$work/$(echo "$dir" | tr / -)
-	go test "$plain" -c -fuzz=Fuzz -o "$program" "./$dir"
+	program=$(echo "$dir" | tr / -) # a line of the list has no blanks, whatever $work has
+	go test "$plain" -c -fuzz=Fuzz -o "$work/$program" "./$dir"
 	for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' "$dir"/*_test.go); do
 		echo "$dir $target $program" >> "$work/list"
 	done
@@ -46,7 +47,7 @@ echo "fuzzed: $ran targets, $time each"
 {
 	printf '\n%s targets, %s each, on %s; nothing was found.\n\n' "$ran" "$time" "$(date -u +%F)"
 	printf '| package | target | inputs tried | of them new to the code |\n|---|---|---|---|\n'
-	while read -r dir target program; do cat "$program.$target.row"; done < "$work/list"
+	while read -r dir target program; do cat "$work/$program.$target.row"; done < "$work/list"
 	echo
 } > "$work/part"
 sed -i -e "/^<!-- fuzz -->\$/r $work/part" -e '/^<!-- fuzz -->$/,/^<!-- end of fuzz -->$/{/^<!--/!d}' docs/proof.md
