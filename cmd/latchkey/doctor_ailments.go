@@ -131,7 +131,7 @@ var ailmentsOfProviders = []ailment{
 		"Enable refresh tokens (offline_access) for the client {client_id} there, or remove recheck, in {recipe}."},
 	{"provider_claims", levelNote, "{provider} does not list the claims {claims}, which the rules in {recipe} look at. Some send more than they list.",
 		"Look at a token with `latchkey provider test {id}`; without the claims, logins are refused or get no role."},
-	{"provider_no_keys", levelFault, "{provider}: {detail}", "Give it a signing key, of RSA or an elliptic curve."},
+	{"provider_no_keys", levelFault, "{provider}: {detail}", "Give it a signing key, of RSA (2048 to 4096 bits) or an elliptic curve."},
 	{"provider_algorithms", levelFault, "{provider}: {detail}", "Let it sign ID tokens with RS256 or ES256."},
 	{"provider_clock", levelFault, "{provider}: {detail}", "Let both keep time by NTP."},
 	{"redirect_uri_unregistered", levelFault, "{provider}: {detail}", "Register {uri} there, to the letter, for the client {client_id}."},

@@ -37,7 +37,7 @@ func parseKeys(raw []byte) (keys []jose.JSONWebKey, err error) {
 	}
 	for _, one := range set.Keys {
 		var key jose.JSONWebKey
-		if json.Unmarshal(one, &key) == nil && key.Valid() && key.IsPublic() && key.Use != "enc" && ofSomeLength(key.Key) {
+		if json.Unmarshal(one, &key) == nil && key.Valid() && key.IsPublic() && key.Use != "enc" && longEnough(key.Key) {
 			keys = append(keys, key)
 		}
 	}
@@ -47,11 +47,11 @@ func parseKeys(raw []byte) (keys []jose.JSONWebKey, err error) {
 	return keys, nil
 }
 
-// ofSomeLength: RSA keys have 2048 bits or more (RFC 7518 section 3.3), and not so many
-// that a check of a signature takes long.
-func ofSomeLength(key any) bool {
+// longEnough: RSA keys have 2048 bits or more (RFC 7518 section 3.3). Those of more than
+// 4096, by which a check takes long, go-jose does not read.
+func longEnough(key any) bool {
 	k, ok := key.(*rsa.PublicKey)
-	return !ok || k.N.BitLen() >= 2048 && k.N.BitLen() <= 8192
+	return !ok || k.N.BitLen() >= 2048
 }
 
 // keySet is a go-oidc KeySet for the verification of one token. go-oidc's own
