@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -29,10 +30,13 @@ func TestRefusedLoginsOutliveAnEndThatIsHeldUp(t *testing.T) {
 		t.Fatal(res.Status)
 	}
 	conn := x.attacker()
-	if _, err := io.WriteString(conn, "POST /login HTTP/1.1\r\n"+x.host()+"Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{"); err != nil {
+	if _, err := io.WriteString(conn, "POST /login HTTP/1.1\r\n"+x.host()+"Content-Type: application/json\r\nContent-Length: 99\r\nExpect: 100-continue\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond) // it is read
+	// It is under way: its body is waited for.
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
+		t.Fatal(line, err)
+	}
 	if err := x.end(); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("%v: nothing held it up", err)
 	}

@@ -42,7 +42,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.BoolVar(&o.quick, "quick", false, "about three minutes instead of fifteen")
+	flag.BoolVar(&o.quick, "quick", false, "about three minutes instead of 25")
 	flag.StringVar(&o.only, "only", "", "parts to run, separated by commas: "+strings.Join(append(plainParts, databaseParts...), ", ")+", verify, sql, process, pages, scale")
 	flag.StringVar(&o.db, "db", "", "sqlite or postgres; both without it")
 	flag.StringVar(&o.write, "write", "", "a document, into whose part \"bench PARTS\" the report is written too")
