@@ -7,9 +7,11 @@ import (
 	"time"
 )
 
-// Bounds of the events [EventLoginRefused]. What is beyond one of them is counted
-// in a single event that names nobody. Half of each is left to accounts that are
-// known: whoever guesses at names that do not exist hides no guess at one that does.
+// Bounds of the events [EventLoginRefused]. Half of each is left to accounts that
+// are known: whoever guesses at names that do not exist hides no guess at one that
+// does. Of that half, half is left to events that say no more than the account:
+// whoever guesses at one from everywhere hides no guess at another. What is beyond
+// is counted in a single event that names nobody.
 const (
 	maxRefusals     = 200   // that wait to be written
 	maxRefusalsHour = 1_000 // that one process writes in an hour
@@ -60,8 +62,7 @@ func (b *Broker) loginEnded(a *attempt, err error) {
 	}, now)
 }
 
-// refusalKey is what refused logins of one event have in common; the zero key is
-// of those beyond the bounds.
+// refusalKey is what refused logins of one event have in common; see [refusals.cut].
 type refusalKey struct {
 	method, provider, clientID, userID, address string
 	code                                        Code
@@ -110,24 +111,35 @@ func (w *refusals) turn(now time.Time) {
 }
 
 func (w *refusals) put(r refusal) {
-	was, known := w.waiting[r.refusalKey]
-	if !known && !w.room(r.userID != "") {
-		r.refusalKey, r.ip = refusalKey{}, ""
-		was = w.waiting[r.refusalKey]
+	if _, known := w.waiting[r.refusalKey]; !known {
+		r = w.cut(r)
 	}
+	was := w.waiting[r.refusalKey]
 	if r.n += was.n; r.at.Before(was.at) {
 		r.at, r.ip = was.at, was.ip
 	}
 	w.waiting[r.refusalKey] = r
 }
 
-// room reports whether one more may wait.
-func (w *refusals) room(known bool) bool {
-	share := 2
-	if known {
-		share = 1
+// cut leaves of a refusal what there is room for: everything, whose account it was
+// about, or only that it was.
+func (w *refusals) cut(r refusal) refusal {
+	known, account := r.userID != "", refusalKey{userID: r.userID}
+	switch _, counted := w.waiting[account]; {
+	case w.room(2) || known && w.room(3):
+		return r
+	case known && (counted || w.room(4)):
+		r.refusalKey = account
+	default:
+		r.refusalKey = refusalKey{}
 	}
-	return len(w.waiting) < maxRefusals/share && w.written+len(w.waiting) < maxRefusalsHour/share
+	r.ip = ""
+	return r
+}
+
+// room reports whether one more may wait within so many quarters of the bounds.
+func (w *refusals) room(quarters int) bool {
+	return len(w.waiting) < maxRefusals*quarters/4 && w.written+len(w.waiting) < maxRefusalsHour*quarters/4
 }
 
 // take gives what was refused since the last time; it counts as written.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -118,57 +119,95 @@ func TestRefusedLoginsAtAProviderAreEvents(t *testing.T) {
 	)
 }
 
+// refusedLogins are what a minute of them left: events, those that say no more than
+// the account, and how many logins each of these stands for.
+type refusedLogins struct {
+	rows     int
+	accounts map[string]int
+	beyond   int
+}
+
+// refusedLogins writes the minute down, reads it, and begins the next.
+func (h *house) refusedLogins(t *testing.T) (l refusedLogins) {
+	t.Helper()
+	h.RefusedLogins(t)
+	list, err := h.Broker.Events(ctx, broker.EventFilter{Name: broker.EventLoginRefused, Limit: broker.MaxEvents, From: h.Clock.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		count, err := strconv.Atoi(e.Detail["count"])
+		switch {
+		case err != nil || e.Detail["code"] == "" && (e.IP+e.ClientID != "" || len(e.Detail) != 1):
+			t.Errorf("%+v", e)
+		case e.Detail["code"] != "":
+			l.rows++
+		case e.UserID != "":
+			if l.accounts == nil {
+				l.accounts = map[string]int{}
+			}
+			l.accounts[e.UserID] += count
+		default:
+			l.beyond += count
+		}
+	}
+	h.Clock.Advance(time.Minute)
+	return l
+}
+
 // Whoever guesses does not fill the log: what is beyond the bounds is a number,
-// and guesses at no account hide none at one that there is.
+// guesses at no account hide none at one that there is, and guesses at one from
+// everywhere hide none at another.
 func TestEventsOfRefusedLoginsAreBounded(t *testing.T) {
 	h := newHouse(t, "", nil, nil)
-	h.User(t, "alice", broker.RoleUser)
+	alice, bert := h.User(t, "alice", broker.RoleUser).ID, h.User(t, "bert", broker.RoleUser).ID
 	address := 0
-	refuse := func(known, unknown int) {
-		for i := range known + unknown {
-			address++
-			d := broker.Device{IP: fmt.Sprintf("10.0.%d.%d", address/250, address%250)}
-			if i < unknown {
-				_, _ = h.Broker.CompleteIdPLogin(ctx, "p", broker.IdPResponse{State: "guess", Code: "c"}, func(string) bool { return true }, d)
-			} else {
-				_, _ = h.Broker.LoginPassword(ctx, "alice", "wrong", d)
-			}
+	from := func() broker.Device {
+		address++
+		return broker.Device{IP: fmt.Sprintf("10.0.%d.%d", address/250, address%250)}
+	}
+	strangers := func(n int) {
+		for range n {
+			_, _ = h.Broker.CompleteIdPLogin(ctx, "p", broker.IdPResponse{State: "guess", Code: "c"}, func(string) bool { return true }, from())
 		}
 	}
-	rows, beyond := 0, 0
-	minute := func(known, unknown, wantRows, wantBeyond int) {
+	guesses := func(name string, n int) {
+		for range n {
+			_, _ = h.Broker.LoginPassword(ctx, name, "wrong", from())
+		}
+	}
+	want := func(rows, alices, berts, beyond int) {
 		t.Helper()
-		refuse(known, unknown)
-		h.RefusedLogins(t)
-		list, err := h.Broker.Events(ctx, broker.EventFilter{Name: broker.EventLoginRefused, Limit: broker.MaxEvents, From: h.Clock.Now()})
-		if err != nil {
-			t.Fatal(err)
+		got := h.refusedLogins(t)
+		if got.rows != rows || got.accounts[alice] != alices || got.accounts[bert] != berts || got.beyond != beyond {
+			t.Errorf("%+v, want %d events, %d and %d, %d beyond", got, rows, alices, berts, beyond)
 		}
-		rows, beyond = 0, 0
-		for _, e := range list {
-			if e.Detail["code"] != "" {
-				rows++
-			} else if _, err := fmt.Sscan(e.Detail["count"], &beyond); err != nil || e.UserID+e.IP+e.ClientID != "" || len(e.Detail) != 1 {
-				t.Errorf("%+v", e)
-			}
-		}
-		if rows != wantRows || beyond != wantBeyond {
-			t.Errorf("%d events and %d beyond, want %d and %d", rows, beyond, wantRows, wantBeyond)
-		}
-		h.Clock.Advance(time.Minute)
 	}
-	minute(130, 150, 199, 81) // 100, and of the other half 99 beside the one that counts
+	strangers(150)
+	guesses("alice", 130)
+	guesses("bert", 2)
+	want(149, 81, 2, 50) // 100, and of the next quarter 49 beside the one that counts
 	for range 3 {
-		minute(0, 100, 100, 0)
+		strangers(100)
+		want(100, 0, 0, 0)
 	}
-	minute(10, 10, 10, 10) // no more for strangers in this hour
-	for range 2 {
-		minute(200, 0, 200, 0)
-	}
-	minute(200, 0, 89, 111) // and here for nobody
-	minute(10, 10, 0, 20)
+	guesses("alice", 10)
+	strangers(100)
+	want(48, 0, 0, 62) // 500 in this hour, with those that count
+	guesses("alice", 150)
+	guesses("bert", 1)
+	want(150, 0, 1, 0)
+	guesses("alice", 150)
+	guesses("bert", 1)
+	want(98, 52, 1, 0) // 750
+	guesses("alice", 10)
+	guesses("bert", 1)
+	strangers(1)
+	want(0, 10, 1, 1)
 	h.Clock.Advance(time.Hour)
-	minute(10, 10, 20, 0)
+	guesses("alice", 10)
+	strangers(10)
+	want(20, 0, 0, 0)
 }
 
 // brittle is a store whose transactions fail after some events.
