@@ -135,6 +135,7 @@ func (h *house) refusedLogins(t *testing.T) (l refusedLogins) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.accounts = map[string]int{}
 	for _, e := range list {
 		count, err := strconv.Atoi(e.Detail["count"])
 		switch {
@@ -143,9 +144,6 @@ func (h *house) refusedLogins(t *testing.T) (l refusedLogins) {
 		case e.Detail["code"] != "":
 			l.rows++
 		case e.UserID != "":
-			if l.accounts == nil {
-				l.accounts = map[string]int{}
-			}
 			l.accounts[e.UserID] += count
 		default:
 			l.beyond += count

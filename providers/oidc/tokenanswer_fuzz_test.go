@@ -33,11 +33,9 @@ const mostRead = 1 << 20
 // test says. It notes the access tokens that its userinfo was asked with, and how much
 // was read of the token endpoint's answer.
 type scripted struct {
-	key     ed25519.PrivateKey
-	now     time.Time
-	status  int
-	media   string
-	body    string
+	key ed25519.PrivateKey
+	now time.Time
+	providertest.TokenAnswer
 	bearers []string
 	read    int
 }
@@ -58,7 +56,7 @@ func (s *scripted) RoundTrip(req *http.Request) (*http.Response, error) {
 		s.bearers = append(s.bearers, req.Header.Get("Authorization"))
 		body = `{"sub":"s-anna","groups":["a"]}`
 	case "/t":
-		status, media, body = s.status, s.media, s.body
+		status, media, body = s.Status, s.Media, s.Body
 	}
 	return &http.Response{
 		StatusCode: status, Header: http.Header{"Content-Type": {media}}, Request: req, Body: io.NopCloser(&counted{strings.NewReader(body), &s.read}),
@@ -81,8 +79,6 @@ func (s *scripted) idToken(key ed25519.PrivateKey, nonce string) string {
 	at := s.now.Unix()
 	return signedText(key, `{"alg":"EdDSA","kid":"k"}`, fmt.Sprintf(`{"iss":%q,"aud":"latchkey","sub":"s-anna","nonce":%q,"iat":%d,"exp":%d}`, fuzzedIssuer, nonce, at, at+300))
 }
-
-func (s *scripted) says(member string) []string { return providertest.Said(s.media, s.body, member) }
 
 // Whatever the token endpoint answers to a code or a refresh token: a login is made only
 // of an ID token that the provider has signed for it, a login is over only where that
@@ -119,13 +115,7 @@ func FuzzTokenAnswer(f *testing.F) {
 	words := strings.NewReplacer("GOOD", good, "STRANGERS", mint.idToken(stranger, request.Nonce), "ANOTHERS", mint.idToken(key, strings.Repeat("o", 43)))
 	f.Fuzz(func(t *testing.T, status uint16, media uint8, kib uint16, body string) {
 		body = words.Replace(body)
-		if strings.Count(body, "PAD") == 1 {
-			body = strings.Replace(body, "PAD", strings.Repeat("p", int(kib%4096)<<10), 1)
-		}
-		s := &scripted{
-			key: key, now: now, status: 100 + (int(status)+400)%500, body: body, // 200 is 200
-			media: []string{providertest.MediaJSON, providertest.MediaForm, providertest.MediaText, "\x00"}[media%4],
-		}
+		s := &scripted{key: key, now: now, TokenAnswer: providertest.FuzzedAnswer(status, media, kib, body)}
 		p := oidc.New(oidc.Config{
 			Issuer: fuzzedIssuer, ClientID: "latchkey", ClientSecret: sentSecret, Offline: true, HTTPClient: &http.Client{Transport: s}, Now: func() time.Time { return now },
 		})
@@ -147,37 +137,34 @@ func isToken(text, good string) bool {
 func exchanged(t *testing.T, s *scripted, p *oidc.Provider, good string) {
 	t.Helper()
 	c, err := p.Exchange(context.Background(), request, broker.IdPResponse{Code: sentCode})
-	succeeded := s.status >= 200 && s.status <= 299
 	if err != nil {
 		toldApart(t, s, err, good, sentCode, request.Verifier)
 		if c.Subject != "" || c.RefreshToken != "" || c.Issuer != "" {
 			t.Errorf("%v, and yet %+v", err, c)
 		}
-		if broker.CodeOf(err) == broker.TemporarilyUnavailable && s.status < 429 {
-			t.Errorf("%d is an outage: %v", s.status, err)
+		if broker.CodeOf(err) == broker.TemporarilyUnavailable && s.Status < 429 {
+			t.Errorf("%d is an outage: %v", s.Status, err)
 		}
 		return
 	}
-	tokens := s.says("id_token")
-	if !succeeded || len(tokens) == 0 || !slices.ContainsFunc(tokens, func(x string) bool { return isToken(x, good) }) || c.Subject != "s-anna" || c.Issuer != fuzzedIssuer {
-		t.Errorf("%d %q logs in %+v", s.status, s.body, c)
+	tokens := s.Says("id_token")
+	if !s.Succeeded() || len(tokens) == 0 || !slices.ContainsFunc(tokens, func(x string) bool { return isToken(x, good) }) || c.Subject != "s-anna" || c.Issuer != fuzzedIssuer {
+		t.Errorf("%d %q logs in %+v", s.Status, s.Body, c)
 	}
-	if c.RefreshToken != "" && !slices.Contains(s.says("refresh_token"), c.RefreshToken.Reveal()) {
-		t.Errorf("%q gives the refresh token %q", s.body, c.RefreshToken.Reveal())
+	if c.RefreshToken != "" && !slices.Contains(s.Says("refresh_token"), c.RefreshToken.Reveal()) {
+		t.Errorf("%q gives the refresh token %q", s.Body, c.RefreshToken.Reveal())
 	}
 	if len(s.bearers) != 1 {
 		t.Fatalf("userinfo was asked with %q", s.bearers)
 	}
-	token, ok := strings.CutPrefix(s.bearers[0], "Bearer ")
-	if !ok || len(token) > 16<<10 || !slices.Contains(s.says("access_token"), token) || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		t.Errorf("%q: userinfo was asked with %q", s.body, s.bearers[0])
+	if !s.Gave(s.bearers[0]) {
+		t.Errorf("%q: userinfo was asked with %q", s.Body, s.bearers[0])
 	}
 }
 
 func rechecked(t *testing.T, s *scripted, p *oidc.Provider, good string) {
 	t.Helper()
 	r, err := p.Recheck(context.Background(), sentRefresh, broker.RecheckByRefresh)
-	succeeded := s.status >= 200 && s.status <= 299
 	if err != nil {
 		toldApart(t, s, err, good, sentRefresh)
 		if r.State != "" || r.Subject != "" {
@@ -187,22 +174,22 @@ func rechecked(t *testing.T, s *scripted, p *oidc.Provider, good string) {
 	}
 	switch r.State {
 	case broker.UpstreamEnded:
-		if s.status < 400 || s.status > 499 || !slices.Contains(s.says("error"), "invalid_grant") {
-			t.Errorf("%d %q ends a login", s.status, s.body)
+		if s.Status < 400 || s.Status > 499 || !slices.Contains(s.Says("error"), "invalid_grant") {
+			t.Errorf("%d %q ends a login", s.Status, s.Body)
 		}
 	case broker.UpstreamAlive:
-		known := slices.ContainsFunc(s.says("id_token"), func(x string) bool { return strings.Contains(x, good[:60]) })
-		if !succeeded || r.Subject != "" && (r.Subject != "s-anna" || !known) {
-			t.Errorf("%d %q says that %q is logged in", s.status, s.body, r.Subject)
+		known := slices.ContainsFunc(s.Says("id_token"), func(x string) bool { return strings.Contains(x, good[:60]) })
+		if !s.Succeeded() || r.Subject != "" && (r.Subject != "s-anna" || !known) {
+			t.Errorf("%d %q says that %q is logged in", s.Status, s.Body, r.Subject)
 		}
-		if raw, _ := object(s.body)["id_token"].(string); raw != "" && r.Subject == "" && s.media == providertest.MediaJSON {
-			t.Errorf("%q: nobody has looked at the ID token", s.body)
+		if raw, _ := object(s.Body)["id_token"].(string); raw != "" && r.Subject == "" && s.Media == providertest.MediaJSON {
+			t.Errorf("%q: nobody has looked at the ID token", s.Body)
 		}
 	default:
-		t.Errorf("%d %q: %+v", s.status, s.body, r)
+		t.Errorf("%d %q: %+v", s.Status, s.Body, r)
 	}
-	if r.Token != "" && !slices.Contains(s.says("refresh_token"), r.Token.Reveal()) {
-		t.Errorf("%q gives the refresh token %q", s.body, r.Token.Reveal())
+	if r.Token != "" && !slices.Contains(s.Says("refresh_token"), r.Token.Reveal()) {
+		t.Errorf("%q gives the refresh token %q", s.Body, r.Token.Reveal())
 	}
 }
 
@@ -211,11 +198,11 @@ func toldApart(t *testing.T, s *scripted, err error, sent ...string) {
 	t.Helper()
 	codes := []broker.Code{broker.IdPBadResponse, broker.IdPRefused, broker.NonceMismatch, broker.TemporarilyUnavailable}
 	if !slices.Contains(codes, broker.CodeOf(err)) || len(err.Error()) > 600 {
-		t.Errorf("%d %q: %v", s.status, s.body, err)
+		t.Errorf("%d %q: %v", s.Status, s.Body, err)
 	}
 	for _, secret := range append(sent, sentSecret) {
 		if strings.Contains(err.Error(), secret) {
-			t.Errorf("%d %q: the error tells %q: %v", s.status, s.body, secret, err)
+			t.Errorf("%d %q: the error tells %q: %v", s.Status, s.Body, secret, err)
 		}
 	}
 }
