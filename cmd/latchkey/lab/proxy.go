@@ -83,6 +83,7 @@ type passage struct {
 	x      *Exchange
 	fault  *armed // nil: nothing is done to it
 	body   []byte // of the request
+	whole  bool   // nothing cut the answer
 }
 
 type passageKey struct{}
@@ -109,7 +110,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		p.forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), passageKey{}, way)))
 	}
-	record.change(way.x, func(x *Exchange) { x.Delivered = x.Status != 0 }) // what does not arrive is a panic
+	way.whole = true // what does not arrive is a panic
 }
 
 // describe is a request as the record has it.
@@ -126,7 +127,7 @@ func describe(r *http.Request, body []byte) Exchange {
 // end also runs when the connection is cut, which is a panic.
 func (p *proxy) end(way *passage) {
 	way.record.change(way.x, func(x *Exchange) {
-		x.Ended = time.Now()
+		x.Ended, x.Delivered = time.Now(), way.whole && x.Status != 0
 		p.stale.note(x.GaveAccess, x.Ended)
 	})
 }
