@@ -147,7 +147,8 @@ func (h *Hasher) Verify(ctx context.Context, hash broker.PasswordHash, password 
 func (h *Hasher) run(ctx context.Context, f func() error) error {
 	select {
 	case h.waiting <- struct{}{}:
-		defer func() { <-h.waiting }()
+		lent.lend(cap(h.running))
+		defer func() { lent.takeBack(); <-h.waiting }()
 	default:
 		h.busy.Add(1)
 		return &broker.Error{Code: broker.TemporarilyUnavailable, Err: errBusy, RetryAfter: 5 * time.Second}

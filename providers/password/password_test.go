@@ -3,6 +3,7 @@ package password
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -99,5 +100,42 @@ func TestCallerWhoHasGoneIsNotServed(t *testing.T) {
 	cancel()
 	if _, err := h.Hash(ctx, "x"); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
+	}
+}
+
+// What a hash keeps for itself, others have on top, as long as any is under way.
+func TestHashesTakeNoProcessorFromTheRest(t *testing.T) {
+	t.Cleanup(runtime.SetDefaultGOMAXPROCS)
+	for _, set := range []string{"", "1"} {
+		t.Setenv("GOMAXPROCS", set)
+		if runtime.SetDefaultGOMAXPROCS(); set != "" {
+			runtime.GOMAXPROCS(1)
+		}
+		before := runtime.GOMAXPROCS(0)
+		h := hasher(t, Config{Parallel: 2})
+		h.running <- struct{}{}
+		h.running <- struct{}{} // two that take their time
+		var two sync.WaitGroup
+		for range 2 {
+			two.Go(func() {
+				if _, err := h.Hash(context.Background(), "x"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for underWay := 0; underWay < 2; runtime.Gosched() {
+			lent.mu.Lock()
+			underWay = lent.hashes
+			lent.mu.Unlock()
+		}
+		if n := runtime.GOMAXPROCS(0); n != before+2 {
+			t.Errorf("GOMAXPROCS=%q: %d processors beside two hashes, %d before", set, n, before)
+		}
+		<-h.running
+		<-h.running
+		two.Wait()
+		if n := runtime.GOMAXPROCS(0); n != before {
+			t.Errorf("GOMAXPROCS=%q: %d processors after the hashes, %d before", set, n, before)
+		}
 	}
 }
