@@ -38,18 +38,13 @@ func (b *Broker) catchUpSoon(ctx context.Context) {
 	if !b.catchingUp.TryLock() {
 		return
 	}
-	done := make(chan struct{})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), catchUpLimit)
 	go func() {
-		defer close(done)
-		defer b.catchingUp.Unlock()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), catchUpLimit)
 		defer cancel()
+		defer b.catchingUp.Unlock()
 		_ = b.CatchUp(ctx) // which says so itself where it matters
 	}()
-	select {
-	case <-done:
-	case <-time.After(catchUpLimit):
-	}
+	<-ctx.Done() // it has caught up, or does not in time
 }
 
 // Attend says in the database that this replica is there and what it has loaded,

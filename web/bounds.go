@@ -40,7 +40,7 @@ func (s *Server) limitBody(c *gin.Context) {
 		c.Abort()
 		return
 	}
-	if c.Request.Body != nil {
+	if c.Request.ContentLength != 0 { // -1: not said
 		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
 	}
 }
