@@ -102,7 +102,9 @@ func (s *Store) advance(a *advancing) error {
 	}
 }
 
-// lead writes groups until nobody waits, and takes a turn for each, as others do. It
+// lead writes groups until nobody waits. Each has the next turn, whoever else waits:
+// what strangers may have written (logins that are begun, proofs that count once) is
+// many statements, each waits for the disk, and no phone stands behind all of them. It
 // waits for that without a limit: whoever waits for too long gives up by itself.
 func (s *Store) lead() {
 	for !s.pools.together.done() {

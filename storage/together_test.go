@@ -290,3 +290,82 @@ func TestACrowdAtTheWriterMovesWhatItIsTold(t *testing.T) {
 		t.Error("somebody still waits")
 	}
 }
+
+// waitsToWrite is how often somebody has had to wait for the writer.
+func waitsToWrite(s *storage.Store) int64 {
+	for _, p := range s.PoolStats() {
+		if p.Name == "writer" {
+			return p.Waits
+		}
+	}
+	return -1
+}
+
+func useOnce(s *storage.Store, id string) error {
+	_, err := s.UseOnce(ctx, id, newUser("anna").CreatedAt.AddDate(1, 0, 0))
+	return err
+}
+
+// Proofs that count once are anybody's to send, and each waits for the disk. No phone
+// waits for all of those that came before.
+func TestX03WritesOfStrangersHoldUpNoRefresh(t *testing.T) {
+	const strangers = 200
+	s, _ := advancers(t, 1)
+	release, before := held(t, s), waitsToWrite(s)
+	var all sync.WaitGroup
+	var written atomic.Int64
+	for i := range strangers {
+		all.Go(func() {
+			if err := useOnce(s, fmt.Sprint("proof ", i)); err != nil {
+				t.Error(err)
+			}
+			written.Add(1)
+		})
+	}
+	wait(t, func() bool { return waitsToWrite(s) == before+strangers })
+	passed := make(chan int64, 1)
+	all.Go(func() {
+		if a := advance(ctx, s, 0, 0); a.err != nil || !a.ok {
+			t.Errorf("%+v", a)
+		}
+		passed <- written.Load()
+	})
+	wait(t, func() bool { return s.Gathered() == 1 })
+	release()
+	if n := <-passed; n > strangers/10 {
+		t.Errorf("a refresh waited for %d writes of strangers", n)
+	}
+	all.Wait()
+}
+
+// Those who refresh all the time leave a turn to the others in between.
+func TestAdvancesStarveNobody(t *testing.T) {
+	const phones, writes = 16, 20
+	s, _ := advancers(t, phones)
+	var all sync.WaitGroup
+	var over atomic.Bool
+	var advances atomic.Int64
+	for i := range phones {
+		all.Go(func() {
+			for n := int64(0); !over.Load(); n++ {
+				if a := advance(ctx, s, i, n); a.err != nil || !a.ok {
+					t.Errorf("%+v", a)
+					return
+				}
+				advances.Add(1)
+			}
+		})
+	}
+	wait(t, func() bool { return advances.Load() > phones })
+	for i := range writes {
+		before := advances.Load()
+		if err := useOnce(s, fmt.Sprint("proof ", i)); err != nil {
+			t.Error(err)
+		}
+		if n := advances.Load() - before; n > 20*phones {
+			t.Errorf("a write waited for %d advances", n)
+		}
+	}
+	over.Store(true)
+	all.Wait()
+}

@@ -11,13 +11,15 @@ import (
 
 var errNoTurn = errors.New("the database is busy: no turn came in time")
 
-// turns are at something of which there are few. Whoever waits is served in order.
+// turns are at something of which there are few. Whoever waits is served in order, but
+// for one who waits ahead of them.
 type turns struct {
 	taken         chan struct{}
-	waits, waited atomic.Int64 // how often somebody had to wait, and for how many ns
+	ahead         chan struct{} // a turn that is handed over, and stays taken
+	waits, waited atomic.Int64  // how often somebody had to wait, and for how many ns
 }
 
-func newTurns(n int) *turns { return &turns{taken: make(chan struct{}, n)} }
+func newTurns(n int) *turns { return &turns{taken: make(chan struct{}, n), ahead: make(chan struct{})} }
 
 // take waits for a turn, but not for ever.
 func (t *turns) take(ctx context.Context) (release func(), err error) {
@@ -57,10 +59,21 @@ func (t *turns) try() (release func(), free bool) {
 	}
 }
 
-// await waits for a turn for as long as it takes, uncounted.
+// await waits for the next turn for as long as it takes, ahead of all others and
+// uncounted. It is for one at a time, who takes no second turn without giving the
+// others one in between.
 func (t *turns) await() (release func()) {
-	t.taken <- struct{}{}
+	select {
+	case t.taken <- struct{}{}:
+	case <-t.ahead:
+	}
 	return t.release
 }
 
-func (t *turns) release() { <-t.taken }
+func (t *turns) release() {
+	select {
+	case t.ahead <- struct{}{}:
+	default:
+		<-t.taken
+	}
+}
