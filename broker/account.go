@@ -29,7 +29,7 @@ func (b *Broker) ChangePassword(ctx context.Context, p Principal, in PasswordCha
 	if err != nil {
 		return nil, err
 	}
-	if err := b.checkPassword(in.Fresh, p.User); err != nil {
+	if err := b.checkPassword(ctx, in.Fresh, p.User); err != nil {
 		return nil, err
 	}
 	proof, err := b.proveForPassword(ctx, p, in.Code, device)

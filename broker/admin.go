@@ -76,7 +76,7 @@ func (b *Broker) prepareUser(ctx context.Context, n NewUser) (User, error) {
 		return User{}, err
 	}
 	if n.Password != "" {
-		if err := b.checkPassword(n.Password, u); err != nil {
+		if err := b.checkPassword(ctx, n.Password, u); err != nil {
 			return User{}, err
 		}
 		if u.PasswordHash, err = b.cfg.Hasher.Hash(ctx, n.Password); err != nil {

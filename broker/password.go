@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -14,8 +15,9 @@ import (
 type PasswordJudge interface {
 	// Weakness says why a password would be guessed soon and what to do about it,
 	// in words for whoever chose it and without the password; empty where it would
-	// not be. known are words that a guesser would try first. The work has a bound.
-	Weakness(password string, known []string) string
+	// not be. known are words that a guesser would try first. The work has a bound,
+	// and so has how many are judged at once; an error is trouble of ours.
+	Weakness(ctx context.Context, password string, known []string) (string, error)
 }
 
 // Bounds of a new password: MinPassword to MaxMinPassword is what [Config]'s
@@ -35,7 +37,7 @@ func (b *Broker) MinPassword() int { return b.cfg.MinPassword }
 // checkPassword judges a new password of a user by NIST SP 800-63B-4 section
 // 3.1.1.2: by its length and by how soon it would be guessed, without rules on
 // what it is composed of. The refusal says what is wrong with it.
-func (b *Broker) checkPassword(password string, u User) error {
+func (b *Broker) checkPassword(ctx context.Context, password string, u User) error {
 	known := b.knownWords(u)
 	switch {
 	case len(password) > MaxPasswordBytes:
@@ -51,10 +53,11 @@ func (b *Broker) checkPassword(password string, u User) error {
 	case b.cfg.Judge == nil:
 		return nil
 	}
-	if weakness := b.cfg.Judge.Weakness(password, known); weakness != "" {
-		return refuse(WeakPassword, weakness)
+	weakness, err := b.cfg.Judge.Weakness(ctx, password, known)
+	if err == nil && weakness != "" {
+		err = refuse(WeakPassword, weakness)
 	}
-	return nil
+	return err
 }
 
 // knownWords are what stands in the account and on the door, folded, whole and

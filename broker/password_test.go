@@ -7,18 +7,19 @@ import (
 	"testing"
 
 	"github.com/latchkey-id/latchkey/broker"
-	"github.com/latchkey-id/latchkey/providers/password"
 	"github.com/latchkey-id/latchkey/test/harness"
 )
 
 // weak is a judge that finds every password weak.
 type weak struct{}
 
-func (weak) Weakness(string, []string) string { return "the password is weak" }
+func (weak) Weakness(context.Context, string, []string) (string, error) {
+	return "the password is weak", nil
+}
 
 func TestNewPasswordIsRefusedByItsLengthWhatItIsAndHowSoonItIsGuessed(t *testing.T) {
 	rig := harness.New(t, "", func(c *broker.Config) {
-		c.PublicURL, c.MinPassword, c.Judge = "https://id.example.org", 10, password.Judge{}
+		c.PublicURL, c.MinPassword, c.Judge = "https://id.example.org", 10, harness.Hasher(t)
 	})
 	for _, c := range []struct{ password, want string }{
 		{"", ""}, // a user without one

@@ -232,7 +232,7 @@ func (b *Broker) UsePasswordLink(ctx context.Context, secret, fresh string, devi
 	if err != nil {
 		return User{}, err
 	}
-	if err := b.checkPassword(fresh, u); err != nil {
+	if err := b.checkPassword(ctx, fresh, u); err != nil {
 		return u, err
 	}
 	chosen, err := b.cfg.Hasher.Hash(ctx, fresh)

@@ -102,7 +102,7 @@ func (b *Broker) RedeemTicket(ctx context.Context, ticket, fresh string, device 
 
 // choosePassword replaces the temporary password of a user and starts a session.
 func (b *Broker) choosePassword(ctx context.Context, u User, fresh string, proof factorProof, device Device) (*Login, error) {
-	if err := b.checkPassword(fresh, u); err != nil {
+	if err := b.checkPassword(ctx, fresh, u); err != nil {
 		return nil, err
 	}
 	same, _, err := b.cfg.Hasher.Verify(ctx, u.PasswordHash, fresh)

@@ -137,7 +137,7 @@ func (b *Broker) prepareChange(ctx context.Context, id string, c UserChange) (gi
 	if given, err = b.stepUpIf(ctx, c.Password != nil || opensAccount(before, u), b.actor(ctx).Proving); err != nil || c.Password == nil {
 		return given, "", err
 	}
-	if err := b.checkPassword(*c.Password, u); err != nil {
+	if err := b.checkPassword(ctx, *c.Password, u); err != nil {
 		return given, "", err
 	}
 	hash, err = b.cfg.Hasher.Hash(ctx, *c.Password)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
-	"github.com/latchkey-id/latchkey/providers/password"
 	"github.com/latchkey-id/latchkey/test/harness"
 	"github.com/latchkey-id/latchkey/web"
 )
@@ -149,7 +148,7 @@ func TestPasswordLinkForWhomAndByWhom(t *testing.T) {
 }
 
 func TestTemporaryPasswordInTheJSONAPI(t *testing.T) {
-	x := newSite(t, setup{broker: func(c *broker.Config) { c.Judge = password.Judge{} }})
+	x := newSite(t, setup{broker: func(c *broker.Config) { c.Judge = harness.Hasher(t) }})
 	if _, err := x.Broker.CreateUser(context.Background(), broker.NewUser{Username: "robin", Password: "given out by root", Temporary: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func (c *config) brokerThat(ctx context.Context, replay bool, store *storage.Sto
 		return b.ClientAssertion(ctx, clientID, audience, algorithm)
 	}
 	cfg := broker.Config{
-		Store: store, Secrets: secrets, Hasher: hasher, Judge: password.Judge{}, MinPassword: c.Passwords.MinLength, Providers: c.brokerProviders(store, sign),
+		Store: store, Secrets: secrets, Hasher: hasher, Judge: hasher, MinPassword: c.Passwords.MinLength, Providers: c.brokerProviders(store, sign),
 		PublicURL: c.PublicURL, Algorithm: c.Tokens.Algorithm, LocalLogin: c.LocalLogin, MobileRedirectURIs: c.MobileRedirectURIs, MobileConfirm: c.MobileConfirm,
 		Lifetimes: broker.Lifetimes{
 			Access: c.Tokens.AccessTTL.Duration(), Refresh: c.Tokens.RefreshTTL.Duration(), MaxAge: c.Tokens.SessionMaxAge.Duration(),

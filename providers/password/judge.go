@@ -1,21 +1,19 @@
 package password
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/trustelem/zxcvbn"
 	"github.com/trustelem/zxcvbn/match"
 )
 
-// Judge implements broker.PasswordJudge with zxcvbn, which counts how many
-// guesses an informed guesser needs.
-type Judge struct{}
-
 const (
-	// maxJudged bounds the work, which grows faster than the length. Whoever types
-	// more is judged by the beginning.
+	// maxJudged bounds the work, in bytes, which grows faster than the length. Whoever
+	// types more is judged by the beginning.
 	maxJudged = 64
 	// symbols are those that zxcvbn reads as letters too, every combination of
 	// readings anew. With many of them a password is judged in parts.
@@ -30,11 +28,20 @@ const (
 	enoughScore = 3
 )
 
-// Weakness implements broker.PasswordJudge. Its work takes about 50 ms at the
-// most. A password is at least as good as its best part.
-func (Judge) Weakness(password string, known []string) (weakness string) {
-	runes := []rune(password)
-	runes = runes[:min(len(runes), maxJudged)]
+// Weakness implements broker.PasswordJudge with zxcvbn, which counts how many
+// guesses an informed guesser needs. It takes its turn as a hash does: weak
+// passwords may be tried again and again, and none of them is ever hashed.
+func (h *Hasher) Weakness(ctx context.Context, password string, known []string) (weakness string, err error) {
+	err = h.run(ctx, func() error {
+		weakness = judge(password, known)
+		return nil
+	})
+	return weakness, err
+}
+
+// judge takes some 10 ms at the most. A password is at least as good as its best part.
+func judge(password string, known []string) (weakness string) {
+	runes := []rune(beginning(password))
 	characters, ambiguous := count(runes)
 	if characters <= fewCharacters {
 		return advise("the password repeats itself")
@@ -53,6 +60,18 @@ func (Judge) Weakness(password string, known []string) (weakness string) {
 		}
 	}
 	return weakness
+}
+
+// beginning is what is judged of a password.
+func beginning(password string) string {
+	if len(password) <= maxJudged {
+		return password
+	}
+	end := maxJudged
+	for !utf8.RuneStart(password[end]) {
+		end--
+	}
+	return password[:end]
 }
 
 // count counts the different characters, whatever their case, and the symbols

@@ -1,9 +1,15 @@
 package password
 
 import (
+	"context"
+	"errors"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/latchkey-id/latchkey/broker"
 )
 
 // known is what broker passes for alice of example.org.
@@ -24,7 +30,7 @@ func TestPasswordsThatAreGuessedSoonAreNamedAsWhatTheyAre(t *testing.T) {
 		"P@ssw0rd":              "guessed first",
 		strings.Repeat("z", 90): "repeats itself",
 	} {
-		got := Judge{}.Weakness(password, known)
+		got := judge(password, known)
 		if !strings.Contains(got, want) || !strings.Contains(got, "several words") {
 			t.Errorf("%s: %q, want %q", password, got, want)
 		}
@@ -39,7 +45,7 @@ func TestSeveralWordsAreGoodInAnyLanguage(t *testing.T) {
 		"a long password", "correct horse battery", "kitchen lamp orange", "ich mag käse sehr", "нет дыма без огня", "猿も木から落ちるという話だ", "🔑🐎🔋🧷🍋🦉🎺🧊🪁",
 		strings.Repeat("many words make a long sentence and ", 20),
 	} {
-		if got := (Judge{}).Weakness(password, known); got != "" {
+		if got := judge(password, known); got != "" {
 			t.Errorf("%s: %s", password, got)
 		}
 	}
@@ -47,7 +53,7 @@ func TestSeveralWordsAreGoodInAnyLanguage(t *testing.T) {
 
 func TestRepetitionIsSeenInAnyScript(t *testing.T) {
 	for _, password := range []string{"пппппппппп", "\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0\u00a0", "ПпПпПпПпПп", "😀😀😀😀😀😀😀😀"} {
-		if got := (Judge{}).Weakness(password, known); !strings.Contains(got, "repeats itself") {
+		if got := judge(password, known); !strings.Contains(got, "repeats itself") {
 			t.Errorf("%s: %q", password, got)
 		}
 	}
@@ -59,24 +65,49 @@ func TestPasswordOfSymbolsCostsNoMoreThanAnother(t *testing.T) {
 	const worst = "c@9(0{-369!1|-0[$+%ß4@8( 2{!İ9!1|705$9%24!8+{0<369!1bb00|382{@8("
 	began := time.Now()
 	for range 5 {
-		_ = Judge{}.Weakness(worst, known)
+		_ = judge(worst, known)
 	}
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("five judgements took %v", took)
 	}
 	// What is weak in its first part only is not weak.
-	if got := (Judge{}).Weakness("4@8(4@8(4@8(4@8( kitchen lamp orange ({[<1!|", known); got != "" {
+	if got := judge("4@8(4@8(4@8(4@8( kitchen lamp orange ({[<1!|", known); got != "" {
 		t.Error(got)
 	}
 }
 
 // The estimate takes more than twice as long for twice the length.
 func TestLongPasswordIsJudgedInBoundedTime(t *testing.T) {
-	for _, part := range []string{"a", "p4ssw0rd", "1234567890", "@4$!0p", "19870101"} {
+	for _, part := range []string{"a", "p4ssw0rd", "1234567890", "@4$!0p", "19870101", "\U0001f511\U0001f40e\U0001f50b\U0001f9f7", "\ufdfa"} {
 		began := time.Now()
-		_ = Judge{}.Weakness(strings.Repeat(part, 1024/len(part)), known)
+		_ = judge(strings.Repeat(part, 1024/len(part)), known)
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("%s: %v", part, took)
 		}
+	}
+}
+
+// Weak passwords may be tried again and again for one link, and none is hashed.
+func TestP06WeakPasswordsAtOnceAreBounded(t *testing.T) {
+	h := hasher(t, Config{Parallel: 1, Waiting: 1})
+	h.running <- struct{}{} // somebody's hash
+	ctx, cancel := context.WithCancel(context.Background())
+	var first sync.WaitGroup
+	first.Go(func() {
+		if weakness, err := h.Weakness(ctx, "trustno1", known); !errors.Is(err, context.Canceled) || weakness != "" {
+			t.Errorf("%q, %v", weakness, err)
+		}
+	})
+	for len(h.waiting) == 0 {
+		runtime.Gosched()
+	}
+	if weakness, err := h.Weakness(context.Background(), "trustno1", known); broker.CodeOf(err) != broker.TemporarilyUnavailable || weakness != "" {
+		t.Errorf("%q, %v", weakness, err)
+	}
+	cancel()
+	first.Wait()
+	<-h.running
+	if weakness, err := h.Weakness(context.Background(), "trustno1", known); err != nil || weakness == "" || h.Load().Done != 0 {
+		t.Errorf("%q, %v, %d hashes", weakness, err, h.Load().Done)
 	}
 }

@@ -41,7 +41,7 @@ type Config struct {
 	MemoryKiB uint32
 }
 
-// Hasher implements broker.PasswordHasher.
+// Hasher implements broker.PasswordHasher and broker.PasswordJudge.
 type Hasher struct {
 	argon   *argon2.Hasher
 	decoder *crypt.Decoder
@@ -111,13 +111,13 @@ func (h *Hasher) makeDummy() error {
 // Hash implements broker.PasswordHasher. The text is normalised (NFC), so that
 // one password is one on every keyboard.
 func (h *Hasher) Hash(ctx context.Context, password string) (hash broker.PasswordHash, err error) {
-	err = h.run(ctx, func() error {
+	err = h.run(ctx, h.counted(func() error {
 		digest, err := h.argon.Hash(norm.NFC.String(password))
 		if err == nil {
 			hash = broker.PasswordHash(digest.Encode())
 		}
 		return err
-	})
+	}))
 	return hash, err
 }
 
@@ -128,7 +128,7 @@ func (h *Hasher) Verify(ctx context.Context, hash broker.PasswordHash, password 
 		hash = h.dummy
 	}
 	ours := strings.HasPrefix(string(hash), h.ours)
-	err = h.run(ctx, func() error {
+	err = h.run(ctx, h.counted(func() error {
 		digest, err := h.decode(string(hash))
 		if err != nil {
 			return err
@@ -139,8 +139,19 @@ func (h *Hasher) Verify(ctx context.Context, hash broker.PasswordHash, password 
 			ok = digest.Match(password) // hashed elsewhere, perhaps without normalising
 		}
 		return nil
-	})
+	}))
 	return ok && known, ok && known && !ours, err
+}
+
+// counted is a hash as [Load] counts it.
+func (h *Hasher) counted(hash func() error) func() error {
+	return func() error {
+		begun := time.Now()
+		err := hash()
+		h.took.Add(int64(time.Since(begun)))
+		h.done.Add(1)
+		return err
+	}
 }
 
 // run waits for its turn and computes on a thread of low priority.
@@ -164,11 +175,18 @@ func (h *Hasher) run(ctx context.Context, f func() error) error {
 		// Never unlocked: the thread ends with the goroutine, its priority with it.
 		runtime.LockOSThread()
 		lowerPriority()
-		begun := time.Now()
-		err := f()
-		h.took.Add(int64(time.Since(begun)))
-		h.done.Add(1)
-		done <- err
+		done <- guarded(f)
 	}()
 	return <-done
+}
+
+// guarded makes a panic the trouble of whoever asked, as it is in a request: here it
+// would end the program.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = broker.Unavailable(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	return f()
 }

@@ -103,6 +103,23 @@ func TestCallerWhoHasGoneIsNotServed(t *testing.T) {
 	}
 }
 
+// What others wrote may fall over what strangers type: that ends no program, and
+// takes no turn away.
+func TestAPanicEndsNoProcess(t *testing.T) {
+	h := hasher(t, Config{Parallel: 1, Waiting: 1})
+	for range 3 {
+		err := h.run(context.Background(), func() error { panic("here") })
+		if broker.CodeOf(err) != broker.TemporarilyUnavailable {
+			t.Fatal(err)
+		}
+	}
+	h.running <- struct{}{} // there is a turn
+	<-h.running
+	if load := h.Load(); load.Waiting != 0 || load.Done != 0 {
+		t.Errorf("%+v", load)
+	}
+}
+
 // What a hash keeps for itself, others have on top, as long as any is under way.
 func TestHashesTakeNoProcessorFromTheRest(t *testing.T) {
 	t.Cleanup(runtime.SetDefaultGOMAXPROCS)
