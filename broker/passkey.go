@@ -14,6 +14,7 @@ type PasskeyJudge interface {
 	// Creation is what a browser makes a credential by; has are those that there are.
 	Creation(challenge []byte, u User, has []Passkey) (json.RawMessage, error)
 	// CheckCreation reads the new credential from a browser's answer to a challenge.
+	// It is [ErrPasskeyKey] where the key is one that CheckAssertion would not take.
 	CheckCreation(challenge []byte, u User, answer []byte) (Passkey, error)
 	// Request is what a browser asks for a credential by: one of those allowed, or
 	// any that it has for this service where none is named.
@@ -76,7 +77,13 @@ const (
 	MaxPasskeyName = 64
 	// MaxPasskeyAnswer bounds what a browser answers, in bytes.
 	MaxPasskeyAnswer = 16 << 10
+	// MaxPasskeyRSABits bounds the key of a passkey: a longer one costs strangers
+	// nothing and us time, as one of an identity provider does.
+	MaxPasskeyRSABits = 4096
 )
+
+// ErrPasskeyKey refuses a passkey for its key.
+var ErrPasskeyKey = refuse(PasskeyInvalid, "the key of this passkey is not taken: RSA keys may have at most 4096 bits; use another device or password manager")
 
 var errPasskey = refuse(PasskeyInvalid, "the passkey did not prove who you are, or it took longer than five minutes; try again")
 
@@ -176,7 +183,10 @@ func (b *Broker) AddPasskey(ctx context.Context, p Principal, name string, answe
 	}
 	k, err := b.cfg.Passkeys.CheckCreation(said.Challenge, p.User, answer)
 	if err != nil {
-		return nil, b.passkeyRefused(ctx, p.User.ID, err)
+		if refused := b.passkeyRefused(ctx, p.User.ID, err); !errors.Is(err, ErrPasskeyKey) {
+			return nil, refused
+		}
+		return nil, ErrPasskeyKey
 	}
 	k.CreatedAt = b.now()
 	k.ID, k.UserID, k.Name = b.newID(k.CreatedAt), p.User.ID, name

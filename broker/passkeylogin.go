@@ -48,7 +48,7 @@ func (b *Broker) CompletePasskeyLogin(ctx context.Context, secret string, answer
 	if err != nil {
 		return nil, err
 	}
-	proof, err := b.provePasskey(ctx, said.Challenge, u, k, answer)
+	proof, err := b.provePasskey(ctx, said.Challenge, u, k, answer, device)
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +77,17 @@ func (b *Broker) passkeyUser(ctx context.Context, credentialID string) (u User, 
 var errCloned = errors.New("the passkey has counted backwards")
 
 // provePasskey checks a passkey's answer. That its count has grown is a condition
-// of the statement that uses it.
-func (b *Broker) provePasskey(ctx context.Context, challenge []byte, u User, k Passkey, answer []byte) (*factorProof, error) {
+// of the statement that uses it. An answer that proves nothing counts as a failed
+// login of its address, and not of the account: no passkey can be guessed, and
+// strangers who try shut nobody out.
+func (b *Broker) provePasskey(ctx context.Context, challenge []byte, u User, k Passkey, answer []byte, device Device) (*factorProof, error) {
+	if err := b.mayFail(ctx, addressKey(device)); err != nil {
+		return nil, err
+	}
 	used, err := b.cfg.Passkeys.CheckAssertion(challenge, u, k, answer)
 	if err != nil {
-		return nil, b.passkeyRefused(ctx, u.ID, err)
+		_ = b.passkeyRefused(ctx, u.ID, err)
+		return nil, b.failed(ctx, failedPassword, errPasskey, []string{addressKey(device)}, device, "username", u.Username)
 	}
 	k.SignCount, k.BackedUp, k.LastUsedAt = used.SignCount, used.BackedUp, b.now()
 	return &factorProof{use: func(ctx context.Context, store Store) error {
@@ -143,7 +149,7 @@ func (b *Broker) CompleteLoginByPasskey(ctx context.Context, secret string, answ
 	if u.ID != s.User.ID {
 		return nil, b.passkeyRefused(ctx, s.User.ID, errors.New("the passkey is another account's"))
 	}
-	proof, err := b.provePasskey(ctx, said.Challenge, u, k, answer)
+	proof, err := b.provePasskey(ctx, said.Challenge, u, k, answer, device)
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,10 @@ func failingRoutes(x *site) map[string]failing {
 		return x.changePassword(p.access, current, fresh, from(ip))
 	}
 	_, key := x.keyFor("alice", nil)
+	x.User(x.t, "keyed", broker.RoleUser)
+	passkey := x.passkeyOf("keyed")
+	other := *harness.NewSoftKey(x.t, publicURL)
+	other.ID, other.UserHandle = passkey.ID, passkey.UserHandle
 	client := func(path, secret, ip string) *answer {
 		id := map[string]string{"/oauth2/introspect": "asking"}[path]
 		return x.do(http.MethodPost, path, form("token", "x"), basic(cmp.Or(id, "web1"), secret), from(ip))
@@ -62,6 +66,8 @@ func failingRoutes(x *site) map[string]failing {
 			bad: func(ip string, n int) *answer { return x.sendLogin(fmt.Sprint("nobody", n), "wrong", from(ip)) }},
 		"POST /login/password": {good: func(ip string) *answer { return page("alice", harness.PasswordOf("alice"), ip) },
 			bad: func(ip string, n int) *answer { return page(fmt.Sprint("nobody", n), "wrong", ip) }},
+		"POST /login/passkey": {good: func(ip string) *answer { return x.passkeyFrom(ip, passkey) },
+			bad: func(ip string, _ int) *answer { return x.passkeyFrom(ip, &other) }},
 		"PATCH /api/me/password": {good: func(ip string) *answer { return change(true, ip) }, bad: func(ip string, _ int) *answer { return change(false, ip) }},
 		"an API key": {right: true, good: func(ip string) *answer { return x.do(http.MethodGet, "/api/me", bearer(key), from(ip)) },
 			bad: func(ip string, n int) *answer {

@@ -46,6 +46,9 @@ func (s *Server) passkeyForm(c *gin.Context) error {
 // passkeyAgain shows the login page with why the passkey did not do; no field of
 // it is wrong.
 func (s *Server) passkeyAgain(c *gin.Context, p page, err error) error {
+	if broker.CodeOf(err) == broker.RateLimited {
+		return s.again(c, "login", p, err)
+	}
 	if broker.CodeOf(err) != broker.PasskeyInvalid || wantsJSON(c) {
 		return err
 	}

@@ -114,10 +114,14 @@ func (j *Judge) CheckCreation(challenge []byte, u broker.User, answer []byte) (b
 	if err != nil {
 		return broker.Passkey{}, said(err)
 	}
+	withoutStatement(&parsed.Response.AttestationObject)
 	s := session(challenge)
 	s.UserID = []byte(u.ID)
 	c, err := j.rp.CreateCredential(person{user: u}, s, parsed)
 	if err != nil {
+		return broker.Passkey{}, said(err)
+	}
+	if err := checkKey(c.PublicKey); err != nil {
 		return broker.Passkey{}, said(err)
 	}
 	k := broker.Passkey{
@@ -181,6 +185,9 @@ func (j *Judge) CheckAssertion(challenge []byte, u broker.User, k broker.Passkey
 	c, err := credentialOf(k)
 	if err != nil {
 		return broker.PasskeyUse{}, err
+	}
+	if err := checkKey(c.PublicKey); err != nil {
+		return broker.PasskeyUse{}, said(err)
 	}
 	s := session(challenge)
 	s.UserID = []byte(u.ID)

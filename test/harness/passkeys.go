@@ -4,11 +4,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"math/big"
 	"slices"
 	"testing"
 )
@@ -30,6 +32,9 @@ type SoftKey struct {
 	Count      uint32 // of the next use
 	ID         []byte
 	UserHandle []byte
+	RSA        *rsa.PrivateKey // the key of the passkey; nil: one of P-256
+	Packed     bool            // it attests itself, unasked (section 8.2)
+	Chain      []byte          // or says that this certificate's key attests it, which signed nothing
 	key        *ecdsa.PrivateKey
 }
 
@@ -81,9 +86,13 @@ func (k *SoftKey) data(rpID string, flags byte) []byte {
 	return binary.BigEndian.AppendUint32(append(sum[:], flags), k.Count)
 }
 
-// COSE is the public key (RFC 9053 section 7.1.1).
+// COSE is the public key (RFC 9053 section 7.1.1, RFC 8230 section 4).
 func (k *SoftKey) COSE(tb testing.TB) []byte {
 	tb.Helper()
+	if k.RSA != nil {
+		exponent := big.NewInt(int64(k.RSA.E)).Bytes()
+		return slices.Concat([]byte{0xa4, 1, 3, 3, 0x39, 1, 0, 0x20}, cborBytes(k.RSA.N.Bytes()), []byte{0x21}, cborBytes(exponent))
+	}
 	point, err := k.key.PublicKey.Bytes() // 4, x, y
 	if err != nil {
 		tb.Fatal(err)
@@ -131,11 +140,11 @@ func (k *SoftKey) Create(tb testing.TB, options string) string {
 	k.UserHandle = handle
 	data := slices.Concat(k.data(a.RP.ID, k.Flags|attested), make([]byte, 16), []byte{0, byte(len(k.ID))}, k.ID, k.COSE(tb))
 	k.Count++
+	client := k.clientData("webauthn.create", a.Challenge)
 	// The attestation object, in CBOR.
-	object := slices.Concat([]byte{0xa3, 0x63}, []byte("fmt"), []byte{0x64}, []byte("none"), []byte{0x67}, []byte("attStmt"), []byte{0xa0, 0x68}, []byte("authData"),
-		[]byte{0x59, byte(len(data) >> 8), byte(len(data))}, data)
+	object := slices.Concat([]byte{0xa3}, cborText("fmt"), k.statement(tb, data, client), cborText("authData"), cborBytes(data))
 	return k.answer(tb, map[string]any{
-		"clientDataJSON": b64.EncodeToString(k.clientData("webauthn.create", a.Challenge)), "attestationObject": b64.EncodeToString(object),
+		"clientDataJSON": b64.EncodeToString(client), "attestationObject": b64.EncodeToString(object),
 		"transports": []string{"internal"},
 	})
 }
@@ -146,16 +155,44 @@ func (k *SoftKey) Get(tb testing.TB, options string) string {
 	a := readAsked(tb, options)
 	data, client := k.data(a.RPID, k.Flags), k.clientData("webauthn.get", a.Challenge)
 	k.Count++
+	return k.answer(tb, map[string]any{
+		"clientDataJSON": b64.EncodeToString(client), "authenticatorData": b64.EncodeToString(data), "signature": b64.EncodeToString(k.sign(tb, data, client)),
+		"userHandle": b64.EncodeToString(k.UserHandle),
+	})
+}
+
+// statement is the format of the attestation, and its statement.
+func (k *SoftKey) statement(tb testing.TB, data, client []byte) []byte {
+	switch {
+	case k.Chain != nil:
+		return slices.Concat(cborText("packed"), cborText("attStmt"), []byte{0xa3}, cborText("alg"), []byte{0x39, 1, 0}, // RS256
+			cborText("sig"), cborBytes(make([]byte, 256)), cborText("x5c"), []byte{0x81}, cborBytes(k.Chain))
+	case k.Packed:
+		return slices.Concat(cborText("packed"), cborText("attStmt"), []byte{0xa2}, cborText("alg"), []byte{0x26}, // ES256
+			cborText("sig"), cborBytes(k.sign(tb, data, client)))
+	}
+	return slices.Concat(cborText("none"), cborText("attStmt"), []byte{0xa0})
+}
+
+// sign signs authenticator data and the hash of the client data.
+func (k *SoftKey) sign(tb testing.TB, data, client []byte) []byte {
+	tb.Helper()
 	sum := sha256.Sum256(client)
 	signed := sha256.Sum256(append(slices.Clone(data), sum[:]...))
+	if k.RSA != nil {
+		return signRSA(k.RSA, signed)
+	}
 	signature, err := ecdsa.SignASN1(rand.Reader, k.key, signed[:])
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return k.answer(tb, map[string]any{
-		"clientDataJSON": b64.EncodeToString(client), "authenticatorData": b64.EncodeToString(data), "signature": b64.EncodeToString(signature),
-		"userHandle": b64.EncodeToString(k.UserHandle),
-	})
+	return signature
+}
+
+func cborText(text string) []byte { return append([]byte{0x60 | byte(len(text))}, text...) }
+
+func cborBytes(b []byte) []byte {
+	return slices.Concat([]byte{0x59, byte(len(b) >> 8), byte(len(b))}, b)
 }
 
 func (k *SoftKey) answer(tb testing.TB, response map[string]any) string {
