@@ -72,7 +72,11 @@ type reading struct {
 	folded bool
 }
 
+// maxForwardURI bounds a URI that is read, and what its path is in the form that Unicode
+// calls compatible: there is a letter that becomes eighteen.
 const maxForwardURI = 8 << 10
+
+var errAmbiguousPath = refuse(Forbidden, "the path of this address can be read in more than one way; write it plainly")
 
 // pathReadings are the ways in which apps read the path of a URI: decoded once,
 // with its dot segments resolved or not, with a slash at its end or not, as it is
@@ -80,43 +84,83 @@ const maxForwardURI = 8 << 10
 // ways is refused: escapes of what separates segments, escapes within escapes, parameters
 // of segments, dots that are dots only to some.
 func pathReadings(uri string) ([]reading, error) {
-	ambiguous := refuse(Forbidden, "the path of this address can be read in more than one way; write it plainly")
+	decoded, err := decodedPath(uri)
+	if err != nil {
+		return nil, err
+	}
+	form, ok := compatibleWithin(decoded, maxForwardURI)
+	if !ok || readInMoreWays(decoded, form) {
+		return nil, errAmbiguousPath
+	}
+	return readingsOf(decoded, form), nil
+}
+
+// checkOwnPath refuses what is below [ForwardPath]: all that is looked for where no rule
+// of a host has paths. Nothing else hangs on the path, in however many ways it is read.
+func checkOwnPath(uri string) error {
+	decoded, err := decodedPath(uri)
+	if err != nil {
+		return nil // as many ways as it likes
+	}
+	form, ok := compatibleWithin(decoded, maxForwardURI)
+	if !ok {
+		return errAmbiguousPath
+	}
+	own := strings.TrimSuffix(ForwardPath, "/")
+	if !strings.Contains(strings.ToLower(form), own) || readInMoreWays(decoded, form) {
+		return nil
+	}
+	if slices.ContainsFunc(readingsOf(decoded, form), reserved) {
+		return errReservedPath
+	}
+	return nil
+}
+
+// decodedPath is the path of a URI, decoded once.
+func decodedPath(uri string) (string, error) {
 	raw, _, _ := strings.Cut(uri, "?")
 	lower := strings.ToLower(raw)
 	if len(uri) > maxForwardURI || !strings.HasPrefix(raw, "/") || strings.HasPrefix(raw, "//") || strings.Contains(raw, "#") ||
 		strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") {
-		return nil, ambiguous
+		return "", errAmbiguousPath
 	}
 	decoded, err := url.PathUnescape(raw)
 	if err != nil || strings.ContainsAny(decoded, "\\;") || strings.ContainsFunc(decoded, unicode.IsControl) || !utf8.ValidString(decoded) ||
 		hasEscape(decoded) || resolvesInTwoWays(decoded) {
-		return nil, ambiguous
+		return "", errAmbiguousPath
 	}
-	if form := compatible(decoded); hasEscape(form) || resolvesInTwoWays(form) || hiddenDots(decoded, form) {
-		return nil, ambiguous
-	}
-	return readingsOf(decoded), nil
+	return decoded, nil
 }
 
-func readingsOf(decoded string) (out []reading) {
+// readInMoreWays reports whether there is a reading of a path only in its compatible form.
+func readInMoreWays(decoded, form string) bool {
+	return hasEscape(form) || resolvesInTwoWays(form) || hiddenDots(decoded, form)
+}
+
+// readingsOf makes no more compatible forms than it needs: they are what costs. One that
+// is made is its own, and what is one segment stays so: no slash is part of a letter.
+func readingsOf(decoded, form string) (out []reading) {
 	add := func(text string, folded bool) {
 		if r := (reading{text, folded}); !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}
-	clean := path.Clean(decoded)
-	spellings := []string{clean, decoded}
+	clean, cleanForm := path.Clean(decoded), form
+	if clean != decoded {
+		cleanForm = compatible(clean)
+	}
+	spellings := [][2]string{{clean, cleanForm}, {decoded, form}}
 	if strings.HasSuffix(decoded, "/") && clean != "/" {
-		spellings = slices.Insert(spellings, 0, clean+"/")
+		spellings = slices.Insert(spellings, 0, [2]string{clean + "/", cleanForm + "/"})
 	}
-	for _, text := range spellings {
-		add(text, false)
+	for _, spelt := range spellings {
+		add(spelt[0], false)
 	}
-	for _, text := range spellings {
-		folded := foldPath(text)
+	for _, spelt := range spellings {
+		folded := foldForm(spelt[1])
 		add(folded, true)
 		add(path.Clean(folded), true)
-		add(foldPath(path.Clean(compatible(text))), true)
+		add(foldForm(path.Clean(spelt[1])), true)
 	}
 	return out
 }
@@ -124,13 +168,32 @@ func readingsOf(decoded string) (out []reading) {
 // foldPath is a path as systems read it that do not tell letters of two cases
 // apart, nor the forms that Unicode calls compatible, nor dots and spaces at the
 // end of a name.
-func foldPath(text string) string {
-	return eachSegment(strings.ToLower(compatible(text)), func(s string) string { return strings.TrimRight(s, " .") })
+func foldPath(text string) string { return foldForm(compatible(text)) }
+
+// foldForm is foldPath of a path in the compatible form.
+func foldForm(form string) string {
+	return eachSegment(strings.ToLower(form), func(s string) string { return strings.TrimRight(s, " .") })
 }
 
 // compatible is a path in the form that Unicode calls compatible, in which there are more
 // dots, and more of what separates segments; among it what file systems take for it.
 func compatible(text string) string { return slashes.Replace(norm.NFKC.String(text)) }
+
+// compatibleWithin is compatible, unless that is longer than most bytes: then it is not
+// made.
+func compatibleWithin(text string, most int) (form string, ok bool) {
+	if norm.NFKC.IsNormalString(text) {
+		form = slashes.Replace(text)
+		return form, len(form) <= most
+	}
+	const margin = 256 // a letter with its marks goes in whole or not
+	buffer := make([]byte, most+margin)
+	n, _, err := norm.NFKC.Transform(buffer, []byte(text), true)
+	if err != nil || n > most {
+		return "", false
+	}
+	return slashes.Replace(string(buffer[:n])), true
+}
 
 var slashes = strings.NewReplacer("\\", "/", "\u2044", "/", "\u2215", "/", "\u29f8", "/", "\u2216", "/", "\u29f5", "/", "\u29f9", "/")
 

@@ -149,13 +149,8 @@ func (rules ForwardRules) Judge(host, uri string) (ForwardDemand, error) {
 	if len(mine) == 0 {
 		return nil, refuse(Forbidden, "no rule of forward_auth.rules names the host "+host)
 	}
-	readings, err := pathReadings(uri)
-	switch {
-	case slices.ContainsFunc(readings, reserved):
-		return nil, refuse(Forbidden, "the proxy has to pass "+ForwardPath+" to Latchkey itself, and not to ask about it")
-	case !slices.ContainsFunc(mine, func(r *ForwardRule) bool { return len(r.Paths) > 0 }):
-		readings = []reading{{text: "/"}} // nothing hangs on the path
-	case err != nil:
+	readings, err := readingsFor(mine, uri)
+	if err != nil {
 		return nil, err
 	}
 	demand := ForwardDemand{}
@@ -172,6 +167,20 @@ func (rules ForwardRules) Judge(host, uri string) (ForwardDemand, error) {
 		}
 	}
 	return demand, nil
+}
+
+var errReservedPath = refuse(Forbidden, "the proxy has to pass "+ForwardPath+" to Latchkey itself, and not to ask about it")
+
+// readingsFor are the readings of a path that rules of one host have to be met for.
+func readingsFor(mine []*ForwardRule, uri string) ([]reading, error) {
+	if !slices.ContainsFunc(mine, func(r *ForwardRule) bool { return len(r.Paths) > 0 }) {
+		return []reading{{text: "/"}}, checkOwnPath(uri) // nothing hangs on the path
+	}
+	readings, err := pathReadings(uri)
+	if slices.ContainsFunc(readings, reserved) {
+		err = errReservedPath
+	}
+	return readings, err
 }
 
 // of are the rules for a host, in their order.
