@@ -153,16 +153,14 @@ func (b *Broker) WaitingEnrolment(ctx context.Context, p Principal) (Enrolment, 
 }
 
 // ConfirmTOTP makes an authenticator app count whose code is right. Where there
-// are no recovery codes yet, it makes them: they are shown once.
+// are no recovery codes yet, it makes them: they are shown once. Wrong codes count as
+// those of a factor that counts do: the picture is drawn again for each.
 func (b *Broker) ConfirmTOTP(ctx context.Context, p Principal, code string, device Device) (codes []string, err error) {
 	t, err := b.waitingTOTP(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	step, ok, err := b.stepOf(t, plainCode(code))
-	if err == nil && !ok {
-		err = fault(WrongCode, "code", "the code is not the one that the app shows; its clock may be wrong")
-	}
+	step, err := b.firstStep(ctx, p, t, code, device)
 	if err != nil {
 		return nil, err
 	}
@@ -179,6 +177,23 @@ func (b *Broker) ConfirmTOTP(ctx context.Context, p Principal, code string, devi
 		return err
 	})
 	return codes, err
+}
+
+// firstStep is the time step of the first code of an app.
+func (b *Broker) firstStep(ctx context.Context, p Principal, t TOTP, code string, device Device) (int64, error) {
+	name := FoldUsername(p.User.Username)
+	device.Replaces = p.Session.ID // who is logged in is not locked out by strangers
+	if err := b.withinLimits(ctx, name, p.User.ID, device); err != nil {
+		return 0, err
+	}
+	step, ok, err := b.stepOf(t, plainCode(code))
+	if err != nil || ok {
+		return step, err
+	}
+	if err := b.failedLogin(ctx, name, device); !errors.Is(err, InvalidCredentials) {
+		return 0, err
+	}
+	return 0, fault(WrongCode, "code", "the code is not the one that the app shows; its clock may be wrong")
 }
 
 // factorAdded is what follows in the transaction that adds a factor: recovery
