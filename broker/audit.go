@@ -71,6 +71,11 @@ var EventNames = []string{
 
 // audit writes one event, with who acts in ctx. It is a store call, for use inside a transaction.
 func (b *Broker) audit(ctx context.Context, store Store, e Event) error {
+	return store.InsertEvent(ctx, b.event(ctx, e))
+}
+
+// event is an event of now, with who acts in ctx.
+func (b *Broker) event(ctx context.Context, e Event) Event {
 	e.At = b.now()
 	e.ID = b.newID(e.At)
 	if a := b.actor(ctx); a.ID != "" {
@@ -79,7 +84,7 @@ func (b *Broker) audit(ctx context.Context, store Store, e Event) error {
 			e.IP = a.IP
 		}
 	}
-	return store.InsertEvent(ctx, e)
+	return e
 }
 
 // endSessions ends sessions and writes an event for each, in one transaction
@@ -91,20 +96,6 @@ func (b *Broker) endSessions(ctx context.Context, store Store, f SessionFilter, 
 		return 0, err
 	}
 	return len(ended), b.afterEnd(ctx, store, ended, e, ip)
-}
-
-// capSessions ends what a user has more than SessionLimit, once a session was
-// made; that one stays.
-func (b *Broker) capSessions(ctx context.Context, store Store, made Session) error {
-	if b.cfg.SessionLimit == 0 || made.FollowsParent {
-		return nil
-	}
-	e := b.end(SessionLimit, false, b.now())
-	ended, err := store.EndBeyond(ctx, made.UserID, made.ID, b.cfg.SessionLimit, e)
-	if err != nil || len(ended) == 0 {
-		return err
-	}
-	return b.afterEnd(ctx, store, ended, e, made.CreatedIP)
 }
 
 // afterEnd is what follows from the end of sessions, in the same transaction:
@@ -138,7 +129,10 @@ func (b *Broker) end(cause EndCause, wipe bool, now time.Time) End {
 	return End{Cause: cause, Wipe: wipe, At: now, KeepUntil: now.Add(b.cfg.Lifetimes.Retention)}
 }
 
+// auditEnds writes the event of each session that ended, some hundred in a statement:
+// everything that somebody has may end in this transaction, and others wait for it.
 func (b *Broker) auditEnds(ctx context.Context, store Store, ended []Session, ip string) error {
+	events := make([]Event, 0, len(ended))
 	for _, s := range ended {
 		event := Event{
 			Name: EventSessionEnded, UserID: s.UserID, SessionID: s.ID, ClientID: s.ClientID, IP: ip,
@@ -147,9 +141,15 @@ func (b *Broker) auditEnds(ctx context.Context, store Store, ended []Session, ip
 		if s.Wipe {
 			event.Detail[detailWipe] = "yes"
 		}
-		if err := b.audit(ctx, store, event); err != nil {
-			return err
-		}
+		events = append(events, b.event(ctx, event))
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	if err := store.InsertEvents(ctx, events); err != nil {
+		return err
+	}
+	for _, s := range ended {
 		b.cfg.Log.InfoContext(ctx, "session ended", "event", EventSessionEnded, "sid", s.ID, "user_id", s.UserID, "cause", string(s.EndCause))
 	}
 	return nil

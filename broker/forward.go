@@ -251,9 +251,12 @@ func (b *Broker) redeemForward(ctx context.Context, store Store, want Authorizat
 		return err
 	}
 	s.from(found.Authorization, "")
-	if _, err := b.insertSession(ctx, store, s, ""); err != nil {
+	if _, err := b.addSession(ctx, store, s, ""); err != nil {
 		return err
 	}
-	_, err = b.endSessions(ctx, store, SessionFilter{ParentID: s.ParentID, ClientID: s.ClientID, ExceptID: s.ID}, LoggedOut, false, s.CreatedIP)
-	return err
+	before := SessionFilter{ParentID: s.ParentID, ClientID: s.ClientID, ExceptID: s.ID}
+	if _, err := b.endSessions(ctx, store, before, LoggedOut, false, s.CreatedIP); err != nil {
+		return err
+	}
+	return b.capSessions(ctx, store, s)
 }

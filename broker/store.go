@@ -71,6 +71,12 @@ type SessionStore interface {
 	// so that limit of them stay, and returns what it ended. The session keepID is
 	// one of those that stay; sessions that follow a parent do not count.
 	EndBeyond(ctx context.Context, userID, keepID string, limit int, e End) ([]Session, error)
+	// EndFollowersBeyond ends, of the live sessions that follow the same one as a
+	// session that was just made, those that were unused for longest, so that no more
+	// stay than may: of its client, and of its kind, which is that of apps behind a
+	// proxy (Session.CookieHash) or that of all others. It returns what it ended. The
+	// session made is one of those that stay.
+	EndFollowersBeyond(ctx context.Context, madeID string, most FollowerLimits, e End) ([]Session, error)
 	// EndExpired gives at most limit sessions that expired before a moment
 	// their cause (SessionExpired, SessionMaxAge), and returns them.
 	EndExpired(ctx context.Context, before time.Time, e End, limit int) ([]Session, error)

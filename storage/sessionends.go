@@ -82,6 +82,38 @@ func (s *Store) EndBeyond(ctx context.Context, userID, keepID string, limit int,
 		append(endArgs(e), userID, keepID, s.served(e.At), e.At.UnixMilli(), math.MaxInt32, limit-1))
 }
 
+// EndFollowersBeyond implements broker.SessionStore. After InsertSession in the same
+// transaction, which has locked the user and the parent, it counts every session that
+// was made. Whom the new one follows its row says: InsertSession finds who has taken
+// the place of the parent that it was given.
+func (s *Store) EndFollowersBeyond(ctx context.Context, madeID string, most broker.FollowerLimits, e broker.End) (out []broker.Session, err error) {
+	err = s.inTx(ctx, func(tx *Store) error {
+		out = nil // it may run again
+		for _, of := range []struct {
+			alike string
+			limit int
+		}{
+			{`client_id = (SELECT client_id FROM sessions WHERE id = ?)`, most.OfClient}, // first: they take no place of others then
+			{`(cookie_hash = '') = (SELECT cookie_hash = '' FROM sessions WHERE id = ?)`, most.OfKind},
+		} {
+			ended, err := tx.endWhere(ctx, end, `ended_at IS NULL AND id IN (`+followersLike+of.alike+`
+				AND id <> ? AND ended_at IS NULL AND `+idleEnd+` > ? AND abs_expires_at > ?
+				ORDER BY last_seen_at DESC, id DESC LIMIT ? OFFSET ?)`,
+				append(endArgs(e), madeID, madeID, madeID, s.served(e.At), e.At.UnixMilli(), math.MaxInt32, of.limit-1))
+			if err != nil {
+				return err
+			}
+			out = append(out, ended...)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// followersLike begins the choice of those who follow the same session as another.
+const followersLike = `SELECT id FROM sessions WHERE follows_parent = 1
+	AND parent_id = (SELECT parent_id FROM sessions WHERE id = ? AND follows_parent = 1) AND `
+
 const end = `ended_at = ?, end_cause = ?, wipe = ?, gc_after = ?`
 
 func endArgs(e broker.End) []any {

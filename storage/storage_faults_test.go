@@ -200,9 +200,13 @@ func TestDatabaseGoesAndComesBack(t *testing.T) {
 		"UseOnce":      func() error { _, err := s.UseOnce(ctx, "id", at); return err },
 		"Notices":      func() error { _, err := s.DueLogoutNotices(ctx, at, at, 10); return err },
 		"EndFollowers": func() error { _, err := s.EndFollowers(ctx, []string{"p"}, broker.End{}); return err },
-		"EndedSince":   func() error { _, err := s.EndedSince(ctx, at); return err },
-		"OriginKnown":  func() error { _, err := s.OriginKnown(ctx, "https://example.test"); return err },
-		"Sweep":        func() error { _, err := s.Sweep(ctx, broker.Sweep{Limit: 10}); return err },
+		"EndFollowersBeyond": func() error {
+			_, err := s.EndFollowersBeyond(ctx, "nobody's", broker.FollowerLimits{OfClient: 1, OfKind: 1}, broker.End{})
+			return err
+		},
+		"EndedSince":  func() error { _, err := s.EndedSince(ctx, at); return err },
+		"OriginKnown": func() error { _, err := s.OriginKnown(ctx, "https://example.test"); return err },
+		"Sweep":       func() error { _, err := s.Sweep(ctx, broker.Sweep{Limit: 10}); return err },
 		"AdvanceSession": func() error {
 			_, _, _, err := s.AdvanceSession(ctx, broker.Advance{Touch: touch, Generation: 9})
 			return err

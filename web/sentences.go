@@ -194,8 +194,15 @@ func (s *Server) ended(c *gin.Context, code broker.Code) *text {
 	return s.why(code, found[0])
 }
 
+// followersLimited is said of what follows a browser, by itself or with it: it is no
+// device, and others are counted.
+var followersLimited = say("There were more logins than are allowed; this one, or the browser that it belonged to, was unused for longest.")
+
 // why says why a session is over, as fully as the session tells.
 func (s *Server) why(code broker.Code, x broker.Session) *text {
+	if code == broker.SessionLimit && x.FollowsParent {
+		return followersLimited
+	}
 	e := endings[code]
 	if e.full == nil {
 		return e.plain

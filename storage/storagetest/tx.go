@@ -71,6 +71,7 @@ func authorizations(tx broker.Store, tag, userID string) error {
 		tx.InsertLogoutNotices(ctx, []broker.LogoutNotice{newNotice(tag), newNotice("2 " + tag)}),
 		tx.PostponeLogoutNotice(ctx, tag, t0), tx.DeleteLogoutNotice(ctx, "2 "+tag),
 		second(tx.EndFollowers(ctx, []string{tag}, ending(broker.LoggedOut, false, t0))),
+		second(tx.EndFollowersBeyond(ctx, "2 "+tag, broker.FollowerLimits{OfClient: 1, OfKind: 1}, ending(broker.SessionLimit, false, t0))),
 	)
 }
 
