@@ -66,4 +66,5 @@ var LowestProgram = map[int64]string{
 	// 6 only adds.
 	// 10 only adds.
 	// 11 only adds a row.
+	// 12 only adds indexes.
 }

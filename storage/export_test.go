@@ -21,6 +21,7 @@ func (s *Store) HotStatement() string { return s.pools.relaxed.text(advanceQuery
 var (
 	FilterCondition = (&Store{}).where
 	FollowersOf     = followersOf
+	BeyondLimits    = map[string]string{"of a user": beyond(ofUser), "of a client": beyond(sameClient), "of a kind": beyond(sameKind)}
 )
 
 // Pages of lists, as what stands behind WHERE; of sessions behind FROM.

@@ -220,6 +220,31 @@ func TestSessionLookupsUseIndexes(t *testing.T) {
 	})
 }
 
+// Whoever ends sessions without end makes neither a login nor a code read them: each
+// looks at what lives.
+func TestLimitsOfSessionsReadWhatLives(t *testing.T) {
+	databases(t, func(t *testing.T, url string) {
+		_ = open(t, url)
+		db := raw(t, url)
+		populate(t, db)
+		exec(t, db, `UPDATE sessions SET user_id = 'u7', parent_id = 's7', follows_parent = 1`,
+			`UPDATE sessions SET ended_at = 1, end_cause = 'session_limit' WHERE gc_after > 20`, `ANALYZE`)
+		for what, condition := range storage.BeyondLimits {
+			index, args := "sessions_live_parent", []any{"s8", "s8", "s8", 1, 1, 1000, 19}
+			if what == "of a user" {
+				index, args = "sessions_live_user", []any{"u7", "s8", 1, 1, 1000, 19}
+			}
+			if plan := plan(t, db, url, `SELECT wipe FROM sessions WHERE `+condition, args); !strings.Contains(plan, index) {
+				t.Errorf("what lives %s is not found by %s:\n%s", what, index, plan)
+			}
+		}
+		condition, args := storage.FilterCondition(broker.SessionFilter{UserID: "u7", LiveAt: time.UnixMilli(9)})
+		if plan := plan(t, db, url, `SELECT COUNT(*) FROM sessions WHERE `+condition, args); !strings.Contains(plan, "sessions_live_user") {
+			t.Errorf("the list of what lives reads what has ended:\n%s", plan)
+		}
+	})
+}
+
 // newestMigration is the number of the last file.
 func newestMigration(t *testing.T) string {
 	t.Helper()

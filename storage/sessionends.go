@@ -76,9 +76,7 @@ func (s *Store) EndSessions(ctx context.Context, f broker.SessionFilter, e broke
 // EndBeyond implements broker.SessionStore. After InsertSession in the same
 // transaction, which has locked the user, it counts every session that was made.
 func (s *Store) EndBeyond(ctx context.Context, userID, keepID string, limit int, e broker.End) ([]broker.Session, error) {
-	return s.endWhere(ctx, end, `ended_at IS NULL AND id IN (SELECT id FROM sessions WHERE user_id = ? AND id <> ?
-		AND ended_at IS NULL AND `+idleEnd+` > ? AND abs_expires_at > ? AND follows_parent = 0
-		ORDER BY last_seen_at DESC, id DESC LIMIT ? OFFSET ?)`,
+	return s.endWhere(ctx, end, beyond(ofUser),
 		append(endArgs(e), userID, keepID, s.served(e.At), e.At.UnixMilli(), math.MaxInt32, limit-1))
 }
 
@@ -90,15 +88,13 @@ func (s *Store) EndFollowersBeyond(ctx context.Context, madeID string, most brok
 	err = s.inTx(ctx, func(tx *Store) error {
 		out = nil // it may run again
 		for _, of := range []struct {
-			alike string
-			limit int
+			condition string
+			limit     int
 		}{
-			{`client_id = (SELECT client_id FROM sessions WHERE id = ?)`, most.OfClient}, // first: they take no place of others then
-			{`(cookie_hash = '') = (SELECT cookie_hash = '' FROM sessions WHERE id = ?)`, most.OfKind},
+			{sameClient, most.OfClient}, // first: they take no place of others then
+			{sameKind, most.OfKind},
 		} {
-			ended, err := tx.endWhere(ctx, end, `ended_at IS NULL AND id IN (`+followersLike+of.alike+`
-				AND id <> ? AND ended_at IS NULL AND `+idleEnd+` > ? AND abs_expires_at > ?
-				ORDER BY last_seen_at DESC, id DESC LIMIT ? OFFSET ?)`,
+			ended, err := tx.endWhere(ctx, end, beyond(of.condition),
 				append(endArgs(e), madeID, madeID, madeID, s.served(e.At), e.At.UnixMilli(), math.MaxInt32, of.limit-1))
 			if err != nil {
 				return err
@@ -110,9 +106,23 @@ func (s *Store) EndFollowersBeyond(ctx context.Context, madeID string, most brok
 	return out, err
 }
 
-// followersLike begins the choice of those who follow the same session as another.
-const followersLike = `SELECT id FROM sessions WHERE follows_parent = 1
-	AND parent_id = (SELECT parent_id FROM sessions WHERE id = ? AND follows_parent = 1) AND `
+// Sessions of which a limit lets so many live: those that count for a user, and those
+// that follow the same session as another one, for the same client or of the same kind.
+const (
+	ofUser     = `user_id = ? AND follows_parent = 0`
+	sameParent = `follows_parent = 1 AND parent_id = (SELECT parent_id FROM sessions WHERE id = ? AND follows_parent = 1)`
+	sameClient = sameParent + ` AND client_id = (SELECT client_id FROM sessions WHERE id = ?)`
+	sameKind   = sameParent + ` AND (cookie_hash = '') = (SELECT cookie_hash = '' FROM sessions WHERE id = ?)`
+)
+
+// beyond is the condition on those that live, meet a condition and were unused for
+// longest, but for one, and for as many as may stay. What has ended it leaves out in the
+// words of the indexes of what lives: anybody may have any number of that.
+func beyond(condition string) string {
+	return `ended_at IS NULL AND id IN (SELECT id FROM sessions WHERE ` + condition + `
+		AND id <> ? AND ended_at IS NULL AND ` + idleEnd + ` > ? AND abs_expires_at > ?
+		ORDER BY last_seen_at DESC, id DESC LIMIT ? OFFSET ?)`
+}
 
 const end = `ended_at = ?, end_cause = ?, wipe = ?, gc_after = ?`
 
