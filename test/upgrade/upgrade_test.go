@@ -41,7 +41,7 @@ type upgraded struct {
 
 // every is each schema; kept are those before and after the service's own time was
 // kept.
-var every, kept = []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, stored.LastSchema}, []int64{1, 3, 8, stored.LastSchema}
+var every, kept = []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, stored.LastSchema}, []int64{1, 3, 8, stored.LastSchema}
 
 // onEach opens stored databases by this program, some time after the earlier one
 // ended.

@@ -37,7 +37,7 @@ import (
 )
 
 // programs are the last commits of each schema that programs ran with.
-var programs = map[int64]string{1: "df71725", 2: "28d04b6", 3: "611cb12", 10: "429684f", 11: "ad571b6"}
+var programs = map[int64]string{1: "df71725", 2: "28d04b6", 3: "611cb12", 10: "429684f", 11: "ad571b6", 12: "6bd4b5e"}
 
 func main() {
 	if err := makeAll(context.Background()); err != nil {

@@ -75,7 +75,7 @@ type Session struct {
 // Schemas are those that a database is stored of.
 const (
 	FirstSchema = 1
-	LastSchema  = 11
+	LastSchema  = 12
 )
 
 // Dir is the folder of the stored databases.
