@@ -155,12 +155,13 @@ func (b *Broker) unchanged(ctx context.Context, d Decision, u User, s *Session, 
 	return login, false, err
 }
 
-// slideCoarsely moves the idle end where nothing else is written, once it has
-// something to move.
+// slideCoarsely moves the idle end, and when the session was last seen, where nothing
+// else is written, once it has something to move. Near its greatest age the idle end
+// moves no more; which session was unused for longest is asked all the same.
 func (b *Broker) slideCoarsely(ctx context.Context, s *Session, by presenter, now time.Time) error {
 	l := b.lifetimes(by.client)
 	idle := l.slide(s, now)
-	if idle.Sub(s.IdleExpiresAt) < min(coarseIdle, l.Refresh/24) {
+	if step := min(coarseIdle, l.Refresh/24); idle.Sub(s.IdleExpiresAt) < step && now.Sub(s.LastSeenAt) < step {
 		return nil
 	}
 	touch := b.touch(by, s.ID, now)
@@ -168,7 +169,7 @@ func (b *Broker) slideCoarsely(ctx context.Context, s *Session, by presenter, no
 	if err := b.cfg.Store.TouchSession(ctx, touch); err != nil {
 		return err
 	}
-	s.IdleExpiresAt = idle
+	s.IdleExpiresAt, s.LastSeenAt = idle, now
 	return nil
 }
 

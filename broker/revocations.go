@@ -55,7 +55,7 @@ func (b *Broker) Revocations(ctx context.Context) (SignedRevocations, error) {
 	list, err := b.makeRevocations(ctx, last, now)
 	if err != nil {
 		if ctx.Err() == nil { // whoever goes away spoils it for nobody
-			c.made.Store(last.failed(err, now))
+			c.made.Store(last.failed(err, b.now())) // which may be long after
 		}
 		return SignedRevocations{}, err
 	}

@@ -16,10 +16,13 @@ type endedStore struct {
 	broker.Store
 	reads atomic.Int64
 	ended []string
+	takes func() // its time
 }
 
 func (s *endedStore) EndedSince(ctx context.Context, _ time.Time) ([]string, error) {
-	s.reads.Add(1)
+	if s.reads.Add(1); s.takes != nil {
+		s.takes()
+	}
 	return append([]string{}, s.ended...), ctx.Err()
 }
 
@@ -57,8 +60,9 @@ func TestX06RevocationListForEveryRequest(t *testing.T) {
 	}
 	store.ended = many
 	ask(broker.TemporarilyUnavailable)
+	store.takes = func() { rig.Clock.Advance(5 * time.Second) } // a database that hangs
 	ask(broker.TemporarilyUnavailable)
-	store.ended = few
+	store.ended, store.takes = few, nil
 	if again := ask(""); again.Tag != first.Tag {
 		t.Error("after the trouble it is another one")
 	}

@@ -16,7 +16,17 @@ import (
 func limited(n int) func(*broker.Config) { return func(c *broker.Config) { c.SessionLimit = n } }
 
 func TestOneLoginTooManyEndsTheSessionUnusedForLongest(t *testing.T) {
-	rig, ctx := harness.New(t, "", limited(3)), context.Background()
+	t.Run("in general", func(t *testing.T) { oneLoginTooMany(t, limited(3)) })
+	t.Run("where no use moves the end of a session", func(t *testing.T) {
+		oneLoginTooMany(t, func(c *broker.Config) {
+			limited(3)(c)
+			c.Lifetimes.MaxAge = 7 * 24 * time.Hour
+		})
+	})
+}
+
+func oneLoginTooMany(t *testing.T, change func(*broker.Config)) {
+	rig, ctx := harness.New(t, "", change), context.Background()
 	u := rig.User(t, "alice", broker.RoleUser)
 	ids := []string{}
 	for range 3 {

@@ -228,7 +228,10 @@ func TestLimitsOfSessionsReadWhatLives(t *testing.T) {
 		db := raw(t, url)
 		populate(t, db)
 		exec(t, db, `UPDATE sessions SET user_id = 'u7', parent_id = 's7', follows_parent = 1`,
-			`UPDATE sessions SET ended_at = 1, end_cause = 'session_limit' WHERE gc_after > 20`, `ANALYZE`)
+			`UPDATE sessions SET ended_at = 1, end_cause = 'session_limit' WHERE gc_after > 20`)
+		if strings.HasPrefix(url, "postgres") { // on SQLite nobody runs it
+			exec(t, db, `ANALYZE`)
+		}
 		for what, condition := range storage.BeyondLimits {
 			index, args := "sessions_live_parent", []any{"s8", "s8", "s8", 1, 1, 1000, 19}
 			if what == "of a user" {

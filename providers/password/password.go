@@ -74,7 +74,7 @@ func (h *Hasher) Load() Load {
 // New returns a Hasher.
 func New(cfg Config) (*Hasher, error) {
 	if cfg.Parallel == 0 {
-		cfg.Parallel = max(1, runtime.GOMAXPROCS(0)/2)
+		cfg.Parallel = max(1, lent.own()/2)
 	}
 	if cfg.Waiting == 0 {
 		cfg.Waiting = 128

@@ -148,6 +148,9 @@ func TestHashesTakeNoProcessorFromTheRest(t *testing.T) {
 		if n := runtime.GOMAXPROCS(0); n != before+2 {
 			t.Errorf("GOMAXPROCS=%q: %d processors beside two hashes, %d before", set, n, before)
 		}
+		if n := cap(hasher(t, Config{}).running); n != max(1, before/2) { // as a reload makes one
+			t.Errorf("GOMAXPROCS=%q: a new one computes %d at once", set, n)
+		}
 		<-h.running
 		<-h.running
 		two.Wait()

@@ -18,6 +18,16 @@ type processors struct {
 	before int
 }
 
+// own is how many there are without those that are lent.
+func (p *processors) own() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.hashes > 0 {
+		return p.before
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
 // lend is called before a hash, with how many its Hasher computes at once.
 func (p *processors) lend(more int) {
 	p.mu.Lock()
