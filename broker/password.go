@@ -13,11 +13,12 @@ import (
 
 // PasswordJudge says how soon a password would be guessed.
 type PasswordJudge interface {
-	// Weakness says why a password would be guessed soon and what to do about it,
-	// in words for whoever chose it and without the password; empty where it would
-	// not be. known are words that a guesser would try first. The work has a bound,
-	// and so has how many are judged at once; an error is trouble of ours.
-	Weakness(ctx context.Context, password string, known []string) (string, error)
+	// Weakness is a WeakPassword that says why a password would be guessed soon and
+	// what to do about it, in words for whoever chose it and without the password; nil
+	// where it would not be. known are words that a guesser would try first. The work
+	// has a bound, and so has how many are judged at once: beyond that it is trouble of
+	// ours.
+	Weakness(ctx context.Context, password string, known []string) error
 }
 
 // Bounds of a new password: MinPassword to MaxMinPassword is what [Config]'s
@@ -53,11 +54,7 @@ func (b *Broker) checkPassword(ctx context.Context, password string, u User) err
 	case b.cfg.Judge == nil:
 		return nil
 	}
-	weakness, err := b.cfg.Judge.Weakness(ctx, password, known)
-	if err == nil && weakness != "" {
-		err = refuse(WeakPassword, weakness)
-	}
-	return err
+	return b.cfg.Judge.Weakness(ctx, password, known)
 }
 
 // knownWords are what stands in the account and on the door, folded, whole and

@@ -13,8 +13,8 @@ import (
 // weak is a judge that finds every password weak.
 type weak struct{}
 
-func (weak) Weakness(context.Context, string, []string) (string, error) {
-	return "the password is weak", nil
+func (weak) Weakness(context.Context, string, []string) error {
+	return &broker.Error{Code: broker.WeakPassword, Message: "the password is weak"}
 }
 
 func TestNewPasswordIsRefusedByItsLengthWhatItIsAndHowSoonItIsGuessed(t *testing.T) {

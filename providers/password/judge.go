@@ -9,6 +9,8 @@ import (
 
 	"github.com/trustelem/zxcvbn"
 	"github.com/trustelem/zxcvbn/match"
+
+	"github.com/latchkey-id/latchkey/broker"
 )
 
 const (
@@ -31,12 +33,13 @@ const (
 // Weakness implements broker.PasswordJudge with zxcvbn, which counts how many
 // guesses an informed guesser needs. It takes its turn as a hash does: weak
 // passwords may be tried again and again, and none of them is ever hashed.
-func (h *Hasher) Weakness(ctx context.Context, password string, known []string) (weakness string, err error) {
-	err = h.run(ctx, func() error {
-		weakness = judge(password, known)
+func (h *Hasher) Weakness(ctx context.Context, password string, known []string) error {
+	return h.run(ctx, func() error {
+		if weakness := judge(password, known); weakness != "" {
+			return &broker.Error{Code: broker.WeakPassword, Message: weakness}
+		}
 		return nil
 	})
-	return weakness, err
 }
 
 // judge takes some 10 ms at the most. A password is at least as good as its best part.
