@@ -87,6 +87,12 @@ func (s *Store) EndBeyond(ctx context.Context, userID, keepID string, limit int,
 func (s *Store) EndFollowersBeyond(ctx context.Context, madeID string, most broker.FollowerLimits, e broker.End) (out []broker.Session, err error) {
 	err = s.inTx(ctx, func(tx *Store) error {
 		out = nil // it may run again
+		// Nearly always there are few, which costs less to see than to end none.
+		var live int
+		err := tx.get(ctx, &live, `SELECT COUNT(*) FROM sessions WHERE `+sameParent+` AND ended_at IS NULL`, madeID)
+		if err != nil || live <= min(most.OfClient, most.OfKind) {
+			return err
+		}
 		for _, of := range []struct {
 			condition string
 			limit     int

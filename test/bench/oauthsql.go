@@ -18,9 +18,9 @@ func (o options) oauthSQL(ctx context.Context, r *report, logs string, p *produc
 	}{
 		{"refreshes at /oauth2/token", p.tokenRefreshing(&p.grants.withoutID), 1},
 		{"refreshes with an ID token", p.tokenRefreshing(&p.grants.withID), 1},
-		// The code, the user, the parent session, the new session, its event;
-		// BEGIN and COMMIT.
-		{"code exchanges", p.exchanging(p.address, &p.grants.codes), 8},
+		// The code, the user, the parent session, the new session, its event, how many
+		// follow the parent; the name of the transaction, BEGIN and COMMIT.
+		{"code exchanges", p.exchanging(p.address, &p.grants.codes), 9},
 		{"introspections", p.introspecting, 1},
 		{"userinfo", p.userinfo, 1},
 		{"JWKS", p.jwks, 1},
