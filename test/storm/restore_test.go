@@ -131,12 +131,14 @@ func refreshing(p *process, devices []*device) (stop func() (n int64, refused []
 	ctx, cancel := context.WithCancel(context.Background())
 	for part := range 4 {
 		all.Go(func() {
-			for i := part; ctx.Err() == nil; i += 4 {
-				n.Add(1)
-				if r := devices[i%len(devices)].refresh(p); r.status != http.StatusOK {
-					mu.Lock()
-					refused = append(refused, r.String())
-					mu.Unlock()
+			for ctx.Err() == nil {
+				for i := part; i < len(devices) && ctx.Err() == nil; i += 4 { // a device is of one of the four
+					n.Add(1)
+					if r := devices[i].refresh(p); r.status != http.StatusOK {
+						mu.Lock()
+						refused = append(refused, r.String())
+						mu.Unlock()
+					}
 				}
 			}
 		})
