@@ -1,13 +1,16 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"math"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/latchkey-id/latchkey/broker"
 )
@@ -180,17 +183,25 @@ func (r *userColumn) Scan(value any) error {
 	case []byte:
 		text = value
 	}
+	return json.Unmarshal(text, r, jsontext.AllowInvalidUTF8(true))
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (r *userColumn) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	var seen, disabled *int64
 	var permissions, notice string
-	err := json.Unmarshal(text, &[]any{
+	_, err := d.ReadToken() // [
+	for _, into := range []any{
 		&r.ID.String, &r.Username.String, &r.Name.String, &r.Email.String, &r.EmailVerified.Int64, &r.Role.String, &r.Groups.String,
 		&r.PasswordHash.String, &r.CreatedAt.Int64, &r.UpdatedAt.Int64, &seen, &disabled,
 		&permissions, &notice, &r.Temporary.Int64, &r.SecondFactor.Int64, &r.HasIdentity.Int64,
-	})
-	err = errors.Join(err, r.Permissions.Scan(permissions), r.Notice.Scan(notice))
+	} {
+		err = cmp.Or(err, json.UnmarshalDecode(d, into))
+	}
+	_, end := d.ReadToken() // ]
 	r.CreatedAt.Valid, r.UpdatedAt.Valid = true, true
 	r.LastSeenAt, r.DisabledAt = orNullInt(seen), orNullInt(disabled)
-	return err
+	return errors.Join(err, end, r.Permissions.Scan(permissions), r.Notice.Scan(notice))
 }
 
 func orNullInt(n *int64) (out sql.NullInt64) {

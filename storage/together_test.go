@@ -369,3 +369,16 @@ func TestAdvancesStarveNobody(t *testing.T) {
 	over.Store(true)
 	all.Wait()
 }
+
+// A name of bytes that are no text, as another program may have written one, is shown
+// mended and ends no session.
+func TestNameThatIsNoText(t *testing.T) {
+	s, url := advancers(t, 1)
+	exec(t, raw(t, url), `UPDATE users SET display_name = CAST(x'41ff42' AS TEXT)`)
+	if a := advance(ctx, s, 0, 0); a.err != nil || !a.ok || a.user.Name != "A\uFFFDB" {
+		t.Errorf("%q, %v, %v", a.user.Name, a.ok, a.err)
+	}
+	if _, u, err := s.SessionByID(ctx, "s0"); err != nil || u.Name != "A\uFFFDB" {
+		t.Errorf("%q, %v", u.Name, err)
+	}
+}

@@ -19,8 +19,8 @@ type AccessClaims struct {
 	ID                string   `json:"jti"`
 	IssuedAt          int64    `json:"iat"`
 	ExpiresAt         int64    `json:"exp"`
-	NotBefore         int64    `json:"nbf,omitempty"` // never set, and checked where it is
-	AuthTime          int64    `json:"auth_time,omitempty"`
+	NotBefore         int64    `json:"nbf,omitzero"` // never set, and checked where it is
+	AuthTime          int64    `json:"auth_time,omitzero"`
 	AMR               []string `json:"amr,omitempty"`
 	Scope             string   `json:"scope,omitempty"`
 	PreferredUsername string   `json:"preferred_username,omitempty"`
@@ -31,7 +31,7 @@ type AccessClaims struct {
 	Type              string   `json:"type"`
 
 	// Confirmation binds the token to a key; nil: whoever has it may use it.
-	Confirmation *Confirmation `json:"cnf,omitempty"`
+	Confirmation *Confirmation `json:"cnf,omitzero"`
 	// Algorithm is what the signature was checked with. Minting ignores it.
 	Algorithm string `json:"-"`
 }

@@ -2,12 +2,13 @@ package tokens
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -115,10 +116,10 @@ func (c RefreshClaims) check() error {
 }
 
 type header struct {
-	Algorithm string          `json:"alg"`
-	Type      string          `json:"typ"`
-	KeyID     string          `json:"kid"`
-	Critical  json.RawMessage `json:"crit"`
+	Algorithm string         `json:"alg"`
+	Type      string         `json:"typ"`
+	KeyID     string         `json:"kid"`
+	Critical  jsontext.Value `json:"crit"`
 }
 
 type anyPayload struct {
@@ -141,7 +142,7 @@ func joseHeader(algorithm, typ, kid string) string {
 // sign writes a compact JWS. golang-jwt does the cryptography; the claims are
 // marshalled from a struct, because its map claims cost twice the time.
 func sign(method jwt.SigningMethod, header string, claims, key any) (string, error) {
-	payload, err := json.Marshal(claims)
+	payload, err := json.Marshal(claims, jsontext.AllowInvalidUTF8(true)) // a name of old must not end a session
 	if err != nil {
 		return "", fmt.Errorf("tokens: %w", err)
 	}

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/latchkey-id/latchkey/tokens"
 	"github.com/latchkey-id/latchkey/tokens/internal/jws"
@@ -172,10 +172,10 @@ func (v *Verifier) Inspect(ctx context.Context, raw string) (Claims, error) {
 var algorithms = append([]string{"HS256"}, tokens.Algorithms...)
 
 type header struct {
-	Algorithm string          `json:"alg"`
-	Type      string          `json:"typ"`
-	KeyID     string          `json:"kid"`
-	Critical  json.RawMessage `json:"crit"`
+	Algorithm string         `json:"alg"`
+	Type      string         `json:"typ"`
+	KeyID     string         `json:"kid"`
+	Critical  jsontext.Value `json:"crit"`
 
 	segment string // what it was read from
 }

@@ -415,3 +415,12 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// A name of bytes that are no text costs nobody a token.
+func TestNameThatIsNoText(t *testing.T) {
+	r, c := newRig(t, "ES256", nil), claims()
+	c.Username = "A\xffB"
+	if got, err := r.Verify(context.Background(), r.mint(c)); err != nil || got.Username != "A\uFFFDB" {
+		t.Errorf("%q, %v", got.Username, err)
+	}
+}

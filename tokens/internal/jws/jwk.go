@@ -1,10 +1,11 @@
 package jws
 
 import (
-	stdjson "encoding/json"
 	"errors"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // ErrPrivate says that a key has been shown that should not have been.
@@ -21,7 +22,7 @@ var (
 // that is not known here is ErrMalformed.
 func PublicKey(raw []byte) (jose.JSONWebKey, error) {
 	var key jose.JSONWebKey
-	var members map[string]stdjson.RawMessage
+	var members map[string]jsontext.Value
 	if Object(raw, &members) != nil {
 		return key, ErrMalformed
 	}
@@ -30,13 +31,13 @@ func PublicKey(raw []byte) (jose.JSONWebKey, error) {
 			return key, ErrPrivate
 		}
 	}
-	kept := map[string]stdjson.RawMessage{}
+	kept := map[string]jsontext.Value{}
 	for _, name := range publicMembers {
 		if value, there := members[name]; there {
 			kept[name] = value
 		}
 	}
-	text, err := stdjson.Marshal(kept)
+	text, err := json.Marshal(kept)
 	if err != nil || key.UnmarshalJSON(text) != nil || !key.Valid() || !key.IsPublic() {
 		return jose.JSONWebKey{}, ErrMalformed
 	}

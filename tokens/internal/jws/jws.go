@@ -8,13 +8,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"encoding/base64"
-	stdjson "encoding/json"
 	"errors"
 	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/json"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -32,11 +32,11 @@ var ErrMalformed = errors.New("not a compact JWS")
 
 // Header is the part of a JOSE header that is looked at.
 type Header struct {
-	Algorithm string             `json:"alg"`
-	Type      string             `json:"typ"`
-	KeyID     string             `json:"kid"`
-	JWK       stdjson.RawMessage `json:"jwk"`
-	Critical  stdjson.RawMessage `json:"crit"`
+	Algorithm string         `json:"alg"`
+	Type      string         `json:"typ"`
+	KeyID     string         `json:"kid"`
+	JWK       jsontext.Value `json:"jwk"`
+	Critical  jsontext.Value `json:"crit"`
 }
 
 // Message is a JWS whose signature nobody has checked.
