@@ -96,7 +96,7 @@ func (b *Broker) checkAssertion(ctx context.Context, c *Client, raw string) erro
 	case err != nil:
 		return &Error{Code: InvalidClient, Message: "the client assertion is not valid", Err: err}
 	}
-	fresh, err := b.useOnce(ctx, a.ExpiresAt.Add(clockLeeway), "client assertion", c.ID, a.ID)
+	fresh, err := b.useOnce(ctx, b.cfg.Store.UseOnce, a.ExpiresAt.Add(clockLeeway), "client assertion", c.ID, a.ID)
 	if err == nil && !fresh {
 		err = refuse(InvalidClient, "the client assertion was used before")
 	}

@@ -43,7 +43,11 @@ func (b *Broker) dpopNonceGood(nonce string) bool {
 
 // CheckProof checks the DPoP proof of a call to the authorization server, and
 // returns the thumbprint of its key; no header: an empty one. A proof counts
-// once, on every replica, and needs a nonce of ours.
+// once, on every replica, and needs a nonce of ours. Whoever makes a key makes proofs,
+// so that their records wait for no disk: a crash of the database may forget the
+// newest. Such a proof could be sent once more within two minutes of its first use, for
+// the same request, and would get tokens that are bound to the key. Codes are spent
+// durably, and a server need not remember proofs at all (RFC 9449 section 11.1).
 func (b *Broker) CheckProof(ctx context.Context, headers []string, method, url string) (string, error) {
 	if len(headers) == 0 {
 		return "", nil
@@ -55,7 +59,7 @@ func (b *Broker) CheckProof(ctx context.Context, headers []string, method, url s
 	if !b.dpopNonceGood(proof.Nonce) {
 		return "", refuse(UseDPoPNonce, "use the nonce of the DPoP-Nonce header")
 	}
-	fresh, err := b.useOnce(ctx, proof.IssuedAt.Add(2*tokens.ProofWindow), "dpop proof", proof.Thumbprint, proof.ID)
+	fresh, err := b.useOnce(ctx, b.cfg.Store.UseOnceRelaxed, proof.IssuedAt.Add(2*tokens.ProofWindow), "dpop proof", proof.Thumbprint, proof.ID)
 	if err == nil && !fresh {
 		err = refuse(InvalidDPoPProof, "this proof was used before")
 	}

@@ -52,12 +52,15 @@ func (b *Broker) onceTx() transaction {
 // errCommitted ends a run of a transaction that has committed before.
 var errCommitted = errors.New("an earlier run has committed")
 
+// using is a way of the store to note what is used once.
+type using func(ctx context.Context, id string, expiresAt time.Time) (fresh bool, err error)
+
 // useOnce reports whether what the parts name was not used before; it is
 // remembered until it expires, on every replica.
-func (b *Broker) useOnce(ctx context.Context, expiresAt time.Time, parts ...string) (fresh bool, err error) {
+func (b *Broker) useOnce(ctx context.Context, use using, expiresAt time.Time, parts ...string) (fresh bool, err error) {
 	id, tried := hash(parts...), false
 	err = b.retry(ctx, func() (err error) {
-		fresh, err = b.cfg.Store.UseOnce(ctx, id, expiresAt)
+		fresh, err = use(ctx, id, expiresAt)
 		if err == nil && !fresh && tried {
 			// Perhaps by ourselves, whose answer was lost: nobody is accused.
 			return Unavailable(errors.New("not known whether it was used before"))

@@ -121,6 +121,10 @@ type AuthorizationStore interface {
 
 	// UseOnce reports whether id was not used before, and notes it until expiry.
 	UseOnce(ctx context.Context, id string, expiresAt time.Time) (bool, error)
+	// UseOnceRelaxed is UseOnce, relaxed: for what is good for moments and anybody's to
+	// send, so that a flood of it waits for no disk. What a crash forgets counts as not
+	// used, for as long as it is good by itself.
+	UseOnceRelaxed(ctx context.Context, id string, expiresAt time.Time) (bool, error)
 
 	InsertLogoutNotices(ctx context.Context, list []LogoutNotice) error
 	// DueLogoutNotices takes at most limit notices that are due, counts the

@@ -159,6 +159,15 @@ func (s *Store) DeleteConsent(ctx context.Context, userID, clientID string) erro
 // UseOnce implements broker.AuthorizationStore: who inserts is the first. A row
 // that has expired still counts until it is swept; so has what it stands for.
 func (s *Store) UseOnce(ctx context.Context, id string, expiresAt time.Time) (bool, error) {
-	n, err := s.exec(ctx, `INSERT INTO used_tokens (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`, id, expiresAt.UnixMilli())
+	return s.useOnceIn(ctx, s.pools.writer, id, expiresAt)
+}
+
+// UseOnceRelaxed implements broker.AuthorizationStore.
+func (s *Store) UseOnceRelaxed(ctx context.Context, id string, expiresAt time.Time) (bool, error) {
+	return s.useOnceIn(ctx, s.pools.relaxed, id, expiresAt)
+}
+
+func (s *Store) useOnceIn(ctx context.Context, p *pool, id string, expiresAt time.Time) (bool, error) {
+	n, err := s.execIn(ctx, p, `INSERT INTO used_tokens (id, expires_at) VALUES (?, ?) ON CONFLICT (id) DO NOTHING`, id, expiresAt.UnixMilli())
 	return n > 0, err
 }

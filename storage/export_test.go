@@ -66,6 +66,9 @@ func (s *Store) Narrow(n int) {
 	}
 }
 
+// OnlyRelaxed closes what writes durably.
+func (s *Store) OnlyRelaxed() error { return s.pools.writer.db.Close() }
+
 // Gathered is how many advances wait to be written together.
 func (s *Store) Gathered() int {
 	s.pools.together.mu.Lock()

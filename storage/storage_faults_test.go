@@ -197,9 +197,10 @@ func TestDatabaseGoesAndComesBack(t *testing.T) {
 			_, err := s.DecideDevice(ctx, "d", broker.DeviceDenied, broker.Authorization{}, at)
 			return err
 		},
-		"UseOnce":      func() error { _, err := s.UseOnce(ctx, "id", at); return err },
-		"Notices":      func() error { _, err := s.DueLogoutNotices(ctx, at, at, 10); return err },
-		"EndFollowers": func() error { _, err := s.EndFollowers(ctx, []string{"p"}, broker.End{}); return err },
+		"UseOnce":        func() error { _, err := s.UseOnce(ctx, "id", at); return err },
+		"UseOnceRelaxed": func() error { _, err := s.UseOnceRelaxed(ctx, "id", at); return err },
+		"Notices":        func() error { _, err := s.DueLogoutNotices(ctx, at, at, 10); return err },
+		"EndFollowers":   func() error { _, err := s.EndFollowers(ctx, []string{"p"}, broker.End{}); return err },
 		"EndFollowersBeyond": func() error {
 			_, err := s.EndFollowersBeyond(ctx, "nobody's", broker.FollowerLimits{OfClient: 1, OfKind: 1}, broker.End{})
 			return err

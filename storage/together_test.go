@@ -306,8 +306,8 @@ func useOnce(s *storage.Store, id string) error {
 	return err
 }
 
-// Proofs that count once are anybody's to send, and each waits for the disk. No phone
-// waits for all of those that came before.
+// What counts once is written for strangers too, in part durably. No phone waits for
+// all of those writes that came before.
 func TestX03WritesOfStrangersHoldUpNoRefresh(t *testing.T) {
 	const strangers = 200
 	s, _ := advancers(t, 1)
@@ -336,6 +336,25 @@ func TestX03WritesOfStrangersHoldUpNoRefresh(t *testing.T) {
 		t.Errorf("a refresh waited for %d writes of strangers", n)
 	}
 	all.Wait()
+}
+
+// X03: whoever makes a key makes proofs. No disk waits for their records, on either
+// database, while all else that counts once is durable.
+func TestX03ProofsOfStrangersWaitForNoDisk(t *testing.T) {
+	onBothDatabases(t, func(t *testing.T, url string) {
+		s, until := open(t, url), newUser("anna").CreatedAt.AddDate(1, 0, 0)
+		if err := s.OnlyRelaxed(); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []bool{true, false} {
+			if fresh, err := s.UseOnceRelaxed(ctx, "a proof", until); err != nil || fresh != want {
+				t.Errorf("%d: %v, %v", i, fresh, err)
+			}
+		}
+		if err := useOnce(s, "a form"); err == nil {
+			t.Error("a form that was sent is known to no disk")
+		}
+	})
 }
 
 // Those who refresh all the time leave a turn to the others in between.

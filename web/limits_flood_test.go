@@ -196,3 +196,29 @@ func TestX04EverybodyComesBackBehindOneAddress(t *testing.T) {
 	}
 	t.Logf("%d refreshes, %d at once, took %v", rounds*phones, lines, took)
 }
+
+// durableOnce counts what is noted as used once and waits for the disk.
+type durableOnce struct {
+	broker.Store
+	n atomic.Int64
+}
+
+func (d *durableOnce) UseOnce(ctx context.Context, id string, expiresAt time.Time) (bool, error) {
+	d.n.Add(1)
+	return d.Store.UseOnce(ctx, id, expiresAt)
+}
+
+// X03: whoever makes keys sends proof after proof. Each counts once, and none waits for
+// the disk.
+func TestX03FloodOfProofsWaitsForNoDisk(t *testing.T) {
+	store := &durableOnce{}
+	x := newProvider(t, setup{broker: func(c *broker.Config) { store.Store, c.Store = c.Store, store }})
+	for range 50 {
+		proof := newProver(x).proven()
+		x.callToken(codeForm("nobody's"), proof).oauthError(400, "invalid_grant")
+		x.callToken(codeForm("nobody's"), proof).oauthError(400, "invalid_dpop_proof")
+	}
+	if n := store.n.Load(); n > 0 {
+		t.Errorf("%d proofs wait for the disk", n)
+	}
+}

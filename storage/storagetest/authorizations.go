@@ -1,10 +1,12 @@
 package storagetest
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/latchkey-id/latchkey/broker"
+	"github.com/latchkey-id/latchkey/storage"
 )
 
 var authorizationTests = []test{
@@ -21,8 +23,10 @@ var authorizationTests = []test{
 	{"code needs the transaction of its session", redeemCodeOutsideTx},
 	{"consent is replaced, and goes with its user", consents},
 	{"consent: of many at once one stands", consentParallel},
-	{"used once", useOnce},
-	{"used by one of many at once", useOnceParallel},
+	{"used once", useOnce((*storage.Store).UseOnce)},
+	{"used once, relaxed", useOnce((*storage.Store).UseOnceRelaxed)},
+	{"used by one of many at once", useOnceParallel((*storage.Store).UseOnce)},
+	{"used by one of many at once, relaxed", useOnceParallel((*storage.Store).UseOnceRelaxed)},
 }
 
 func newPending(id string) broker.PendingAuthorization {
@@ -311,26 +315,33 @@ func consentParallel(s *suite) {
 	must(s.Store.ConsentOf(ctx, u.ID, "client"))(s)
 }
 
-func useOnce(s *suite) {
-	same(s, must(s.Store.UseOnce(ctx, "id", t0.Add(time.Hour)))(s), true)
-	same(s, must(s.Store.UseOnce(ctx, "id", t0.Add(time.Hour)))(s), false)
-	same(s, must(s.Store.UseOnce(ctx, "ID", t0.Add(time.Hour)))(s), true)
-	// A second use does not shorten the memory of the first.
-	same(s, must(s.Store.UseOnce(ctx, "id", t0))(s), false)
-	s.sweep(t0.Add(time.Hour-time.Millisecond), 10)
-	same(s, must(s.Store.UseOnce(ctx, "id", t0))(s), false)
-	s.sweep(t0.Add(time.Hour), 10)
-	same(s, must(s.Store.UseOnce(ctx, "id", t0))(s), true)
+// using is a way to note what is used once.
+type using func(s *storage.Store, ctx context.Context, id string, expiresAt time.Time) (bool, error)
+
+func useOnce(use using) func(s *suite) {
+	return func(s *suite) {
+		same(s, must(use(s.Store, ctx, "id", t0.Add(time.Hour)))(s), true)
+		same(s, must(use(s.Store, ctx, "id", t0.Add(time.Hour)))(s), false)
+		same(s, must(use(s.Store, ctx, "ID", t0.Add(time.Hour)))(s), true)
+		// A second use does not shorten the memory of the first.
+		same(s, must(use(s.Store, ctx, "id", t0))(s), false)
+		s.sweep(t0.Add(time.Hour-time.Millisecond), 10)
+		same(s, must(use(s.Store, ctx, "id", t0))(s), false)
+		s.sweep(t0.Add(time.Hour), 10)
+		same(s, must(use(s.Store, ctx, "id", t0))(s), true)
+	}
 }
 
-func useOnceParallel(s *suite) {
-	for round := range 5 {
-		s.oneWinner(inParallel(takers, func(int) error {
-			first, err := s.Store.UseOnce(ctx, fmt.Sprint("id", round), t0)
-			if err == nil && !first {
-				return &broker.Error{Code: broker.InvalidRequest}
-			}
-			return err
-		}), broker.InvalidRequest)
+func useOnceParallel(use using) func(s *suite) {
+	return func(s *suite) {
+		for round := range 5 {
+			s.oneWinner(inParallel(takers, func(int) error {
+				first, err := use(s.Store, ctx, fmt.Sprint("id", round), t0)
+				if err == nil && !first {
+					return &broker.Error{Code: broker.InvalidRequest}
+				}
+				return err
+			}), broker.InvalidRequest)
+		}
 	}
 }

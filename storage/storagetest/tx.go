@@ -67,7 +67,7 @@ func authorizations(tx broker.Store, tag, userID string) error {
 		tx.InsertDeviceCode(ctx, device), second(tx.DecideDevice(ctx, tag, broker.DeviceAllowed, newAuthorization(), t0)),
 		third(tx.PollDevice(ctx, tag, "client", t0)), second(tx.RedeemDevice(ctx, tag, "client", tag, t0)),
 		tx.SaveConsent(ctx, broker.Consent{UserID: userID, ClientID: tag, Scope: "openid", GrantedAt: t0}),
-		second(tx.UseOnce(ctx, tag, t0)),
+		second(tx.UseOnce(ctx, tag, t0)), second(tx.UseOnceRelaxed(ctx, "2 "+tag, t0)),
 		tx.InsertLogoutNotices(ctx, []broker.LogoutNotice{newNotice(tag), newNotice("2 " + tag)}),
 		tx.PostponeLogoutNotice(ctx, tag, t0), tx.DeleteLogoutNotice(ctx, "2 "+tag),
 		second(tx.EndFollowers(ctx, []string{tag}, ending(broker.LoggedOut, false, t0))),
@@ -136,6 +136,7 @@ func txCommit(s *suite) {
 	same(s, must(s.Store.Fact(ctx, "x"))(s), "2")
 	must(s.Store.TakeIdPLogin(ctx, "x", "provider", t0))(s)
 	same(s, must(s.Store.UseOnce(ctx, "x", t0))(s), false)
+	same(s, must(s.Store.UseOnce(ctx, "2 x", t0))(s), false)
 	same(s, noticeIDs(must(s.Store.DueLogoutNotices(ctx, t0, t0.Add(time.Hour), 10))(s)), []string{"x"})
 }
 
