@@ -242,7 +242,11 @@ func (b *Broker) next(ctx context.Context, asked *authorizationAsked, who *Princ
 	if needed {
 		return b.wait(ctx, asked, who, p, Step{Consent: true})
 	}
-	return b.issueCode(ctx, asked, who, p)
+	step, err := b.issueCode(ctx, asked, who, p)
+	if silent && errors.Is(err, RateLimited) { // in a frame that shows no page
+		return b.answerError(asked.request, err)
+	}
+	return step, err
 }
 
 // needsLogin says why the browser's session does not do, or "". A login that
@@ -338,12 +342,15 @@ func (b *Broker) finishWithError(ctx context.Context, asked *authorizationAsked,
 	return b.answerError(asked.request, err)
 }
 
-// issueCode gives the client its code: single use, one minute, bound to client,
-// redirect URI and challenge. What comes first is done in the same transaction; a
-// request that did not wait has nothing of that.
+// issueCode gives the client its code, if the browser has not had too many: single use,
+// one minute, bound to client, redirect URI and challenge. What comes first is done in
+// the same transaction; a request that did not wait has nothing of that.
 func (b *Broker) issueCode(
 	ctx context.Context, asked *authorizationAsked, who *Principal, p *PendingAuthorization, first ...func(context.Context, Store) error,
 ) (Step, error) {
+	if err := b.mayHaveCode(ctx, who); err != nil {
+		return Step{}, err
+	}
 	code, r := b.newSecret(32), asked.request
 	row := AuthorizationCode{
 		ID: hash("authorization code", code), ClientID: asked.client.ID, RedirectURI: r.RedirectURI, Challenge: r.CodeChallenge,
@@ -388,6 +395,8 @@ func (b *Broker) answerError(r AuthorizationRequest, err error) (Step, error) {
 	switch code {
 	case InvalidState, InvalidRedirectURI, ClientUnknown:
 		return Step{}, err
+	case RateLimited: // our own word
+		said = string(TemporarilyUnavailable)
 	}
 	params := url.Values{"error": {said}}
 	var e *Error

@@ -204,6 +204,9 @@ func (b *Broker) ContinueForward(ctx context.Context, state string, who Principa
 	if !slices.ContainsFunc(b.cfg.Forward.of(s.app.Host), mine) {
 		return "", refuse(GroupNotAllowed, "you are logged in, and "+s.app.Host+" is not for you; an administrator can change that")
 	}
+	if err := b.mayHaveCode(ctx, &who); err != nil {
+		return "", err
+	}
 	code, given := b.newSecret(forwardSecretBytes), who.authorization()
 	given.FollowsParent = true
 	row := AuthorizationCode{

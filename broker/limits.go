@@ -26,11 +26,19 @@ type Limits struct {
 	// Starts are logins that an address begins, at an IdP, at a client or on a
 	// device: each is a row that waits for a person.
 	Starts Quota
+	// Codes are authorization codes, and those for apps behind a proxy, that a browser
+	// is given by one login: each makes a session, which is kept for long when it has
+	// ended.
+	Codes Quota
 	// Trials are requests into the world that an administrator asks for.
 	Trials Quota
 	// Registrations are clients that register themselves from an address.
 	Registrations Quota
 }
+
+// DefaultCodes is for a browser that opens whatever it has at once, and comes back to
+// all of it.
+var DefaultCodes = Quota{Max: 300, Window: 10 * time.Minute}
 
 // DefaultTrials is for whoever repairs a provider, trial by trial.
 var DefaultTrials = Quota{Max: 30, Window: 10 * time.Minute}
@@ -226,6 +234,11 @@ func (b *Broker) begins(ctx context.Context, device Device, kept any) error {
 		}
 	}
 	return nil
+}
+
+// mayHaveCode counts a code that whoever is logged in is given.
+func (b *Broker) mayHaveCode(ctx context.Context, who *Principal) error {
+	return b.within(ctx, b.cfg.Limits.Codes, "codes of "+who.Session.ID, "this browser was logged in at apps too often in a short time")
 }
 
 // MayAskTheWorld counts a request into the world that whoever acts asks for.

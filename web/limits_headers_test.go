@@ -191,7 +191,7 @@ func TestLimitedRoutesSayWhereOneStands(t *testing.T) {
 	}
 	for _, tally := range x.Broker.Tallies() {
 		kind, decision := tally.Labels[0], tally.Labels[1]
-		counted := slices.Contains([]string{"starts", "trials", "registrations", "forgotten"}, kind)
+		counted := slices.Contains([]string{"starts", "codes", "trials", "registrations", "forgotten"}, kind)
 		if tally.Name == broker.TallyLimits && (kind == "other" || counted && decision == broker.TallyFailed) {
 			t.Errorf("the metrics say of %s: %s", kind, decision)
 		}

@@ -117,15 +117,19 @@ func (c *config) brokerThat(ctx context.Context, replay bool, store *storage.Sto
 	return b, err
 }
 
-// limits are the quotas by the configuration. Starts are many, and in the database
-// each would write twice, on the one row of its address: there each process counts
-// its own. Redis counts those of all.
+// limits are the quotas by the configuration. Starts and codes are many, and in the
+// database each would write twice, on the one row of its address or browser: there each
+// process counts its own. Redis counts those of all.
 func (c *config) limits() broker.Limits {
-	return broker.Limits{
+	l := broker.Limits{
 		Failures: broker.Quota{Max: c.RateLimit.AuthMax, Window: c.RateLimit.AuthWindow.Duration()},
-		Starts:   broker.Quota{Max: c.RateLimit.StartsMax, Window: startsWindow, Own: c.RedisURL == ""},
-		Trials:   broker.DefaultTrials, Registrations: broker.DefaultRegistrations,
+		Starts:   broker.Quota{Max: c.RateLimit.StartsMax, Window: startsWindow},
+		Codes:    broker.DefaultCodes, Trials: broker.DefaultTrials, Registrations: broker.DefaultRegistrations,
 	}
+	for _, often := range []*broker.Quota{&l.Starts, &l.Codes} {
+		often.Own = c.RedisURL == ""
+	}
+	return l
 }
 
 // limiterOver is the limiter of the process: a reload does not make it anew.
