@@ -181,16 +181,15 @@ func (b *Broker) ConfirmTOTP(ctx context.Context, p Principal, code string, devi
 
 // firstStep is the time step of the first code of an app.
 func (b *Broker) firstStep(ctx context.Context, p Principal, t TOTP, code string, device Device) (int64, error) {
-	name := FoldUsername(p.User.Username)
 	device.Replaces = p.Session.ID // who is logged in is not locked out by strangers
-	if err := b.withinLimits(ctx, name, p.User.ID, device); err != nil {
+	if err := b.withinLimits(ctx, FoldUsername(p.User.Username), p.User.ID, device); err != nil {
 		return 0, err
 	}
 	step, ok, err := b.stepOf(t, plainCode(code))
 	if err != nil || ok {
 		return step, err
 	}
-	if err := b.failedLogin(ctx, name, device); !errors.Is(err, InvalidCredentials) {
+	if err := b.failedCode(ctx, p.User, device); !errors.Is(err, SecondFactorInvalid) {
 		return 0, err
 	}
 	return 0, fault(WrongCode, "code", "the code is not the one that the app shows; its clock may be wrong")

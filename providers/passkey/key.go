@@ -9,16 +9,14 @@ import (
 	"github.com/latchkey-id/latchkey/broker"
 )
 
-// Whoever makes a passkey chooses its key, and strangers make us compare signatures
-// with it. Neither the library nor crypto/rsa bounds a modulus: one that fits into an
-// answer costs a third of a second each time. The exponent is what crypto/rsa takes.
-const (
-	maxRSABits     = broker.MaxPasskeyRSABits
-	maxRSAExponent = 1<<31 - 1
-)
+// maxRSAExponent is what crypto/rsa takes.
+const maxRSAExponent = 1<<31 - 1
 
-// checkKey refuses a COSE key with which it costs much to compare a signature. Those
-// of other kinds have the size of their algorithm.
+// checkKey refuses a COSE key with which it costs much to compare a signature: whoever
+// makes a passkey chooses its key, and strangers make us compare signatures with it.
+// Neither the library nor crypto/rsa bounds a modulus, and one that fits into an answer
+// costs a third of a second each time. Keys of other kinds have the size of their
+// algorithm.
 func checkKey(cose []byte) error {
 	key, err := webauthncose.ParsePublicKey(cose)
 	if err != nil {
@@ -29,7 +27,7 @@ func checkKey(cose []byte) error {
 		return nil
 	}
 	exponent, err := webauthncose.ParseRSAPublicKeyDataExponent(&k)
-	if err != nil || exponent > maxRSAExponent || new(big.Int).SetBytes(k.Modulus).BitLen() > maxRSABits {
+	if err != nil || exponent > maxRSAExponent || new(big.Int).SetBytes(k.Modulus).BitLen() > broker.MaxPasskeyRSABits {
 		return broker.ErrPasskeyKey
 	}
 	return nil
