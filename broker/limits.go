@@ -30,6 +30,8 @@ type Limits struct {
 	// is given by one login: each makes a session, which is kept for long when it has
 	// ended.
 	Codes Quota
+	// Exports are downloads of all that is stored of a user.
+	Exports Quota
 	// Trials are requests into the world that an administrator asks for.
 	Trials Quota
 	// Registrations are clients that register themselves from an address.
@@ -39,6 +41,9 @@ type Limits struct {
 // DefaultCodes is for a browser that opens whatever it has at once, and comes back to
 // all of it.
 var DefaultCodes = Quota{Max: 300, Window: 10 * time.Minute}
+
+// DefaultExports is for whoever tries again: each reads up to twice [MaxOwnRows] rows.
+var DefaultExports = Quota{Max: 10, Window: 10 * time.Minute}
 
 // DefaultTrials is for whoever repairs a provider, trial by trial.
 var DefaultTrials = Quota{Max: 30, Window: 10 * time.Minute}

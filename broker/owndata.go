@@ -74,6 +74,11 @@ func stillPermitted(ctx context.Context, store Store, c *Client, a Authorization
 	return err
 }
 
+// MayExport counts a download of what is stored of a user.
+func (b *Broker) MayExport(ctx context.Context, who Principal) error {
+	return b.within(ctx, b.cfg.Limits.Exports, "exports of "+who.User.ID, "your data were downloaded too often in a short time")
+}
+
 // MaxOwnRows bounds how many of a user's sessions and events are handed out.
 const MaxOwnRows = 10_000
 

@@ -139,12 +139,13 @@ func (l countedLimiter) tally(key, decision string, refused bool, err error) {
 }
 
 // countedKinds are what counts whether it fails or not.
-var countedKinds = []string{"starts", "codes", "trials", "registrations", "forgotten"}
+var countedKinds = []string{"starts", "codes", "exports", "trials", "registrations", "forgotten"}
 
 // limitKind is what a key of the limiter is about, without who it is.
 func limitKind(key string) string {
 	for prefix, kind := range map[string]string{
-		"address ": "address", "account ": "account", "session ": "session", "API key from ": "api_key", "client ": "client", "starts of ": "starts", "codes of ": "codes", "trials of ": "trials",
+		"address ": "address", "account ": "account", "session ": "session", "API key from ": "api_key", "client ": "client",
+		"starts of ": "starts", "codes of ": "codes", "exports of ": "exports", "trials of ": "trials",
 		"registrations of ": "registrations", "registration of ": "registration_token", "forgotten ": "forgotten",
 	} {
 		if strings.HasPrefix(key, prefix) {

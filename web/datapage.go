@@ -130,6 +130,9 @@ func (s *Server) downloadData(c *gin.Context, p broker.Principal) error {
 		return err
 	}
 	ctx, who := c.Request.Context(), p.User.Member()
+	if err := s.broker.MayExport(ctx, p); err != nil {
+		return err
+	}
 	known, err := s.broker.Identities(ctx, who.ID)
 	if err != nil {
 		return err

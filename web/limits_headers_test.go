@@ -28,7 +28,7 @@ func limited(t *testing.T) *site {
 		}
 		c.Limiter, c.RegistrationToken = limiter, registrationToken
 		c.MailSender, c.LetterWriter = &postbox{}, letters(t)
-		c.Limits = broker.Limits{Failures: quota, Starts: quota, Trials: quota, Registrations: quota}
+		c.Limits = broker.Limits{Failures: quota, Starts: quota, Codes: quota, Exports: quota, Trials: quota, Registrations: quota}
 	}})
 }
 
@@ -105,6 +105,9 @@ func countingRoutes(x *site) map[string]func(ip string) *answer {
 	x.User(x.t, "second", broker.RoleAdmin)
 	token := bearer(x.login("second").access)
 	routes["a trial"] = func(string) *answer { return x.do(http.MethodPost, "/api/providers/openid/check", token) }
+	b := x.loggedIn("alice")
+	routes["a code"] = func(string) *answer { return b.authorize(request("web1", cb1)) }
+	routes["a download"] = func(string) *answer { return b.sends(ownDataPath) }
 	return routes
 }
 
@@ -191,7 +194,7 @@ func TestLimitedRoutesSayWhereOneStands(t *testing.T) {
 	}
 	for _, tally := range x.Broker.Tallies() {
 		kind, decision := tally.Labels[0], tally.Labels[1]
-		counted := slices.Contains([]string{"starts", "codes", "trials", "registrations", "forgotten"}, kind)
+		counted := slices.Contains([]string{"starts", "codes", "exports", "trials", "registrations", "forgotten"}, kind)
 		if tally.Name == broker.TallyLimits && (kind == "other" || counted && decision == broker.TallyFailed) {
 			t.Errorf("the metrics say of %s: %s", kind, decision)
 		}

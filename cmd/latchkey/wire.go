@@ -119,15 +119,16 @@ func (c *config) brokerThat(ctx context.Context, replay bool, store *storage.Sto
 
 // limits are the quotas by the configuration. Starts and codes are many, and in the
 // database each would write twice, on the one row of its address or browser: there each
-// process counts its own. Redis counts those of all.
+// process counts its own, and so it does the exports, which take its own time. Redis
+// counts those of all.
 func (c *config) limits() broker.Limits {
 	l := broker.Limits{
 		Failures: broker.Quota{Max: c.RateLimit.AuthMax, Window: c.RateLimit.AuthWindow.Duration()},
 		Starts:   broker.Quota{Max: c.RateLimit.StartsMax, Window: startsWindow},
-		Codes:    broker.DefaultCodes, Trials: broker.DefaultTrials, Registrations: broker.DefaultRegistrations,
+		Codes:    broker.DefaultCodes, Exports: broker.DefaultExports, Trials: broker.DefaultTrials, Registrations: broker.DefaultRegistrations,
 	}
-	for _, often := range []*broker.Quota{&l.Starts, &l.Codes} {
-		often.Own = c.RedisURL == ""
+	for _, own := range []*broker.Quota{&l.Starts, &l.Codes, &l.Exports} {
+		own.Own = c.RedisURL == ""
 	}
 	return l
 }

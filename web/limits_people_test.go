@@ -8,17 +8,24 @@ import (
 	"github.com/latchkey-id/latchkey/storage"
 )
 
-// fewCodes is a site that gives a browser so many codes, and has apps behind a proxy.
-func fewCodes(t *testing.T, most int) *site {
-	s := forwardSetup(t)
-	rules := s.broker
-	s.broker = func(c *broker.Config) {
-		rules(c)
+// limitedBy is a change to a site's broker: it counts what the limits say.
+func limitedBy(t *testing.T, limits broker.Limits) func(c *broker.Config) {
+	return func(c *broker.Config) {
 		limiter, err := storage.NewLimiter(storage.LimiterOptions{Store: c.Store.(*storage.Store), Now: c.Now})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Limiter, c.Limits.Codes = limiter, broker.Quota{Max: most, Window: 10 * time.Minute, Own: true}
+		c.Limiter, c.Limits = limiter, limits
+	}
+}
+
+// fewCodes is a site that gives a browser so many codes, and has apps behind a proxy.
+func fewCodes(t *testing.T, most int) *site {
+	s := forwardSetup(t)
+	rules, limit := s.broker, limitedBy(t, broker.Limits{Codes: broker.Quota{Max: most, Window: 10 * time.Minute, Own: true}})
+	s.broker = func(c *broker.Config) {
+		rules(c)
+		limit(c)
 	}
 	return newProvider(t, s)
 }
@@ -61,4 +68,31 @@ func TestX03CodesOfOneBrowserAreBounded(t *testing.T) {
 	if q := silent().sentTo(cb); q.Get("code") == "" {
 		t.Errorf("later: %v", q)
 	}
+}
+
+// X03: a person downloads what is stored of her again and again, in several browsers.
+// Beyond the limit nothing is read; another person has a limit of his own.
+func TestX03ExportsOfAUserAreBounded(t *testing.T) {
+	const most = 3
+	x := newSite(t, setup{broker: limitedBy(t, broker.Limits{Exports: broker.Quota{Max: most, Window: 10 * time.Minute, Own: true}})})
+	b, other, root := x.inAs("alice"), x.inAs("alice"), x.inAs("root")
+	b.sends(ownDataPath, "field", "unknown").want(400) // counts for nothing
+	for range most - 1 {
+		b.sends(ownDataPath).want(200)
+	}
+	other.sends(ownDataPath).want(200)
+	before := x.Statements.Load()
+	for _, b := range []*browser{b, other} {
+		a := b.sends(ownDataPath).want(429).says("Your data were downloaded too often in a short time. Try again in 4 minutes.")
+		if a.Header.Get("Retry-After") != "200" || a.Header.Get("Latchkey-Code") != string(broker.RateLimited) || a.Header.Get("Content-Disposition") != "" {
+			t.Errorf("%v", a.Header)
+		}
+	}
+	if n := x.Statements.Load() - before; n > 2 { // who it is
+		t.Errorf("two refusals cost %d statements", n)
+	}
+	b.open(ownDataPath).want(200)
+	root.sends(ownDataPath).want(200)
+	x.Clock.Advance(200 * time.Second)
+	b.sends(ownDataPath).want(200)
 }
