@@ -28,13 +28,13 @@ func scanArray(value any, into ...any) error {
 	if _, err := d.ReadToken(); err != nil { // [
 		return err
 	}
-	for _, place := range into {
+	for i, place := range into {
 		element, err := d.ReadToken()
-		if err != nil {
-			return err
+		if err == nil {
+			err = fill(place, element)
 		}
-		if err := fill(place, element); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("element %d: %w", i, err)
 		}
 	}
 	if end, err := d.ReadToken(); err != nil || end.Kind() != jsontext.KindEndArray {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"database/sql"
+	"strings"
 	"testing"
 
 	"github.com/latchkey-id/latchkey/broker"
@@ -26,6 +27,12 @@ func TestScanArray(t *testing.T) {
 		`["a",1,2,9223372036854775808,"b",""]`, `["a",1,2,3,"b","{"]`, `["a",1,2,3,{},""]`, `["a",1,2,3,[],""]`, `["a",1,2,3,true,""]`, `{"a":1}`, `"a"`, `7`, `null`} {
 		if err := scanArray(bad, into...); err == nil {
 			t.Errorf("%s was read", bad)
+		}
+	}
+	// Which column it is, as database/sql says of others.
+	for bad, which := range map[string]string{`["a",1,2,3,7,""]`: "element 4: ", `["a",1,2,3,"b","{"]`: "element 5: ", `["a",1.5,2,3,"b",""]`: "element 1: ", `["a"`: "element 1: "} {
+		if err := scanArray(bad, into...); err == nil || !strings.HasPrefix(err.Error(), which) {
+			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }
