@@ -48,6 +48,26 @@ func TestFits(t *testing.T) {
 	}
 }
 
+// What two readers could read differently nobody reads, however deep it stands and
+// whether or not anybody asks for it.
+func TestObject(t *testing.T) {
+	for _, text := range []string{
+		"", " ", "null", "[]", `"{}"`, "7", " {}", "\ufeff{}", "{", "{}{}", "{} x", `{"alg":"ES256",}`, `{'alg':"ES256"}`, `{"alg":"ES256"/**/}`, `{"x":01}`,
+		`{"alg":"ES256","alg":"ES256"}`, `{"alg":"ES256","\u0061lg":"none"}`, `{"x":1,"x":1}`, `{"x":[{"y":{"z":1,"z":1}}]}`, `{"jwk":{"kty":"EC","kty":"EC"}}`,
+		"{\"kid\":\"a\xff\"}", "{\"x\":[\"\xc0\x80\"]}", "{\"\xff\":1}", `{"kid":"\ud800"}`, `{"x":{"y":"\udc00\ud800"}}`, "{\"kid\":\"a\tb\"}", `{"alg":1}`, `{"alg":["ES256"]}`,
+	} {
+		var into jws.Header
+		if err := jws.Object([]byte(text), &into); err == nil {
+			t.Errorf("%q was read: %q", text, into)
+		}
+	}
+	var got jws.Header
+	const text = `{"ALG":"none","Kid":"x","alg":"E\u0053256","kid":"\ud83d\ude00\u0000","typ":null,"crit":null,"x":{"alg":"none","y":[1e400,null]}} `
+	if err := jws.Object([]byte(text), &got); err != nil || got.Algorithm != "ES256" || got.KeyID != "😀\x00" || got.Type != "" || string(got.Critical) != "null" || got.JWK != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestSeconds(t *testing.T) {
 	for text, want := range map[string]int64{"0": 0, "-0": 0, "1": 1, "1.9": 1, "1e3": 1000, "9007199254740992": 1 << 53} {
 		var s jws.Seconds
