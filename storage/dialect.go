@@ -213,10 +213,12 @@ func openPostgres(d *dialect) (pools, error) {
 }
 
 // migrationDB is where migrations run. On PostgreSQL they may be silent for as long
-// as they need ([silenceLimit] is for everything else).
-func (d *dialect) migrationDB(writer *pool) (db *sql.DB, release func(), err error) {
+// as they need ([silenceLimit] is for everything else). On SQLite their commits do not
+// wait for the disk one by one: what a cut of power takes back runs again, and the next
+// durable write keeps all that came before it.
+func (d *dialect) migrationDB(relaxed *pool) (db *sql.DB, release func(), err error) {
 	if d.goose != goose.DialectPostgres {
-		return writer.db.DB, func() {}, nil
+		return relaxed.db.DB, func() {}, nil
 	}
 	db, err = sql.Open("postgres", d.postgresDSN(nil))
 	if err != nil {

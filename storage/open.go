@@ -100,7 +100,7 @@ func (s *Store) migrateOnce(ctx context.Context, o Options) error {
 		return err
 	}
 	options = append(options, goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
-	db, release, err := s.d.migrationDB(s.pools.writer)
+	db, release, err := s.d.migrationDB(s.pools.relaxed)
 	if err != nil {
 		return fmt.Errorf("migrations: %w", err)
 	}
