@@ -72,6 +72,7 @@ func (b *Broker) understand(ctx context.Context, r AuthorizationRequest) (author
 	if err != nil {
 		return authorizationAsked{}, Step{}, err
 	}
+	taken := r.RequestURI != ""
 	r, err = b.takePushed(ctx, &c, r)
 	if err != nil {
 		return authorizationAsked{}, Step{}, err
@@ -84,6 +85,7 @@ func (b *Broker) understand(ctx context.Context, r AuthorizationRequest) (author
 		step, err := b.answerError(r, err)
 		return asked, step, err
 	}
+	asked.taken = taken
 	return asked, Step{}, nil
 }
 
@@ -243,7 +245,8 @@ func (b *Broker) next(ctx context.Context, asked *authorizationAsked, who *Princ
 		return b.wait(ctx, asked, who, p, Step{Consent: true})
 	}
 	step, err := b.issueCode(ctx, asked, who, p)
-	if silent && errors.Is(err, RateLimited) { // in a frame that shows no page
+	// In a frame that shows no page, or where the page cannot be loaded again.
+	if (silent || asked.taken) && errors.Is(err, RateLimited) {
 		return b.answerError(asked.request, err)
 	}
 	return step, err

@@ -36,6 +36,7 @@ type authorizationAsked struct {
 	essentialACR []string
 	extra        SessionRequest
 	waited       bool // it waited for the person, so that SeenSession means something
+	taken        bool // it was kept under a request_uri, which is used up
 	chosen       bool // the person chose to go on with the account
 }
 

@@ -154,7 +154,7 @@ func openSQLite(d *dialect) (pools, error) {
 	if p.relaxed, err = openPool("sqlite3", dsn(write+"&_pragma=synchronous(normal)"), 1); err != nil {
 		return p, err
 	}
-	// Opened on first use, after the writer has made the file.
+	// Opened on first use, after one that writes has made the file.
 	p.reader, err = openPool("sqlite3", dsn("&_pragma=query_only(1)&_txlock=deferred"), sqliteReaders)
 	return p, err
 }

@@ -104,7 +104,7 @@ func (s *Store) advance(a *advancing) error {
 
 // lead writes groups until nobody waits. Each has the next turn, whoever else waits:
 // what strangers may have written (logins that are begun, proofs that count once) is
-// many statements, each waits for the disk, and no phone stands behind all of them. It
+// many statements, most wait for the disk, and no phone stands behind all of them. It
 // waits for that without a limit: whoever waits for too long gives up by itself.
 func (s *Store) lead() {
 	for !s.pools.together.done() {

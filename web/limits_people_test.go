@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -61,6 +62,10 @@ func TestX03CodesOfOneBrowserAreBounded(t *testing.T) {
 	}
 	if q := silent().sentTo(cb); q.Get("error") != "temporarily_unavailable" || q.Get("code") != "" || q.Get("state") != "a state" {
 		t.Errorf("in a frame: %v", q)
+	}
+	pushed := x.do(http.MethodPost, "/oauth2/par", body("application/x-www-form-urlencoded", request("web1", cb).Encode()), basic("web1", webSecret)).want(201).text("request_uri")
+	if q := b.open("/oauth2/authorize?client_id=web1&request_uri=" + pushed).sentTo(cb); q.Get("error") != "temporarily_unavailable" || q.Get("state") != "a state" {
+		t.Errorf("a request that cannot be sent again: %v", q)
 	}
 	x.codeFor(other, "web1", cb)
 	x.refreshAt("web1", had.refresh).granted()
