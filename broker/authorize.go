@@ -56,11 +56,15 @@ func (b *Broker) Authorize(ctx context.Context, r AuthorizationRequest, who *Pri
 }
 
 // decide is [Broker.next] for a request that has not waited; trouble of ours is an
-// answer too.
+// answer too, and so is a limit in a frame that shows no page, or where the page cannot
+// be loaded again.
 func (b *Broker) decide(ctx context.Context, asked *authorizationAsked, who *Principal) (Step, error) {
 	step, err := b.next(ctx, asked, who, nil)
-	if errors.Is(err, TemporarilyUnavailable) {
+	switch {
+	case errors.Is(err, TemporarilyUnavailable):
 		return b.answerTrouble(ctx, asked, err)
+	case errors.Is(err, RateLimited) && (asked.taken || slices.Contains(asked.prompt, "none")):
+		return b.answerError(asked.request, err)
 	}
 	return step, err
 }
@@ -244,12 +248,7 @@ func (b *Broker) next(ctx context.Context, asked *authorizationAsked, who *Princ
 	if needed {
 		return b.wait(ctx, asked, who, p, Step{Consent: true})
 	}
-	step, err := b.issueCode(ctx, asked, who, p)
-	// In a frame that shows no page, or where the page cannot be loaded again.
-	if (silent || asked.taken) && errors.Is(err, RateLimited) {
-		return b.answerError(asked.request, err)
-	}
-	return step, err
+	return b.issueCode(ctx, asked, who, p)
 }
 
 // needsLogin says why the browser's session does not do, or "". A login that

@@ -15,16 +15,10 @@ var errArrayLength = errors.New("a JSON array of another length than its query h
 // is NULL leaves its place as it is, and so does a whole column that is NULL. Bytes
 // that are no text are mended.
 func scanArray(value any, into ...any) error {
-	var text []byte
-	switch value := value.(type) {
-	case nil:
+	if value == nil {
 		return nil
-	case string:
-		text = []byte(value)
-	case []byte:
-		text = value
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowInvalidUTF8(true))
+	d := jsontext.NewDecoder(bytes.NewBuffer(textOf(value)), jsontext.AllowInvalidUTF8(true))
 	if _, err := d.ReadToken(); err != nil { // [
 		return err
 	}

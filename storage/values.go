@@ -59,17 +59,22 @@ func (d document[T]) Value() (driver.Value, error) {
 
 // Scan implements sql.Scanner.
 func (d *document[T]) Scan(value any) error {
-	var text []byte
-	switch value := value.(type) {
-	case string:
-		text = []byte(value)
-	case []byte:
-		text = value
-	}
+	text := textOf(value)
 	if len(text) == 0 {
 		return nil
 	}
 	return json.Unmarshal(text, &d.is)
+}
+
+// textOf is a text as either driver brings it.
+func textOf(value any) []byte {
+	switch value := value.(type) {
+	case string:
+		return []byte(value)
+	case []byte:
+		return value
+	}
+	return nil
 }
 
 // possible reports whether both databases can hold a text: PostgreSQL has

@@ -75,6 +75,21 @@ func TestX03CodesOfOneBrowserAreBounded(t *testing.T) {
 	}
 }
 
+// X03: a request that was pushed is used up where it is refused for logins that were
+// begun from the address of its person: the client is told, and a page is no use.
+func TestX03PushedRequestBeyondTheLimitOfStarts(t *testing.T) {
+	const cb = "https://rp1.test/cb"
+	x := newProvider(t, setup{broker: limitedBy(t, broker.Limits{Starts: broker.Quota{Max: 1, Window: 10 * time.Minute, Own: true}})})
+	b := x.newBrowser()
+	pushed := x.do(http.MethodPost, "/oauth2/par", body("application/x-www-form-urlencoded", request("web1", cb).Encode()), basic("web1", webSecret), from("203.0.113.9")).want(201).text("request_uri")
+	page := "/oauth2/authorize?" + request("web1", cb).Encode()
+	b.open(page).want(200)
+	b.open(page).want(429)
+	if q := b.open("/oauth2/authorize?client_id=web1&request_uri=" + pushed).sentTo(cb); q.Get("error") != "temporarily_unavailable" || q.Get("state") != "a state" {
+		t.Errorf("%v", q)
+	}
+}
+
 // X03: a person downloads what is stored of her again and again, in several browsers.
 // Beyond the limit nothing is read; another person has a limit of his own.
 func TestX03ExportsOfAUserAreBounded(t *testing.T) {
